@@ -1,0 +1,6 @@
+//! The schema files and their fixtures, judged together.
+
+mod annotations;
+mod coverage;
+mod fixtures;
+mod properties;
