@@ -1,0 +1,77 @@
+//! What a report says of a subject before anything else.
+
+use crate::model::{Run, Verdict};
+use crate::page::{BOLD, FAINT, Page};
+use crate::text::{clip, duration};
+
+use super::{outcome_style, verdict_style};
+
+const COLUMN: usize = 12;
+/// Digits of a SHA-256 that tell executables apart.
+const DIGITS: usize = 12;
+
+/// Writes it. What `before`, the run shown before this one, said of the circumstances already is not said again.
+pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
+    let name = page.paint(BOLD, &clip(&run.subject.name, 40));
+    let outcome = run.outcome();
+    let outcome = page.paint(outcome_style(outcome), &outcome.to_string());
+    page.line(&format!("{name}  {outcome}"));
+    page.line(&format!("  {}  in {}", counts(page, run), duration(run.duration_ms)));
+    let mut field = |label: &str, text: &str| page.field(2, label, FAINT, COLUMN, text);
+    field("versions", &versions(run));
+    field(&run.subject.kind, &executable(run));
+    if let Some(target) = &run.subject.target {
+        field("target", target);
+    }
+    if let Some(note) = &run.subject.target_note {
+        field("note", note);
+    }
+    if before.is_none_or(|before| before.environment != run.environment) {
+        field("host", &host(run));
+    }
+    let strict = if run.strict { ", strict" } else { "" };
+    field(
+        "run",
+        &format!("{} {}, seed {}{strict}, {}", run.tool.name, run.tool.version, run.seed, run.started),
+    );
+}
+
+/// Every count, those that are not zero in colour.
+fn counts(page: &Page, run: &Run) -> String {
+    let one = |verdict: Verdict| {
+        let number = run.summary.count(verdict);
+        let style = if number == 0 { FAINT } else { verdict_style(verdict) };
+        page.paint(style, &format!("{number} {verdict}"))
+    };
+    Verdict::ALL.map(one).join("  ")
+}
+
+fn versions(run: &Run) -> String {
+    match run.subject.supported_versions.as_slice() {
+        [] => "none that it told".to_owned(),
+        versions => format!("CNI {}", versions.join(", ")),
+    }
+}
+
+fn executable(run: &Run) -> String {
+    match run.subject.sha256.get(..DIGITS) {
+        Some(digest) => format!("{} (sha256 {digest}…)", run.subject.path),
+        None => run.subject.path.clone(),
+    }
+}
+
+fn host(run: &Run) -> String {
+    let environment = &run.environment;
+    let mut text = format!("Linux {} {}, as {}", environment.kernel, environment.arch, privilege(run));
+    if !environment.missing_features.is_empty() {
+        text.push_str(&format!("; lacks {}", environment.missing_features.join(", ")));
+    }
+    text
+}
+
+fn privilege(run: &Run) -> &str {
+    match run.environment.privilege.as_str() {
+        "user namespace" => "an ordinary user (in a user namespace)",
+        other => other,
+    }
+}

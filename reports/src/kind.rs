@@ -1,0 +1,88 @@
+//! The kinds of report.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use crate::human::{self, Style};
+use crate::model::RunSet;
+use crate::{deviations, json, junit};
+
+/// A kind of report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReportKind {
+    /// The run itself, for programs.
+    Json,
+    /// Text for a reader, without colour and with every case.
+    Human,
+    /// JUnit XML, for CI systems.
+    Junit,
+    /// One line for each distinct deviation, sorted: to compare two runs with `diff`.
+    Deviations,
+}
+
+impl ReportKind {
+    /// Every kind.
+    pub const ALL: [ReportKind; 4] =
+        [ReportKind::Json, ReportKind::Human, ReportKind::Junit, ReportKind::Deviations];
+
+    /// The name on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ReportKind::Json => "json",
+            ReportKind::Human => "human",
+            ReportKind::Junit => "junit",
+            ReportKind::Deviations => "deviations",
+        }
+    }
+}
+
+impl fmt::Display for ReportKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A name that is no kind of report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind of report {given:?}: use {}", ReportKind::ALL.map(ReportKind::as_str).join(", "))]
+pub struct UnknownReportKind {
+    /// What was given.
+    pub given: String,
+}
+
+impl FromStr for ReportKind {
+    type Err = UnknownReportKind;
+
+    fn from_str(text: &str) -> Result<ReportKind, UnknownReportKind> {
+        let known = ReportKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+        known.ok_or_else(|| UnknownReportKind { given: text.to_owned() })
+    }
+}
+
+/// Writes a report of a kind; human text in the default [`Style`], but verbose, as a file has room.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn report(kind: ReportKind, set: &RunSet, out: &mut dyn io::Write) -> io::Result<()> {
+    match kind {
+        ReportKind::Json => json::write(set, out),
+        ReportKind::Human => human::write(set, &Style { verbose: true, ..Style::default() }, out),
+        ReportKind::Junit => junit::write(set, out),
+        ReportKind::Deviations => deviations::write(set, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for kind in ReportKind::ALL {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+        }
+        let error = "html".parse::<ReportKind>().expect_err("unknown").to_string();
+        assert_eq!(error, "unknown kind of report \"html\": use json, human, junit, deviations");
+    }
+}

@@ -1,0 +1,27 @@
+//! Reports: what a run of cnitest found, and how it is shown.
+//!
+//! - [`model`]: the run itself, written and read as JSON after [`run_schema`].
+//! - [`human`]: for a terminal; [`junit`]: for CI systems; [`json`]: for programs; [`deviations`]: for `diff`.
+//! - [`evidence`]: what was executed and seen, as text; the terminal and JUnit share it.
+//! - [`report`]: any kind, by name.
+
+pub mod deviations;
+pub mod evidence;
+mod group;
+pub mod human;
+pub mod json;
+pub mod junit;
+mod kind;
+pub mod model;
+mod page;
+#[cfg(test)]
+mod testing;
+mod text;
+
+pub use self::kind::{ReportKind, UnknownReportKind, report};
+pub use self::model::exit_code;
+
+/// The JSON Schema (2020-12) of a report: one run, or several under `runs`.
+pub fn run_schema() -> &'static str {
+    include_str!("../../schemas/report/run.schema.json")
+}
