@@ -1,0 +1,470 @@
+//! What bridge and ptp have in common: a veth pair from the host into the container, with the addresses that a
+//! delegated IPAM plugin determines.
+//!
+//! The host's end has a name derived from the attachment and is labelled with it, as are masquerading rules, so DEL
+//! and GC need no state.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use cni_spec::error::{INVALID_ENVIRONMENT, UNAVAILABLE};
+use cni_spec::result::{Dns, Interface, Ip, Route};
+
+use crate::attachment::network_prefix;
+use crate::delegate::Delegate;
+use crate::fields::{Fields, invalid, unsupported};
+use crate::netlink::link::{self, Change, Link, Mac, Veth};
+use crate::netlink::route::KernelRoute;
+use crate::netlink::{Socket, Step, address};
+use crate::nft;
+use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
+use crate::skel::{Answer, Outcome, Request};
+
+/// What the alias of a host's end begins with; the attachment's label follows.
+const ALIAS: &str = "cni-reference:";
+/// The smallest and largest MTU in bytes that a veth device takes.
+const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
+
+/// The priority behind which a further interface's routes to a gateway stand: the kernel's own for IPv6 is 1024.
+const BEHIND: u32 = 1024;
+
+/// `mtu`; 0 means the kernel's default, as in the Go plugins.
+pub(crate) fn read_mtu(fields: Fields<'_>) -> Result<Option<u32>, Refusal> {
+    match fields.u32("mtu")? {
+        None | Some(0) => Ok(None),
+        Some(mtu) if MTU.contains(&mtu) => Ok(Some(mtu)),
+        Some(mtu) => {
+            Err(invalid("mtu", format!("found {mtu}, use a number from {} to {}", MTU.start(), MTU.end())))
+        }
+    }
+}
+
+/// `ipMasq`, which is done with nftables whatever the kernel also has.
+pub(crate) fn read_masquerade(fields: Fields<'_>) -> Result<bool, Refusal> {
+    match (fields.string("ipMasqBackend")?, fields.get("ipMasqBackend")) {
+        (Some(backend), Some(value)) if !["", "nftables"].contains(&backend) => {
+            Err(unsupported("ipMasqBackend", value))
+        }
+        _ => fields.flag("ipMasq"),
+    }
+}
+
+/// `mac` as the runtime passes it; `CNI_ARGS` only counts where nothing newer does.
+pub(crate) fn read_mac(request: &Request) -> Result<Option<Mac>, Refusal> {
+    let args = request.any_cni_args()?;
+    let (place, text) = match request.passed("mac") {
+        Some((place, value)) => {
+            let text =
+                value.as_str().ok_or_else(|| invalid(&place, format!("found {value}, use a string")))?;
+            (place, text.to_owned())
+        }
+        None => match args.get("MAC") {
+            None => return Ok(None),
+            Some(text) => ("CNI_ARGS: MAC".to_owned(), text.to_owned()),
+        },
+    };
+    match Mac::parse(&text).filter(|mac| mac.is_unicast()) {
+        Some(mac) => Ok(Some(mac)),
+        None if place.starts_with("CNI_ARGS") => Err(Refusal::new(
+            INVALID_ENVIRONMENT,
+            format!("{place} is {text:?}: use one like 02:00:00:00:00:01"),
+        )),
+        None => Err(invalid(&place, format!("found {text:?}, use one like 02:00:00:00:00:01"))),
+    }
+}
+
+/// An attachment that is being made.
+pub(crate) struct Pair<'a> {
+    pub(crate) request: &'a Request,
+    /// In the host's namespace.
+    pub(crate) host: Socket,
+    /// In the container's namespace.
+    pub(crate) container: Socket,
+}
+
+impl<'a> Pair<'a> {
+    /// Makes sure that the container has no interface of that name (`add.existing-ifname-errors`).
+    pub(crate) fn prepare(request: &'a Request) -> Result<Pair<'a>, Refusal> {
+        let mut container = request.netns()?.run(Socket::route)??;
+        let ifname = &request.attachment.ifname;
+        if container.link(ifname)?.is_some() {
+            let problem =
+                format!("the container has an interface {ifname} already (CNI_IFNAME): run DEL first");
+            return Err(Refusal::new(EXISTS, problem));
+        }
+        Ok(Pair { request, host: Socket::route()?, container })
+    }
+
+    /// Creates the pair, the host's end up and, if asked for, a port of a bridge.
+    pub(crate) fn create(
+        &mut self,
+        master: Option<u32>,
+        mtu: Option<u32>,
+        mac: Option<Mac>,
+    ) -> Result<(), Refusal> {
+        let attachment = &self.request.attachment;
+        let name = attachment.host_interface();
+        let veth = Veth {
+            name: &name,
+            master,
+            mtu,
+            peer: &attachment.ifname,
+            peer_netns: self.request.netns()?.fd(),
+            peer_mac: mac,
+        };
+        let created = self.host.apply(vec![link::new_veth(veth)]);
+        match created {
+            Err(error) if error.is(libc::EEXIST) => {
+                let problem =
+                    format!("the attachment's interface {name} exists on the host already: run DEL first");
+                Err(Refusal::new(EXISTS, problem))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Notes the owner on the host's end.
+    pub(crate) fn label(&mut self) -> Result<(), Refusal> {
+        let attachment = &self.request.attachment;
+        self.host.apply(vec![link::set_alias(
+            &attachment.host_interface(),
+            &format!("{ALIAS}{}", attachment.label()),
+        )])?;
+        Ok(())
+    }
+
+    /// The host's end.
+    pub(crate) fn host_link(&mut self) -> Result<Link, Refusal> {
+        let name = self.request.attachment.host_interface();
+        self.host
+            .link(&name)?
+            .ok_or_else(|| Refusal::new(KERNEL, format!("{name} has vanished from the host")))
+    }
+
+    /// The container's end.
+    pub(crate) fn container_link(&mut self) -> Result<Link, Refusal> {
+        let name = &self.request.attachment.ifname;
+        self.container
+            .link(name)?
+            .ok_or_else(|| Refusal::new(KERNEL, format!("{name} has vanished from the container")))
+    }
+
+    /// Sets the container's end up.
+    pub(crate) fn set_up(&mut self) -> Result<(), Refusal> {
+        let link = self.container_link()?;
+        self.container.apply(vec![up(&link)])?;
+        Ok(())
+    }
+
+    /// Gives the container's end its addresses and routes. Answers the routes that are now there: a default route
+    /// is left out if the container has one already (`add.default-route-skip`).
+    pub(crate) fn configure(
+        &mut self,
+        addresses: Vec<Step>,
+        own_routes: Vec<KernelRoute>,
+        ips: &[Ip],
+        routes: Vec<Route>,
+    ) -> Result<Vec<Route>, Refusal> {
+        let link = self.container_link()?;
+        let ipv6 = ips.iter().any(|ip| ip.address.addr().is_ipv6());
+        let ifname = &self.request.attachment.ifname;
+        self.request.netns()?.run(|| prepare_protocols(ifname, ipv6))??;
+        self.add_own_routes(addresses, own_routes, link.index)?;
+        let mut steps = Vec::new();
+        let mut unique: Vec<Route> = Vec::new();
+        for route in routes {
+            if !unique.contains(&route) {
+                unique.push(route);
+            }
+        }
+        for route in &unique {
+            let kernel = kernel_route(route, ips, link.index)?;
+            let tolerated: &[i32] = if kernel.is_default() { &[libc::EEXIST] } else { &[] };
+            steps.push(kernel.add().or(tolerated));
+        }
+        let outcomes = self.container.apply(steps)?;
+        let made = outcomes.iter().map(Option::is_none);
+        Ok(unique.into_iter().zip(made).filter(|(_, made)| *made).map(|(route, _)| route).collect())
+    }
+}
+
+impl Pair<'_> {
+    /// Adds the addresses, and the routes to the gateways. Where another interface of the container leads to the same
+    /// gateway already, the route stands behind that one and takes over when it goes.
+    fn add_own_routes(
+        &mut self,
+        addresses: Vec<Step>,
+        routes: Vec<KernelRoute>,
+        index: u32,
+    ) -> Result<(), Refusal> {
+        self.container.apply(addresses)?;
+        // One by one: a route through a gateway needs the one to the gateway.
+        for route in routes {
+            if self.container.apply(vec![route.add().or(&[libc::EEXIST])])? != [None] {
+                let behind = KernelRoute { priority: Some(BEHIND.saturating_add(index)), ..route };
+                self.container.apply(vec![behind.add()])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn up(link: &Link) -> Step {
+    link::change(&link.name, link.index, Change { up: Some(true), ..Change::default() })
+}
+
+/// The route as the kernel takes it: without a next hop it goes through the gateway of its family, if there is one.
+fn kernel_route(route: &Route, ips: &[Ip], index: u32) -> Result<KernelRoute, Refusal> {
+    let scope = route.scope.map(u8::try_from).transpose();
+    let scope = scope.map_err(|_| invalid("routes", format!("{} has a scope above 255", route.dst)))?;
+    let same_family = |address: &IpAddr| address.is_ipv4() == route.dst.addr().is_ipv4();
+    let on_link = scope == Some(libc::RT_SCOPE_LINK);
+    let default = ips.iter().filter_map(|ip| ip.gateway).find(|gateway| same_family(gateway) && !on_link);
+    Ok(KernelRoute {
+        gateway: route.gw.or(default),
+        table: route.table,
+        priority: route.priority,
+        scope,
+        mtu: route.mtu,
+        advmss: route.advmss,
+        ..KernelRoute::new(route.dst, index)
+    })
+}
+
+/// Sets what the addresses of an interface need; runs in the container's namespace.
+fn prepare_protocols(ifname: &str, ipv6: bool) -> Result<(), Refusal> {
+    if ipv6 {
+        sysctl(&format!("ipv6/conf/{ifname}/disable_ipv6"), "0")?;
+    }
+    // Neighbours learn at once who has the address now. Not having these is no obstacle.
+    let notify = if ipv6 { &["ipv4", "ipv6"][..] } else { &["ipv4"] };
+    for family in notify {
+        let key = if *family == "ipv4" { "arp_notify" } else { "ndisc_notify" };
+        let _ = sysctl(&format!("{family}/conf/{ifname}/{key}"), "1");
+    }
+    Ok(())
+}
+
+/// Writes a setting below `/proc/sys/net`, unless it has the value already.
+pub(crate) fn sysctl(key: &str, value: &str) -> Result<(), Refusal> {
+    let path = format!("/proc/sys/net/{key}");
+    if std::fs::read_to_string(&path).is_ok_and(|found| found.trim() == value) {
+        return Ok(());
+    }
+    std::fs::write(&path, value)
+        .map_err(|error| Refusal::new(KERNEL, format!("cannot write {value} to {path}: {error}")))
+}
+
+/// Lets the host pass packets on, for the families of the addresses.
+pub(crate) fn enable_forwarding(ips: &[Ip]) -> Result<(), Refusal> {
+    for (ipv4, key) in [(true, "ipv4/ip_forward"), (false, "ipv6/conf/all/forwarding")] {
+        if ips.iter().any(|ip| ip.address.addr().is_ipv4() == ipv4) {
+            sysctl(key, "1")?;
+        }
+    }
+    Ok(())
+}
+
+/// Masquerades what the addresses send.
+pub(crate) fn masquerade(request: &Request, ips: &[Ip]) -> Result<(), Refusal> {
+    let addresses: Vec<_> = ips.iter().map(|ip| ip.address).collect();
+    Ok(nft::add(&request.attachment.label(), &addresses)?)
+}
+
+/// Undoes what an ADD that failed has made; problems are only logged.
+pub(crate) fn withdraw(request: &Request, delegate: Option<&Delegate>) {
+    if let Err(error) = remove(request) {
+        request.log(format_args!("undoing the ADD: {error}"));
+    }
+    if let Some(delegate) = delegate {
+        delegate.withdraw(request);
+    }
+}
+
+/// Removes the pair and the masquerading rules.
+fn remove(request: &Request) -> Result<(), Refusal> {
+    let attachment = &request.attachment;
+    let link = Socket::route().and_then(|mut host| host.delete_link(&attachment.host_interface()));
+    let label = attachment.label();
+    let rules = nft::remove(|found| found == label);
+    link?;
+    Ok(rules?)
+}
+
+/// DEL. The address is freed last: nobody may get it while the interface is there.
+pub(crate) fn del(request: &Request) -> Outcome {
+    let removed = remove(request);
+    // A configuration that ADD refused had no delegate.
+    let released = match Delegate::of(request) {
+        Ok(Some(delegate)) => delegate.del(request),
+        _ => Ok(()),
+    };
+    removed.and(released).map(|()| Answer::Silence)
+}
+
+/// GC: pairs and rules of the network that belong to no valid attachment go, and the delegate is asked to do the
+/// same. Each part is tried whatever became of the others.
+pub(crate) fn gc(request: &Request) -> Outcome {
+    let valid = request.valid_attachments()?;
+    let prefix = network_prefix(&request.attachment.network);
+    let labels: HashSet<String> = valid.iter().map(|attachment| attachment.label()).collect();
+    let stale = |label: &str| label.starts_with(&prefix) && !labels.contains(label);
+    let mut outcomes = vec![
+        remove_pairs(|alias| alias.strip_prefix(ALIAS).is_some_and(stale)),
+        nft::remove(stale).map_err(Refusal::from),
+    ];
+    outcomes.push(match Delegate::of(request) {
+        Ok(Some(delegate)) => delegate.forward(request),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    });
+    outcomes.into_iter().collect::<Result<(), Refusal>>().map(|()| Answer::Silence)
+}
+
+fn remove_pairs(chosen: impl Fn(&str) -> bool) -> Result<(), Refusal> {
+    let mut host = Socket::route()?;
+    let links = host.links(None)?;
+    let gone = links.iter().filter(|link| chosen(&link.alias));
+    let outcomes: Vec<_> = gone.map(|link| host.delete_link(&link.name)).collect();
+    for outcome in outcomes {
+        outcome?;
+    }
+    Ok(())
+}
+
+/// STATUS: whether the kernel and the delegate can serve ADD.
+pub(crate) fn status(request: &Request, masquerade: bool) -> Result<(), Refusal> {
+    let unavailable = |error: crate::netlink::NetlinkError| Refusal::new(UNAVAILABLE, error.to_string());
+    Socket::route().map_err(unavailable)?;
+    if masquerade {
+        Socket::netfilter().map_err(unavailable)?;
+    }
+    match Delegate::of(request)? {
+        Some(delegate) => delegate.forward(request),
+        None => Ok(()),
+    }
+}
+
+/// The error that CHECK reports.
+pub(crate) fn differs<T>(problem: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(DIFFERS, problem))
+}
+
+/// CHECK of what both plugins make. A changed hardware address or further addresses and routes are the business of
+/// later plugins (`check.allows-later-changes`). Answers the host's end and the addresses of the attachment.
+pub(crate) fn check(request: &Request, masquerade: bool) -> Result<(Link, Vec<Ip>), Refusal> {
+    let expected = request.required_prev_result()?;
+    let ifname = &request.attachment.ifname;
+    let Some((own, _)) = request.own_interface(expected) else {
+        return differs(format!("prevResult lists no interface {ifname} in a sandbox"));
+    };
+    let mut container = request.netns()?.run(Socket::route)??;
+    let Some(link) = container.link(ifname)? else {
+        return differs(format!("the container has no interface {ifname}"));
+    };
+    if link.kind != "veth" || !link.up {
+        return differs(format!("{ifname} is down or no veth device any more"));
+    }
+    let is_own = |ip: &&Ip| ip.index().is_none_or(|index| index == own);
+    let ips: Vec<Ip> = expected.ips.iter().filter(is_own).cloned().collect();
+    let addresses = container.addresses(link.index)?;
+    if let Some(ip) = ips.iter().find(|ip| !addresses.iter().any(|found| found.address == ip.address)) {
+        return differs(format!("{ifname} does not have the address {}", ip.address));
+    }
+    for ipv4 in [true, false] {
+        let mut routes = expected.routes.iter().filter(|route| route.dst.addr().is_ipv4() == ipv4).peekable();
+        if routes.peek().is_none() {
+            continue;
+        }
+        let found = container.routes(ipv4)?;
+        if let Some(route) = routes.find(|route| !found.iter().any(|found| fulfils(found, route))) {
+            return differs(format!("the container has no route to {}", route.dst));
+        }
+    }
+    let mut host = Socket::route()?;
+    let name = request.attachment.host_interface();
+    let host_link = match host.link(&name)? {
+        Some(link) if link.up => link,
+        Some(_) => return differs(format!("{name}, the host's end of {ifname}, is down")),
+        None => return differs(format!("{name}, the host's end of {ifname}, is missing")),
+    };
+    if masquerade {
+        let label = request.attachment.label();
+        let rules: Vec<nft::Rule> = nft::rules()?.into_iter().filter(|rule| rule.label == label).collect();
+        if let Some(ip) = ips.iter().find(|ip| !rules.iter().any(|rule| rule.covers(ip.address.addr()))) {
+            return differs(format!(
+                "no rule masquerades {}: table inet {} lacks it",
+                ip.address.addr(),
+                nft::TABLE
+            ));
+        }
+    }
+    if let Some(delegate) = Delegate::of(request)? {
+        delegate.forward(request)?;
+    }
+    Ok((host_link, ips))
+}
+
+fn fulfils(found: &KernelRoute, route: &Route) -> bool {
+    found.dst == route.dst.trunc()
+        && found.table_number() == route.table.unwrap_or(libc::RT_TABLE_MAIN.into())
+        && route.gw.is_none_or(|gw| found.gateway == Some(gw))
+        && route.priority.is_none_or(|priority| found.priority.unwrap_or(0) == priority)
+}
+
+/// A link as a result lists it.
+pub(crate) fn listed(link: &Link, sandbox: Option<String>) -> Interface {
+    Interface {
+        name: link.name.clone(),
+        mac: Some(link.mac.clone()).filter(|mac| !mac.is_empty()),
+        mtu: Some(link.mtu),
+        sandbox,
+        ..Interface::default()
+    }
+}
+
+/// The result of ADD: what earlier plugins returned, with this plugin's part after it. `own` is the index of the
+/// container's interface in `interfaces`.
+pub(crate) fn merge(
+    request: &Request,
+    interfaces: Vec<Interface>,
+    own: usize,
+    ips: Vec<Ip>,
+    routes: Vec<Route>,
+    dns: Option<Dns>,
+) -> Answer {
+    let mut result = request.prev_result.clone().unwrap_or_default();
+    let index = i64::try_from(result.interfaces.len() + own).ok();
+    result.interfaces.extend(interfaces);
+    result.ips.extend(ips.into_iter().map(|ip| Ip { interface: index, ..ip }));
+    result.routes.extend(routes);
+    result.dns = match (result.dns, dns) {
+        (Some(mut earlier), Some(own)) => {
+            let extend = |list: &mut Vec<String>, more: Vec<String>| {
+                for item in more {
+                    if !list.contains(&item) {
+                        list.push(item);
+                    }
+                }
+            };
+            extend(&mut earlier.nameservers, own.nameservers);
+            extend(&mut earlier.search, own.search);
+            extend(&mut earlier.options, own.options);
+            earlier.domain = earlier.domain.or(own.domain);
+            Some(earlier)
+        }
+        (earlier, own) => earlier.or(own),
+    };
+    Answer::Result(Box::new(result))
+}
+
+/// The DNS settings of the result: the configuration's, where it has any, otherwise those of IPAM.
+pub(crate) fn choose_dns(request: &Request, ipam: Option<Dns>) -> Result<Option<Dns>, Refusal> {
+    Ok(request.dns()?.filter(|dns| *dns != Dns::default()).or(ipam))
+}
+
+/// Adds an address to the container's end.
+pub(crate) fn assign(ip: &Ip, index: u32, prefix_route: bool) -> Step {
+    address::add(ip.address, index, prefix_route)
+}
