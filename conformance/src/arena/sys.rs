@@ -1,0 +1,75 @@
+//! Small safe wrappers of system calls that no crate in use offers.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Sets close-on-exec on every descriptor from 3 up.
+pub(crate) fn close_all_on_exec() -> io::Result<()> {
+    // SAFETY: the call takes plain numbers; it changes flags of descriptors only.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 {
+        return Ok(());
+    }
+    // Kernels before 5.11 do not know the flag.
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        if let Some(descriptor) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok())
+            && descriptor > 2
+        {
+            // SAFETY: plain numbers; a descriptor that is closed by now gives EBADF.
+            unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+/// Takes ownership of a descriptor that a successful call returned.
+pub(crate) fn owned(descriptor: libc::c_int) -> io::Result<OwnedFd> {
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the caller passes the fresh result of a call that creates a descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Waits until a descriptor is readable or its other end is gone; whether it was in time.
+pub(crate) fn wait_readable(descriptor: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
+    let mut entry = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let timeout = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+    loop {
+        // SAFETY: `entry` is one valid pollfd that outlives the call.
+        let count = unsafe { libc::poll(&raw mut entry, 1, timeout) };
+        if count >= 0 {
+            return Ok(count > 0);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// A descriptor of a process, readable once it has ended.
+pub(crate) fn process_descriptor(process: u32) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0_u32) };
+    owned(libc::c_int::try_from(result).unwrap_or(-1))
+}
+
+/// Makes a tun or tap device in the current network namespace, which goes when the file is closed. The kernel does not
+/// make these over netlink.
+pub(crate) fn make_tun(name: &str, tap: bool) -> io::Result<std::fs::File> {
+    let file = std::fs::File::options().read(true).write(true).open("/dev/net/tun")?;
+    let kind = if tap { libc::IFF_TAP } else { libc::IFF_TUN } | libc::IFF_NO_PI;
+    // SAFETY: all zero is a valid ifreq: an empty name and no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(kind).unwrap_or_default();
+    // SAFETY: TUNSETIFF reads and writes one ifreq, which outlives the call; the descriptor is open.
+    if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(file)
+}

@@ -1,0 +1,286 @@
+//! ADD where something is there already: an interface of that name, another attachment, another plugin's result.
+
+use std::collections::BTreeSet;
+
+use cni_spec::result::AddResult;
+use cni_spec::{Operation, Version};
+
+use super::case::{Answer, Attachment, Case, Stop};
+use super::{Check, Concerns, Scope, carried, changes, cycle, front, kernel};
+use crate::arena::NetOp;
+use crate::arena::snapshot::{NamespaceState, Route};
+use crate::target::Kind;
+
+const INTERFACE: Concerns = Concerns::Kinds(&[Kind::Interface]);
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "add.existing-interface",
+        title: "ADD fails when the container already has an interface called CNI_IFNAME, and leaves it alone",
+        requirements: &[
+            "add.existing-ifname-errors",
+            "add.failure-leaves-del-able",
+            "add.failure-rolls-back",
+        ],
+        concerns: INTERFACE,
+        scope: Scope::Attachments,
+        since: Version::V1_0_0,
+        variants: &[],
+        run: existing_interface,
+    },
+    Check {
+        id: "add.twice",
+        title: "A second ADD without DEL fails, and the first attachment goes on working",
+        requirements: &["add.twice-errors"],
+        concerns: INTERFACE,
+        scope: Scope::Attachments,
+        since: Version::V1_0_0,
+        variants: &[],
+        run: twice,
+    },
+    Check {
+        id: "add.second-interface",
+        title: "The same container can join the network again under another interface name",
+        requirements: &["add.second-ifname-same-container", "del.only-own-attachment"],
+        concerns: INTERFACE,
+        scope: Scope::Attachments,
+        since: Version::V0_4_0,
+        variants: &[],
+        run: second_interface,
+    },
+    Check {
+        id: "add.concurrent",
+        title: "Containers can be attached at the same moment, and detached at the same moment",
+        requirements: &[
+            "add.concurrent-containers",
+            "del.concurrent-containers",
+            "add.host-state-restored-after-cycle",
+            "del.removes-interface",
+            "del.undoes-modifications",
+        ],
+        concerns: Concerns::Attaching,
+        scope: Scope::Attachments,
+        since: Version::V1_0_0,
+        variants: &[],
+        run: concurrent,
+    },
+    Check {
+        id: "add.prevresult-passed",
+        title: "An interface plugin adds its own result to the prevResult that it is given",
+        requirements: &["add.prevresult-echoed", "add.prevresult-indexes-kept"],
+        concerns: INTERFACE,
+        scope: Scope::Attachments,
+        since: Version::V0_3_0,
+        variants: &[],
+        run: prevresult_passed,
+    },
+];
+
+fn existing_interface(case: &mut Case<'_>) -> Result<(), Stop> {
+    kernel::needs_own_interface(case)?;
+    cycle::settle(case)?;
+    let attachment = case.attachment()?;
+    let name = attachment.ifname.clone();
+    let place = attachment.place();
+    case.network(
+        &place,
+        NetOp::AddVeth { a: name.clone(), b: "other0".to_owned(), peer_place: place.clone() },
+    )?;
+    let before = case.snapshot()?;
+    let answer = case.operate(Operation::Add, &attachment)?;
+    let after = case.snapshot()?;
+
+    let why = format!("the container already has an interface called {name}");
+    case.expect_refusal(&answer, "add.existing-ifname-errors", &why);
+    let expected = format!("the interface {name} that was there is left alone");
+    let old = kernel::state(&before, &attachment)?.link(&name).cloned();
+    let new = kernel::state(&after, &attachment)?.link(&name).cloned();
+    if let Some(old) = old {
+        let observed = match &new {
+            None => format!("{name} is gone"),
+            Some(new) if new.index != old.index || new.kind != old.kind => {
+                format!("{name} is another interface now")
+            }
+            Some(new) if new.mac != old.mac => format!("{name} has another hardware address"),
+            Some(_) => String::new(),
+        };
+        case.expect(observed.is_empty(), "add.existing-ifname-errors", expected, observed);
+    }
+    if answer.succeeded() {
+        return Ok(());
+    }
+    let own = |line: &str| changes::is_in_container(line, &attachment) || changes::is_file_content(line);
+    case.expect_unchanged(&before, &after, "add.failure-rolls-back", "an ADD that fails", own);
+    let deleted = case.operate(Operation::Del, &attachment)?;
+    if case.expect_success(&deleted, "add.failure-leaves-del-able") {
+        let end = case.snapshot()?;
+        let what = "an ADD that fails, followed by DEL,";
+        case.expect_unchanged(&before, &end, "add.failure-leaves-del-able", what, own);
+    }
+    Ok(())
+}
+
+fn twice(case: &mut Case<'_>) -> Result<(), Stop> {
+    kernel::needs_own_interface(case)?;
+    let mut attachment = case.attachment()?;
+    case.add(&mut attachment)?;
+    let before = case.snapshot()?;
+    let call = case.call(Operation::Add, &attachment).label("second ADD");
+    let answer = case.run(call)?;
+    let after = case.snapshot()?;
+    let why = format!("the container already has the interface {}", attachment.ifname);
+    if case.expect_refusal(&answer, "add.twice-errors", &why) {
+        let (before, after) = (kernel::state(&before, &attachment)?, kernel::state(&after, &attachment)?);
+        expect_intact(case, "add.twice-errors", "the second ADD", &attachment.ifname, before, after);
+    }
+    Ok(())
+}
+
+fn second_interface(case: &mut Case<'_>) -> Result<(), Stop> {
+    kernel::needs_own_interface(case)?;
+    if case.target.is_some_and(|target| target.links.iter().any(|link| link.per_container)) {
+        return Err(Stop::Skip("the target has one link for each container".to_owned()));
+    }
+    let first = kernel::added(case)?;
+    let alone = first.container()?.clone();
+    let mut second = Attachment { ifname: "eth1".to_owned(), result: None, ..first.attachment.clone() };
+    let call = case.call(Operation::Add, &second).label("ADD of eth1");
+    let answer = case.run(call)?;
+    if !case.expect_success(&answer, "add.second-ifname-same-container") {
+        return Ok(());
+    }
+    second.result = answer.document().cloned();
+    let result = kernel::read(case, second.result.as_ref())?;
+    expect_distinct(case, "add.second-ifname-same-container", &[("eth0", &first.result), ("eth1", &result)]);
+
+    let snapshot = case.snapshot()?;
+    let both = kernel::state(&snapshot, &first.attachment)?.clone();
+    let there = both.link("eth1").is_some();
+    let observed = format!("the container's interfaces: {}", kernel::list(kernel::links(&both)));
+    case.expect(there, "add.second-ifname-same-container", "the container has eth0 and eth1", observed);
+    expect_intact(case, "add.second-ifname-same-container", "the ADD of eth1", "eth0", &alone, &both);
+
+    let call = case.call(Operation::Del, &second).label("DEL of eth1");
+    let answer = case.run(call)?;
+    if answer.succeeded() {
+        let snapshot = case.snapshot()?;
+        let rest = kernel::state(&snapshot, &first.attachment)?.clone();
+        expect_intact(case, "del.only-own-attachment", "the DEL of eth1", "eth0", &alone, &rest);
+    }
+    Ok(())
+}
+
+fn concurrent(case: &mut Case<'_>) -> Result<(), Stop> {
+    cycle::settle(case)?;
+    // Pools of targets for IPAM plugins are small, so that exhaustion can be tested.
+    let count = if case.kind() == Kind::Ipam { 3 } else { 6 };
+    let mut attachments = Vec::new();
+    for _ in 0..count {
+        attachments.push(case.attachment()?);
+    }
+    let before = case.snapshot()?;
+    let answers = together(case, Operation::Add, &attachments)?;
+    let mut results = Vec::new();
+    for (attachment, answer) in attachments.iter_mut().zip(&answers) {
+        if case.expect_success(answer, "add.concurrent-containers") {
+            attachment.result = answer.document().cloned();
+            if let Ok(result) = kernel::read(case, attachment.result.as_ref()) {
+                results.push((attachment.container.clone(), result));
+            }
+        }
+    }
+    let named: Vec<(&str, &AddResult)> =
+        results.iter().map(|(name, result)| (name.as_str(), result)).collect();
+    expect_distinct(case, "add.concurrent-containers", &named);
+
+    let mut deleted = true;
+    for answer in together(case, Operation::Del, &attachments)? {
+        deleted &= case.expect_success(&answer, "del.concurrent-containers");
+    }
+    if deleted {
+        let after = case.snapshot()?;
+        let what = format!("attaching {count} containers at once and detaching them at once");
+        cycle::expect_nothing_left(case, &before, &after, &what, |_| false);
+    }
+    Ok(())
+}
+
+fn prevresult_passed(case: &mut Case<'_>) -> Result<(), Stop> {
+    let mut attachment = case.attachment()?;
+    let previous = front::beside(case, &attachment, "other0", 200)?;
+    attachment.previous = Some(previous.clone());
+    let added = kernel::add(case, attachment)?;
+    let previous = kernel::read(case, Some(&previous))?;
+    carried::expect_carried(case, &previous, &added);
+    Ok(())
+}
+
+fn together(
+    case: &mut Case<'_>,
+    operation: Operation,
+    attachments: &[Attachment],
+) -> Result<Vec<Answer>, Stop> {
+    let calls = attachments
+        .iter()
+        .map(|one| case.call(operation, one).label(format!("{operation} of {}", one.container)))
+        .collect();
+    case.run_together(calls)
+}
+
+/// Expects that no address was given twice, where the plugin has a choice.
+fn expect_distinct(case: &mut Case<'_>, requirement: &'static str, results: &[(&str, &AddResult)]) {
+    let mut seen = BTreeSet::new();
+    for (name, result) in results {
+        if !kernel::addresses_are_chosen(case, result) {
+            continue;
+        }
+        for address in kernel::ips(result) {
+            let expected = format!("{name} gets addresses that no other attachment has");
+            case.expect(seen.insert(address), requirement, expected, format!("{address} is given twice"));
+        }
+    }
+}
+
+/// Expects the interface to be the same as before, with its addresses and the routes that leave by it.
+fn expect_intact(
+    case: &mut Case<'_>,
+    requirement: &'static str,
+    what: &str,
+    ifname: &str,
+    before: &NamespaceState,
+    after: &NamespaceState,
+) {
+    let lost = |kind: &str, there: BTreeSet<String>, now: BTreeSet<String>| {
+        let lost = kernel::list(there.difference(&now));
+        (lost != "none").then(|| format!("{kind} lost: {lost}"))
+    };
+    let observed = match (before.link(ifname), after.link(ifname)) {
+        (Some(old), Some(new)) if old.index == new.index && old.up == new.up && old.mac == new.mac => {
+            let texts = |state| kernel::addresses(state, ifname).iter().map(ToString::to_string).collect();
+            lost("addresses", texts(before), texts(after))
+                .or_else(|| lost("routes", destinations(before, ifname), destinations(after, ifname)))
+        }
+        (Some(_), Some(_)) => {
+            Some(format!("{ifname} is another interface, is down or has another hardware address"))
+        }
+        (Some(_), None) => Some(format!("{ifname} is gone")),
+        (None, _) => None,
+    };
+    let expected = format!("{what} leaves {ifname} with its addresses and routes as they were");
+    case.expect(observed.is_none(), requirement, expected, observed.unwrap_or_default());
+}
+
+/// Where the routes of the main table lead that leave by an interface; a route may have got other next hops besides.
+fn destinations(state: &NamespaceState, ifname: &str) -> BTreeSet<String> {
+    let leaves = |route: &&Route| {
+        route.table == Route::MAIN_TABLE
+            && (route.device.as_deref() == Some(ifname)
+                || route.next_hops.iter().any(|hop| hop.device.as_deref() == Some(ifname)))
+    };
+    state
+        .routes
+        .iter()
+        .filter(leaves)
+        .map(|route| format!("{}/{}", route.destination, route.prefix))
+        .collect()
+}

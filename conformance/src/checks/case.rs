@@ -1,0 +1,741 @@
+//! One case of a check: the arena, what was done in it, and what was found.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cni_spec::error::CniError;
+use cni_spec::{Level, Operation, Version, catalogue};
+use serde_json::{Map, Value, json};
+
+use super::Check;
+use super::changes;
+use super::front;
+use super::observation::Observations;
+use super::reproducer::{Assertion, Step};
+use crate::arena::snapshot::{Scope as SnapshotScope, Snapshot};
+use crate::arena::{Arena, ArenaError, NetOp};
+use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
+use crate::target::{Configuration, Kind, Target};
+
+/// The name of the network that cases attach containers to.
+pub const NETWORK: &str = "cnitest-net";
+
+/// The plugin under test.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The executable, as seen in the arena.
+    pub program: PathBuf,
+    /// The plugin's type: its file name.
+    pub name: String,
+    /// Folders that CNI_PATH names.
+    pub cni_path: Vec<PathBuf>,
+    /// Spec versions that it said it supports, among those that cnitest knows, oldest first.
+    pub versions: Vec<Version>,
+    /// What it said it supports, to the letter.
+    pub advertised: Vec<String>,
+    /// Time limit for each execution.
+    pub timeout: Duration,
+}
+
+/// Why a case ended before its end.
+#[derive(Debug)]
+pub enum Stop {
+    /// Could not be decided for a reason that is no fault of the plugin in this check.
+    Skip(String),
+    /// Could not be decided, and should have been: reported as an error.
+    Undecided(String),
+    /// cnitest's own machinery failed.
+    Arena(ArenaError),
+}
+
+impl From<ArenaError> for Stop {
+    fn from(error: ArenaError) -> Stop {
+        Stop::Arena(error)
+    }
+}
+
+/// A container's connection to the network: what the runtime knows of it.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    /// Short name of the container and of its namespace.
+    pub container: String,
+    /// CNI_CONTAINERID.
+    pub container_id: String,
+    /// CNI_NETNS.
+    pub netns: PathBuf,
+    /// CNI_IFNAME.
+    pub ifname: String,
+    /// The plugin object, with `cniVersion` and `name`.
+    pub plugin: Map<String, Value>,
+    /// CNI_ARGS.
+    pub args: Option<String>,
+    /// The result of the plugin in front (chained plugins), given to ADD as prevResult.
+    pub previous: Option<Value>,
+    /// The result of the last successful ADD, given to CHECK and DEL as prevResult.
+    pub result: Option<Value>,
+}
+
+impl Attachment {
+    /// Where its interfaces are.
+    pub fn place(&self) -> Place {
+        Place::Container(self.container.clone())
+    }
+
+    /// The request configuration of an operation: the plugin object with the prevResult that the operation gets.
+    pub fn request(&self, operation: Operation) -> Map<String, Value> {
+        let mut request = self.plugin.clone();
+        let previous = match operation {
+            Operation::Add => self.previous.as_ref(),
+            Operation::Check => self.result.as_ref().or(self.previous.as_ref()),
+            Operation::Del if self.version_at_least(Version::V0_4_0) => {
+                self.result.as_ref().or(self.previous.as_ref())
+            }
+            _ => None,
+        };
+        if let Some(previous) = previous {
+            request.insert("prevResult".to_owned(), previous.clone());
+        }
+        request
+    }
+
+    fn version_at_least(&self, version: Version) -> bool {
+        let text = self.plugin.get("cniVersion").and_then(Value::as_str).unwrap_or_default();
+        text.parse::<Version>().is_ok_and(|own| own >= version)
+    }
+}
+
+/// One execution to be made: everything can be changed before it runs.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// What reports call it: usually the operation.
+    pub label: String,
+    /// The exact environment.
+    pub environment: BTreeMap<String, String>,
+    /// What stdin holds.
+    pub stdin: Stdin,
+    /// Arguments, normally none.
+    pub arguments: Vec<String>,
+    /// Working directory, normally `/`.
+    pub directory: PathBuf,
+}
+
+impl Call {
+    /// Sets a variable.
+    pub fn set(mut self, variable: &str, value: &str) -> Call {
+        self.environment.insert(variable.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Removes a variable.
+    pub fn unset(mut self, variable: &str) -> Call {
+        self.environment.remove(variable);
+        self
+    }
+
+    /// Replaces stdin by this text.
+    pub fn text(mut self, text: impl Into<Vec<u8>>) -> Call {
+        self.stdin = Stdin::Bytes(text.into());
+        self
+    }
+
+    /// Replaces stdin by this document.
+    pub fn document(self, document: &Value) -> Call {
+        self.text(pretty(document))
+    }
+
+    /// Changes the object on stdin. Does nothing when stdin holds no object.
+    pub fn edit(self, change: impl FnOnce(&mut Map<String, Value>)) -> Call {
+        let Stdin::Bytes(bytes) = &self.stdin else { return self };
+        let Ok(Value::Object(mut object)) = serde_json::from_slice(bytes) else { return self };
+        change(&mut object);
+        self.document(&Value::Object(object))
+    }
+
+    /// Renames it in reports.
+    pub fn label(mut self, label: impl Into<String>) -> Call {
+        self.label = label.into();
+        self
+    }
+}
+
+/// What stdout holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Documents {
+    /// Nothing but white space.
+    None,
+    /// Exactly one JSON document.
+    One(Value),
+    /// Several JSON documents one after another.
+    Several(Vec<Value>),
+    /// Something that is not JSON, with the parser's message.
+    Garbage(String),
+}
+
+/// What an execution answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its place among the executions of the case.
+    pub index: usize,
+    /// What reports call the execution.
+    pub label: String,
+    /// How it went.
+    pub execution: Execution,
+    /// What was on stdout.
+    pub documents: Documents,
+}
+
+impl Answer {
+    pub(super) fn new(index: usize, label: String, execution: Execution) -> Answer {
+        let documents = Documents::parse(&execution.stdout);
+        Answer { index, label, execution, documents }
+    }
+
+    /// Exit status 0.
+    pub fn succeeded(&self) -> bool {
+        self.execution.outcome == Outcome::Exited(0)
+    }
+
+    /// A non-zero exit status: neither success, nor a signal, nor the deadline.
+    pub fn refused(&self) -> bool {
+        matches!(self.execution.outcome, Outcome::Exited(status) if status != 0)
+    }
+
+    /// The one document on stdout.
+    pub fn document(&self) -> Option<&Value> {
+        match &self.documents {
+            Documents::One(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The error object on stdout, if the one document is one.
+    pub fn error(&self) -> Option<CniError> {
+        CniError::parse(self.document()?).ok()
+    }
+
+    /// The code of the error object.
+    pub fn code(&self) -> Option<u32> {
+        self.error().map(|error| error.code)
+    }
+
+    /// What happened, in one line.
+    pub fn summary(&self) -> String {
+        let said = match &self.documents {
+            Documents::None if self.succeeded() => String::new(),
+            Documents::None => " with nothing on stdout".to_owned(),
+            Documents::One(_) => match self.error() {
+                Some(error) if !self.succeeded() => format!(" with code {}: {}", error.code, error.msg),
+                Some(error) => format!(" with an error object (code {}: {})", error.code, error.msg),
+                None if self.succeeded() => String::new(),
+                None => " with a document that is no error object".to_owned(),
+            },
+            Documents::Several(all) => format!(" with {} JSON documents on stdout", all.len()),
+            Documents::Garbage(problem) => format!(" with text on stdout that is not JSON ({problem})"),
+        };
+        format!("{} {}{said}", self.label, self.execution.outcome)
+    }
+
+    /// Whether stdout or stderr shows that the program fell over instead of refusing.
+    pub fn crashed(&self) -> bool {
+        if matches!(self.execution.outcome, Outcome::Signaled(_)) {
+            return true;
+        }
+        let text = String::from_utf8_lossy(&self.execution.stderr);
+        self.document().is_none()
+            && [
+                "panic:",
+                "goroutine ",
+                "panicked at",
+                "Traceback (most recent call last)",
+                "AddressSanitizer",
+            ]
+            .iter()
+            .any(|mark| text.contains(mark))
+    }
+}
+
+impl Documents {
+    /// What these bytes hold.
+    pub fn parse(stdout: &[u8]) -> Documents {
+        let mut values = Vec::new();
+        for value in serde_json::Deserializer::from_slice(stdout).into_iter::<Value>() {
+            match value {
+                Ok(value) => values.push(value),
+                Err(error) => return Documents::Garbage(error.to_string()),
+            }
+        }
+        match values.len() {
+            0 => Documents::None,
+            1 => Documents::One(values.remove(0)),
+            _ => Documents::Several(values),
+        }
+    }
+}
+
+/// A deviation that a check stated.
+#[derive(Debug, Clone)]
+pub struct Deviation {
+    /// The requirement that is not met.
+    pub requirement: &'static str,
+    /// What it asks for here.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+    /// How a reproducer can tell, where that can be said in shell.
+    pub assertion: Option<Assertion>,
+}
+
+/// What a case is played with.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting<'a> {
+    /// The check.
+    pub check: &'static Check,
+    /// The plugin under test.
+    pub subject: &'a Subject,
+    /// What is known of it.
+    pub target: Option<&'a Target>,
+    /// The configuration to use; without a target, a bare one.
+    pub configuration: &'a Configuration,
+    /// The spec version to use.
+    pub version: Version,
+    /// The variant, empty when the check has none.
+    pub variant: &'static str,
+    /// What cases of the same run have observed.
+    pub observations: &'a Observations,
+}
+
+/// One case being played.
+pub struct Case<'a> {
+    /// The check.
+    pub check: &'static Check,
+    /// The plugin under test.
+    pub subject: &'a Subject,
+    /// What is known of it.
+    pub target: Option<&'a Target>,
+    /// The configuration in use; without a target, a bare one.
+    pub configuration: &'a Configuration,
+    /// The spec version in use.
+    pub version: Version,
+    /// The variant, empty when the check has none.
+    pub variant: &'static str,
+    pub(super) arena: &'a mut Arena,
+    pub(super) observations: &'a Observations,
+    pub(super) steps: Vec<Step>,
+    pub(super) executions: Vec<(Invocation, Answer)>,
+    pub(super) deviations: Vec<Deviation>,
+    pub(super) notes: Vec<String>,
+    pub(super) kernel_difference: Vec<String>,
+    containers: usize,
+    hangs: usize,
+}
+
+impl<'a> Case<'a> {
+    /// Prepares a case in a pristine arena.
+    pub fn new(setting: Setting<'a>, arena: &'a mut Arena) -> Case<'a> {
+        let Setting { check, subject, target, configuration, version, variant, observations } = setting;
+        Case {
+            check,
+            subject,
+            target,
+            configuration,
+            version,
+            variant,
+            arena,
+            observations,
+            steps: Vec::new(),
+            executions: Vec::new(),
+            deviations: Vec::new(),
+            notes: Vec::new(),
+            kernel_difference: Vec::new(),
+            containers: 0,
+            hangs: 0,
+        }
+    }
+
+    /// What the target is; a plugin without one counts as an interface plugin.
+    pub fn kind(&self) -> Kind {
+        self.target.map_or(Kind::Interface, |target| target.kind)
+    }
+
+    /// The interface that ADD configures for this attachment: CNI_IFNAME, but for plugins with a fixed one.
+    pub fn interface(&self, attachment: &Attachment) -> String {
+        let fixed = self.target.and_then(|target| target.fixed_interface.clone());
+        fixed.unwrap_or_else(|| attachment.ifname.clone())
+    }
+
+    // ---- stating what was seen
+
+    /// States what a requirement asks for. When `holds` is false the case deviates from the requirement; its level in
+    /// this version decides how grave that is. A requirement that does not hold in this version is passed over.
+    pub fn expect(
+        &mut self,
+        holds: bool,
+        requirement: &'static str,
+        expected: impl Into<String>,
+        observed: impl Into<String>,
+    ) -> bool {
+        if !holds {
+            let (expected, observed) = (expected.into(), observed.into());
+            self.deviations.push(Deviation { requirement, expected, observed, assertion: None });
+        }
+        holds
+    }
+
+    /// As [`Case::expect`], with how a reproducer can tell.
+    pub fn expect_as(
+        &mut self,
+        holds: bool,
+        requirement: &'static str,
+        expected: impl Into<String>,
+        observed: impl Into<String>,
+        assertion: Assertion,
+    ) -> bool {
+        self.expect(holds, requirement, expected, observed);
+        self.assert(holds, |_| assertion)
+    }
+
+    /// Says in shell what the last stated deviation looks like, for the reproducer.
+    fn assert(&mut self, holds: bool, assertion: impl FnOnce(&Self) -> Assertion) -> bool {
+        if !holds {
+            let assertion = assertion(self);
+            if let Some(last) = self.deviations.last_mut() {
+                last.assertion = Some(assertion);
+            }
+        }
+        holds
+    }
+
+    /// Adds a remark to the result, whatever the verdict.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// Keeps lines of a kernel or file difference as evidence.
+    pub fn evidence(&mut self, lines: impl IntoIterator<Item = String>) {
+        self.kernel_difference.extend(lines);
+    }
+
+    /// Expects exit status 0, no crash, and at most one document; true when so.
+    pub fn expect_success(&mut self, answer: &Answer, requirement: &'static str) -> bool {
+        let expected = format!("{} succeeds with exit status 0", answer.label);
+        let index = answer.index;
+        self.expect(answer.succeeded(), requirement, expected, answer.summary());
+        self.assert(answer.succeeded(), |_| Assertion::Succeeds(index))
+    }
+
+    /// Expects a clean refusal: non-zero exit status and one error object on stdout. True when refused at all.
+    pub fn expect_refusal(&mut self, answer: &Answer, requirement: &'static str, why: &str) -> bool {
+        let expected = format!("{} fails: {why}", answer.label);
+        let index = answer.index;
+        let refused = answer.refused() || answer.crashed();
+        self.expect(refused, requirement, expected, answer.summary());
+        if !self.assert(refused, |_| Assertion::Fails(index)) {
+            return false;
+        }
+        if answer.error().is_none() {
+            let (expected, observed) = match answer.crashed() {
+                true => {
+                    (format!("{} reports an error object and exits", answer.label), crash_summary(answer))
+                }
+                false => (format!("{} prints one error object on stdout", answer.label), answer.summary()),
+            };
+            self.expect(false, "error.json-on-stdout-nonzero-exit", expected, observed);
+            self.assert(false, |_| Assertion::Lives(index));
+        }
+        true
+    }
+
+    /// Expects one of these codes in the error object, if there is an error object.
+    pub fn expect_code(&mut self, answer: &Answer, requirement: &'static str, codes: &[u32]) {
+        let Some(code) = answer.code() else { return };
+        let wanted: Vec<String> = codes.iter().map(u32::to_string).collect();
+        let expected = format!("{} fails with code {}", answer.label, wanted.join(" or "));
+        let holds = codes.contains(&code);
+        self.expect(holds, requirement, expected, answer.summary());
+        let index = answer.index;
+        self.assert(holds, |_| Assertion::Code(index, codes.to_vec()));
+    }
+
+    /// Takes two snapshots to be equal, but for what happens by itself, logs, and `ignore`d lines; keeps the difference
+    /// as evidence if they are not.
+    pub fn expect_unchanged(
+        &mut self,
+        before: &Snapshot,
+        after: &Snapshot,
+        requirement: &'static str,
+        what: &str,
+        ignore: impl Fn(&str) -> bool,
+    ) -> bool {
+        let lines: Vec<String> =
+            changes::judged(self, before, after).into_iter().filter(|line| !ignore(line)).collect();
+        let holds = lines.is_empty();
+        let count = lines.len();
+        let first = lines.first().cloned().unwrap_or_default();
+        self.kernel_difference.extend(lines.iter().cloned());
+        let observed = match count {
+            1 => first,
+            _ => format!("{first}, and {} more; see the difference", count.saturating_sub(1)),
+        };
+        self.expect(holds, requirement, format!("{what} changes nothing"), observed);
+        self.assert(holds, |_| Assertion::Unchanged { before: before.number, after: after.number, lines })
+    }
+
+    // ---- containers
+
+    /// Makes a container: a fresh namespace, the links that the target wants for it, and for chained plugins an
+    /// interface in front. The attachment is ready for ADD.
+    pub fn attachment(&mut self) -> Result<Attachment, Stop> {
+        self.containers += 1;
+        let container = format!("c{}", self.containers);
+        if self.containers == 1 {
+            self.make_links(false, &container)?;
+        }
+        self.steps.push(Step::AddNetns(container.clone()));
+        let netns = self.arena.create_netns(&container)?;
+        self.make_links(true, &container)?;
+        let mut attachment = Attachment {
+            container_id: format!("cnitest-{container}"),
+            netns,
+            ifname: self
+                .target
+                .and_then(|target| target.fixed_interface.clone())
+                .unwrap_or_else(|| "eth0".to_owned()),
+            plugin: self.plugin_object(&container),
+            args: self.configuration.args.clone(),
+            previous: None,
+            result: None,
+            container,
+        };
+        if self.kind() == Kind::Chained {
+            let index = self.containers;
+            attachment.previous = Some(front::make(self, &attachment, index)?);
+        }
+        Ok(attachment)
+    }
+
+    /// The plugin object with `cniVersion` and `name`, for a container.
+    pub fn plugin_object(&self, container: &str) -> Map<String, Value> {
+        let mut object = Map::new();
+        object.insert("cniVersion".to_owned(), json!(self.version.as_str()));
+        object.insert("name".to_owned(), json!(NETWORK));
+        for (key, value) in &self.configuration.plugin {
+            object.insert(key.clone(), substitute(value, container));
+        }
+        object
+    }
+
+    fn make_links(&mut self, per_container: bool, container: &str) -> Result<(), Stop> {
+        let Some(target) = self.target else { return Ok(()) };
+        for link in target.links.iter().filter(|link| link.per_container == per_container) {
+            let name = link.name.replace("${container}", container);
+            let op = match link.kind.as_str() {
+                "veth" => NetOp::AddVeth { a: name.clone(), b: peer_of(&name), peer_place: Place::Host },
+                kind => NetOp::AddLinkKind { name: name.clone(), kind: kind.to_owned() },
+            };
+            self.network(&Place::Host, op)?;
+            self.network(&Place::Host, NetOp::SetUp { link: name.clone() })?;
+            if link.kind == "veth" {
+                self.network(&Place::Host, NetOp::SetUp { link: peer_of(&name) })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the container's namespace, as a runtime or a crash does.
+    pub fn delete_netns(&mut self, attachment: &Attachment) -> Result<(), Stop> {
+        self.steps.push(Step::DeleteNetns(attachment.container.clone()));
+        Ok(self.arena.delete_netns(&attachment.container)?)
+    }
+
+    /// Changes links, addresses or routes behind the plugin's back.
+    pub fn network(&mut self, place: &Place, op: NetOp) -> Result<(), Stop> {
+        self.steps.push(Step::Shell(op.shell(place)));
+        Ok(self.arena.network(place, &op)?)
+    }
+
+    /// Writes a file in the arena.
+    pub fn write_file(&mut self, path: &str, text: &str, mode: u32) -> Result<(), Stop> {
+        self.steps.push(Step::File { path: path.to_owned(), text: text.to_owned(), mode });
+        Ok(self.arena.write_file(path, text.as_bytes(), mode)?)
+    }
+
+    /// The state of the host, of every container, and the files written.
+    pub fn snapshot(&mut self) -> Result<Snapshot, Stop> {
+        self.look(SnapshotScope::usual())
+    }
+
+    /// As [`Case::snapshot`], with the sysctls under `net/` too.
+    pub fn snapshot_with_sysctls(&mut self) -> Result<Snapshot, Stop> {
+        self.look(SnapshotScope::all())
+    }
+
+    fn look(&mut self, scope: SnapshotScope) -> Result<Snapshot, Stop> {
+        let snapshot = self.arena.snapshot(scope)?;
+        self.steps.push(Step::State(snapshot.number));
+        Ok(snapshot)
+    }
+
+    // ---- executing the plugin
+
+    /// An execution of the operation with the parameters and request configuration that a runtime would give.
+    pub fn call(&self, operation: Operation, attachment: &Attachment) -> Call {
+        let mut environment = BTreeMap::new();
+        let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
+        set("CNI_COMMAND", operation.as_str().to_owned());
+        let path: Vec<String> = self.subject.cni_path.iter().map(|dir| dir.display().to_string()).collect();
+        if operation != Operation::Version {
+            set("CNI_PATH", path.join(":"));
+            set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+        }
+        let stdin = match operation {
+            Operation::Add | Operation::Del | Operation::Check => {
+                set("CNI_CONTAINERID", attachment.container_id.clone());
+                set("CNI_NETNS", attachment.netns.display().to_string());
+                set("CNI_IFNAME", attachment.ifname.clone());
+                if let Some(args) = &attachment.args {
+                    set("CNI_ARGS", args.clone());
+                }
+                Value::Object(attachment.request(operation))
+            }
+            Operation::Gc => {
+                let mut request = attachment.plugin.clone();
+                request.insert("cni.dev/valid-attachments".to_owned(), json!([]));
+                Value::Object(request)
+            }
+            Operation::Status => Value::Object(attachment.plugin.clone()),
+            Operation::Version => json!({ "cniVersion": self.version.as_str() }),
+        };
+        Call {
+            label: operation.as_str().to_owned(),
+            environment,
+            stdin: Stdin::Bytes(pretty(&stdin).into_bytes()),
+            arguments: Vec::new(),
+            directory: PathBuf::from("/"),
+        }
+    }
+
+    /// Executes the plugin.
+    pub fn run(&mut self, call: Call) -> Result<Answer, Stop> {
+        let invocation = self.invocation(&call);
+        self.steps
+            .push(Step::Execute { label: call.label.clone(), invocation: Box::new(invocation.clone()) });
+        let execution = self.arena.execute(&invocation)?;
+        Ok(self.record(call.label, invocation, execution))
+    }
+
+    /// Executes several at the same moment; answers in the order of the calls.
+    pub fn run_together(&mut self, calls: Vec<Call>) -> Result<Vec<Answer>, Stop> {
+        let invocations: Vec<Invocation> = calls.iter().map(|call| self.invocation(call)).collect();
+        self.steps.push(Step::Together(
+            calls.iter().map(|call| call.label.clone()).zip(invocations.iter().cloned()).collect(),
+        ));
+        let executions = self.arena.execute_all(&invocations)?;
+        let made = calls.into_iter().zip(invocations).zip(executions);
+        Ok(made
+            .map(|((call, invocation), execution)| self.record(call.label, invocation, execution))
+            .collect())
+    }
+
+    /// Executes the operation as a runtime would.
+    pub fn operate(&mut self, operation: Operation, attachment: &Attachment) -> Result<Answer, Stop> {
+        let call = self.call(operation, attachment);
+        self.run(call)
+    }
+
+    /// ADD that must succeed for the check to make sense. Its result is kept in the attachment.
+    ///
+    /// # Errors
+    /// Skips the case when ADD fails: `add.succeeds` reports that.
+    pub fn add(&mut self, attachment: &mut Attachment) -> Result<Answer, Stop> {
+        let answer = self.operate(Operation::Add, attachment)?;
+        self.require_result(&answer)?;
+        attachment.result = answer.document().cloned();
+        Ok(answer)
+    }
+
+    /// Skips the case unless ADD succeeded and printed one object.
+    pub(super) fn require_result(&self, answer: &Answer) -> Result<(), Stop> {
+        match (answer.succeeded(), answer.document()) {
+            (true, Some(Value::Object(_))) => Ok(()),
+            _ => Err(Stop::Skip(format!("precondition: {}", answer.summary()))),
+        }
+    }
+
+    fn invocation(&self, call: &Call) -> Invocation {
+        call.environment
+            .iter()
+            .fold(Invocation::new(&self.subject.program), |made, (name, value)| made.env(name, value))
+            .args(&call.arguments)
+            .stdin(call.stdin.clone())
+            .working_directory(&call.directory)
+            .timeout(self.subject.timeout)
+    }
+
+    fn record(&mut self, label: String, invocation: Invocation, execution: Execution) -> Answer {
+        self.hangs += usize::from(matches!(execution.outcome, Outcome::TimedOut { .. }));
+        let answer = Answer::new(self.executions.len(), label, execution);
+        self.executions.push((invocation, answer.clone()));
+        answer
+    }
+
+    // ---- the end
+
+    /// What was executed, in order.
+    pub fn executions(&self) -> &[(Invocation, Answer)] {
+        &self.executions
+    }
+
+    /// How many executions the case made that ran into their deadline.
+    pub fn hangs(&self) -> usize {
+        self.hangs
+    }
+
+    /// What was stated not to hold, in order.
+    pub fn deviations(&self) -> &[Deviation] {
+        &self.deviations
+    }
+
+    /// The remarks.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The differences kept as evidence.
+    pub fn kernel_difference(&self) -> &[String] {
+        &self.kernel_difference
+    }
+
+    /// The level of a requirement in this case's version.
+    pub fn level(&self, requirement: &str) -> Option<Level> {
+        catalogue::requirement(requirement)?.level_in(self.version)
+    }
+}
+
+/// A crash in one line, with the first line of what it said.
+pub(super) fn crash_summary(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.execution.stderr);
+    let line = text.lines().find(|line| line.contains("panic")).or_else(|| text.lines().next()).unwrap_or("");
+    format!("{} crashed ({}): {}", answer.label, answer.execution.outcome, line.trim())
+}
+
+/// JSON as reports and reproducers show it.
+pub fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+/// The name of the other end of a veth pair that a target asks for.
+pub(super) fn peer_of(name: &str) -> String {
+    format!("{}-p", name.chars().take(13).collect::<String>())
+}
+
+fn substitute(value: &Value, container: &str) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace("${container}", container)),
+        Value::Array(items) => items.iter().map(|item| substitute(item, container)).collect(),
+        Value::Object(map) => {
+            Value::Object(map.iter().map(|(key, item)| (key.clone(), substitute(item, container))).collect())
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,89 @@
+//! What stands in front of a chained plugin: an interface as an interface plugin would have left it.
+
+use cni_spec::Version;
+use cni_spec::result::AddResult;
+use serde_json::{Value, json};
+
+use super::case::{Attachment, Case, Stop};
+use crate::arena::{NetOp, Place};
+
+/// Connects the attachment's container by a veth pair: `frontN` on the host, CNI_IFNAME in the container, both up and
+/// addressed, with a default route. Returns the result that describes it, in the case's version.
+///
+/// # Errors
+/// Skips where there is no prevResult: chaining exists from 0.3.0.
+pub(super) fn make(case: &mut Case<'_>, attachment: &Attachment, index: usize) -> Result<Value, Stop> {
+    connect(case, attachment, &attachment.ifname.clone(), index, "0.0.0.0/0")
+}
+
+/// As [`make`], for an interface beside CNI_IFNAME, with a route that gets in nobody's way.
+///
+/// # Errors
+/// Skips where there is no prevResult.
+pub(super) fn beside(
+    case: &mut Case<'_>,
+    attachment: &Attachment,
+    ifname: &str,
+    index: usize,
+) -> Result<Value, Stop> {
+    connect(case, attachment, ifname, index, "198.51.100.0/24")
+}
+
+fn connect(
+    case: &mut Case<'_>,
+    attachment: &Attachment,
+    ifname: &str,
+    index: usize,
+    route: &str,
+) -> Result<Value, Stop> {
+    if case.version < Version::V0_3_0 {
+        return Err(Stop::Skip("chaining exists from 0.3.0".to_owned()));
+    }
+    let number = u8::try_from(index)
+        .map_err(|_| Stop::Undecided(format!("{index} interfaces in front; there is room for 255")))?;
+    let host_name = format!("front{number}");
+    let host_mac = format!("02:90:00:00:01:{number:02x}");
+    let container_mac = format!("02:90:00:00:00:{number:02x}");
+    let document = json!({
+        "cniVersion": Version::V1_1_0.as_str(),
+        "interfaces": [
+            { "name": host_name, "mac": host_mac },
+            { "name": ifname, "mac": container_mac, "sandbox": attachment.netns.display().to_string() }
+        ],
+        "ips": [
+            { "address": format!("10.90.{number}.2/24"), "gateway": format!("10.90.{number}.1"), "interface": 1 },
+            { "address": format!("fd00:90:{number:x}::2/64"), "gateway": format!("fd00:90:{number:x}::1"), "interface": 1 }
+        ],
+        "routes": [{ "dst": route, "gw": format!("10.90.{number}.1") }],
+        "dns": {}
+    });
+    let result =
+        AddResult::parse(&document, Version::V1_1_0).map_err(|error| Stop::Undecided(error.to_string()))?;
+
+    let container = attachment.place();
+    let pair = NetOp::AddVeth { a: host_name.clone(), b: ifname.to_owned(), peer_place: container.clone() };
+    case.network(&Place::Host, pair)?;
+    for (place, link, last) in [(&Place::Host, host_name.as_str(), 1), (&container, ifname, 2)] {
+        let mac = [0x02, 0x90, 0, 0, u8::from(last == 1), number];
+        case.network(place, NetOp::SetMac { link: link.to_owned(), mac })?;
+        for (address, prefix) in [
+            ([10, 90, number, last].into(), 24),
+            ([0xfd00, 0x90, number.into(), 0, 0, 0, 0, last.into()].into(), 64),
+        ] {
+            case.network(place, NetOp::AddAddress { link: link.to_owned(), address, prefix })?;
+        }
+        case.network(place, NetOp::SetUp { link: link.to_owned() })?;
+    }
+    for route in &result.routes {
+        let op = NetOp::AddRoute {
+            destination: route.dst.network(),
+            prefix: route.dst.prefix_len(),
+            gateway: route.gw,
+            link: Some(ifname.to_owned()),
+            table: None,
+            metric: None,
+        };
+        case.network(&container, op)?;
+    }
+    Ok(result.to_version(case.version).0)
+}

@@ -1,0 +1,159 @@
+//! The checks: what cnitest asks of a plugin, and how it decides.
+//!
+//! A [`Check`] names the requirements that it decides and a function that plays one case of it in an arena.
+//! Checks state what they saw through [`Case::expect`]; the verdict follows from the level that the catalogue gives
+//! the requirement in the case's spec version, never from the check.
+
+mod add;
+mod attachments;
+mod carried;
+mod case;
+mod chained;
+mod changes;
+mod check;
+mod cycle;
+mod del;
+mod delegation;
+mod execution;
+mod front;
+mod gc;
+mod input;
+mod ipam;
+mod kernel;
+mod negotiation;
+mod observation;
+mod parameters;
+mod protocol;
+mod reproducer;
+mod status;
+mod version;
+
+use cni_spec::Version;
+
+pub use case::{
+    Answer, Attachment, Call, Case, Deviation, Documents, NETWORK, Setting, Stop, Subject, pretty,
+};
+pub use observation::Observations;
+pub use reproducer::{Assertion, script as reproducer_script};
+
+use crate::target::{Kind, Target};
+
+/// Which cases of a check are played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Once per variant, in the newest version that the plugin supports: nothing in it depends on the version.
+    Once,
+    /// Once per variant in each version: protocol rules, for which the first configuration serves.
+    Versions,
+    /// Once per variant in each version with the first configuration, and in the newest version with the others.
+    Attachments,
+}
+
+/// The targets that a check concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concerns {
+    /// Every plugin, target or not; nothing but the protocol is used.
+    Every,
+    /// Every plugin with a target that can attach.
+    Attaching,
+    /// Targets of the kinds named.
+    Kinds(&'static [Kind]),
+    /// Targets that execute the `ipam` of their configuration.
+    Delegating,
+}
+
+/// Why a check is not played on a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exclusion {
+    /// The check asks nothing of such a plugin; reports leave it out.
+    NotConcerned,
+    /// The check would concern the plugin, but something is missing; reports say what.
+    Skip(String),
+}
+
+impl Concerns {
+    /// Why a target is excluded, or nothing when the check concerns it.
+    pub fn excludes(self, target: Option<&Target>) -> Option<Exclusion> {
+        if self == Concerns::Every {
+            return None;
+        }
+        let Some(target) = target else {
+            let hint = "no target describes this plugin; `cnitest target init` writes one to start from";
+            return Some(Exclusion::Skip(hint.to_owned()));
+        };
+        let concerned = match self {
+            Concerns::Kinds(kinds) => kinds.contains(&target.kind),
+            Concerns::Delegating => target.delegates,
+            Concerns::Every | Concerns::Attaching => true,
+        };
+        if !concerned {
+            return Some(Exclusion::NotConcerned);
+        }
+        target.no_attachments.clone().map(Exclusion::Skip)
+    }
+}
+
+/// One check.
+pub struct Check {
+    /// Stable name, `area.what`; used by `--only`, `--skip` and baselines.
+    pub id: &'static str,
+    /// What is checked, in one line.
+    pub title: &'static str,
+    /// The requirements that it decides; the first is the one that names its level in a passing result.
+    pub requirements: &'static [&'static str],
+    /// Whom it concerns.
+    pub concerns: Concerns,
+    /// Which cases are played.
+    pub scope: Scope,
+    /// The oldest version in which it is played.
+    pub since: Version,
+    /// Named variations, each a case; empty for a single one.
+    pub variants: &'static [&'static str],
+    /// Plays one case.
+    pub run: fn(&mut Case<'_>) -> Result<(), Stop>,
+}
+
+/// Every check, in the order in which they are reported.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    [
+        version::CHECKS,
+        negotiation::CHECKS,
+        parameters::CHECKS,
+        input::CHECKS,
+        execution::CHECKS,
+        add::CHECKS,
+        attachments::CHECKS,
+        delegation::CHECKS,
+        chained::CHECKS,
+        ipam::CHECKS,
+        check::CHECKS,
+        del::CHECKS,
+        status::CHECKS,
+        gc::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The check of that id.
+pub fn find(id: &str) -> Option<&'static Check> {
+    all().find(|check| check.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_requirements_exist() {
+        let mut seen = std::collections::BTreeSet::new();
+        for check in all() {
+            assert!(seen.insert(check.id), "{} is there twice", check.id);
+            assert!(!check.requirements.is_empty(), "{} decides nothing", check.id);
+            for id in check.requirements {
+                assert!(cni_spec::catalogue::requirement(id).is_some(), "{}: no requirement {id}", check.id);
+            }
+        }
+        assert!(seen.len() >= 60, "{} checks", seen.len());
+    }
+}

@@ -1,0 +1,452 @@
+//! The reproducer: what a case did, as a shell script that needs no cnitest.
+//!
+//! The script makes namespaces of its own (`unshare`), repeats each step with `ip`, `env` and here-documents, and ends
+//! with the assertion that the plugin failed. Where a request holds the result of an earlier ADD, the script puts the
+//! hardware addresses and interface names of its own ADD in the place of those recorded.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::case::Case;
+use crate::invoke::{Invocation, Stdin};
+
+/// One thing that a case did.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    /// A container's namespace was made.
+    AddNetns(String),
+    /// A container's namespace was deleted.
+    DeleteNetns(String),
+    /// A command of `ip` or another tool.
+    Shell(String),
+    /// A file was written.
+    File {
+        /// Where.
+        path: String,
+        /// What.
+        text: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// The plugin was executed.
+    Execute {
+        /// The operation.
+        label: String,
+        /// How.
+        invocation: Box<Invocation>,
+    },
+    /// The plugin was executed several times at the same moment.
+    Together(Vec<(String, Invocation)>),
+    /// The state of host and containers was looked at: the snapshot of this number.
+    State(usize),
+}
+
+/// What a conformant plugin would have done, as a script can tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assertion {
+    /// The execution of that index exits with status 0.
+    Succeeds(usize),
+    /// The execution exits with another status.
+    Fails(usize),
+    /// Its error object has one of these codes.
+    Code(usize, Vec<u32>),
+    /// It succeeds, or prints an error object: it does not fall over.
+    Lives(usize),
+    /// Its stdout holds this text, white space aside.
+    StdoutHas(usize, String),
+    /// Its stdout does not hold this text, white space aside.
+    StdoutLacks(usize, String),
+    /// Its stderr holds this text.
+    StderrHas(usize, String),
+    /// A file has this line.
+    FileHas(String, String),
+    /// A file does not exist, or lacks this line.
+    FileLacks(String, String),
+    /// It prints nothing on stdout.
+    Silent(usize),
+    /// A shell command succeeds.
+    Shell(String),
+    /// Two looks at the state do not differ by these lines.
+    Unchanged {
+        /// The number of the snapshot before.
+        before: usize,
+        /// The number of the snapshot after.
+        after: usize,
+        /// How they differ: the kinds and signs of the lines say what a script has to look at.
+        lines: Vec<String>,
+    },
+}
+
+/// stdout holds one JSON document: a text that begins as one, and no second one behind it.
+pub(super) fn one_document(index: usize) -> Assertion {
+    let stdout = format!("tr -d ' \\t\\n' </run/cnitest/{index}.out");
+    Assertion::Shell(format!("{stdout} | grep -q '^[{{[].*[]}}]$' && ! {{ {stdout} | grep -Fq '}}{{'; }}"))
+}
+
+const PROLOGUE: &str = r#"set -u
+if [ -z "${CNITEST_INSIDE-}" ]; then
+    user=; [ "$(id -u)" = 0 ] || user='--user --map-root-user'
+    CNITEST_INSIDE=1 exec unshare $user --net --mount --pid --ipc --uts --fork --mount-proc sh "$0" "$@"
+fi
+mount -t tmpfs tmpfs /run && mkdir -p /run/netns /run/cnitest && ip link set lo up
+[ -d /var/lib/cni ] && mount -t tmpfs tmpfs /var/lib/cni || mount -t tmpfs tmpfs /var/lib
+"#;
+
+/// Writes the script for a case, ending in the assertion of its first and gravest deviation.
+pub fn script(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>) -> String {
+    let mut out = String::from("#!/bin/sh\n");
+    for line in heading {
+        let _ = writeln!(out, "# {}", line.replace('\n', " "));
+    }
+    out.push_str("# Needs unshare, ip and mount; runs in namespaces of its own and leaves nothing. Usage: sh FILE [PLUGIN]\n");
+    out.push_str(PROLOGUE);
+    let _ = writeln!(out, "plugin=${{1:-{}}}", quote(&case.subject.program.display().to_string()));
+    out.push_str("show() { echo \"== $1: exit status $2\"; cat /run/cnitest/$3.out; echo; cat /run/cnitest/$3.err >&2; }\n");
+    let looks = match assertion {
+        Some(Assertion::Unchanged { before, after, lines }) => {
+            out.push_str(&state_function(case, lines));
+            vec![*before, *after]
+        }
+        _ => Vec::new(),
+    };
+    let renews = |step: &Step| match step {
+        Step::Execute { invocation, .. } => !recorded_names(case, usize::MAX, invocation).is_empty(),
+        _ => false,
+    };
+    if case.steps.iter().any(renews) {
+        out.push_str(RENEW);
+    }
+    let mut index = 0;
+    for step in &case.steps {
+        match step {
+            Step::AddNetns(name) => {
+                let _ = writeln!(out, "ip netns add {name}");
+            }
+            Step::DeleteNetns(name) => {
+                let _ = writeln!(out, "ip netns del {name}");
+            }
+            Step::Shell(command) => {
+                let _ = writeln!(out, "{command}");
+            }
+            Step::File { path, text, mode } => file(&mut out, path, text, *mode),
+            Step::State(number) if looks.contains(number) => {
+                let _ = writeln!(out, "state >/run/cnitest/state.{number}");
+            }
+            Step::State(_) => {}
+            Step::Execute { label, invocation } => {
+                execute(&mut out, case, index, invocation, "");
+                let _ = writeln!(out, "s{index}=$?; show {} $s{index} {index}", quote(label));
+                index += 1;
+            }
+            Step::Together(all) => {
+                for (offset, (_, invocation)) in all.iter().enumerate() {
+                    execute(&mut out, case, index + offset, invocation, " &");
+                    let _ = writeln!(out, "p{}=$!", index + offset);
+                }
+                for (label, _) in all {
+                    let _ =
+                        writeln!(out, "wait $p{index}; s{index}=$?; show {} $s{index} {index}", quote(label));
+                    index += 1;
+                }
+            }
+        }
+    }
+    assertion_text(&mut out, assertion);
+    out
+}
+
+/// A shell function that prints the parts of the state in which snapshots differ by these lines, a line each that begins
+/// with the place. Namespaces that the case deletes are left out: all that was in them is gone anyhow.
+fn state_function(case: &Case<'_>, lines: &[String]) -> String {
+    let mentions =
+        |words: &[&str]| lines.iter().any(|line| line.split(' ').any(|word| words.contains(&word)));
+    let mut parts = Vec::new();
+    if mentions(&["link", "address", "rule", "route", "neighbour"]) {
+        parts.push("for what in link addr rule; do ip ${ns:+-n $ns} -o $what; done | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/valid_lft.*//'");
+        parts.push("ip ${ns:+-n $ns} route show table all");
+        parts.push("ip ${ns:+-n $ns} -6 route show table all | grep -v 'proto kernel'");
+    }
+    if mentions(&["nftables", "iptables", "ipset"]) {
+        parts.push("$run nft list ruleset 2>/dev/null | sed 's/packets [0-9]* bytes [0-9]*//'");
+        parts.push("$run iptables-save 2>/dev/null | grep -v '^#' | sed 's/\\[[0-9:]*\\]//'");
+        parts.push("$run ip6tables-save 2>/dev/null | grep -v '^#' | sed 's/\\[[0-9:]*\\]//'");
+    }
+    if mentions(&["qdisc", "filter"]) {
+        parts.push("$run tc qdisc show | grep -v noqueue");
+    }
+    if mentions(&["fdb"]) {
+        parts.push("$run bridge fdb show");
+    }
+    let sysctls: Vec<&str> =
+        lines.iter().filter_map(|line| line.split(" sysctl ").nth(1)?.split(' ').next()).collect();
+    let settings;
+    if !sysctls.is_empty() {
+        let names: Vec<String> = sysctls.iter().map(|name| quote(name)).collect();
+        settings = format!(
+            "for name in {}; do $run sh -c \"cd /proc/sys && grep -H . $name\" 2>/dev/null; done",
+            names.join(" ")
+        );
+        parts.push(&settings);
+    }
+    let deleted = case.steps.iter().filter_map(|step| match step {
+        Step::DeleteNetns(name) => Some(format!(" | grep -vx {name}")),
+        _ => None,
+    });
+    let deleted: String = deleted.collect();
+    let mut text = String::from("state() {\n");
+    if !parts.is_empty() {
+        let _ = writeln!(text, "    for ns in host $(ip netns list | cut -d' ' -f1 | sort{deleted}); do (");
+        text.push_str("        place=$ns; run=\"ip netns exec $ns\"; [ \"$ns\" != host ] || { ns=; run=; }\n        {\n");
+        for part in parts {
+            let _ = writeln!(text, "            {part}");
+        }
+        text.push_str("        } | sed \"s/^/$place /\" )\n    done\n");
+    }
+    if mentions(&["file"]) {
+        text.push_str("    find /run /var/lib /etc -xdev \\( -type f -o -type d \\) ! -path '/run/cnitest*' ! -path '/run/netns/c[0-9]*' 2>/dev/null | sort -u\n");
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// `renew N NAME...` reads a document and puts the names and addresses that execution N printed in the place of those that
+/// it printed when it was recorded, in order.
+const RENEW: &str = r#"renew() {
+    n=$1; shift
+    grep -oE '"(mac|name)": *"[^"]*"' "/run/cnitest/$n.out" | sed 's/^[^:]*: *"//; s/"$//' >"/run/cnitest/$n.names"
+    printf '%s\n' "$@" | paste -d' ' - "/run/cnitest/$n.names" | sed 's/^\([^ ]*\) \(.*\)$/s|"\1"|"\2"|g/' >"/run/cnitest/$n.sed"
+    sed -f "/run/cnitest/$n.sed"
+}
+"#;
+
+fn file(out: &mut String, path: &str, text: &str, mode: u32) {
+    let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
+    let _ = writeln!(out, "mkdir -p {}; cat >{} <<'CNITEST_FILE'", quote(folder), quote(path));
+    out.push_str(text);
+    if !text.ends_with('\n') {
+        out.push('\n');
+    }
+    let _ = writeln!(out, "CNITEST_FILE\nchmod {mode:o} {}", quote(path));
+}
+
+fn execute(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocation, end: &str) {
+    let input = stdin(out, case, index, invocation);
+    if invocation.working_directory.as_os_str() != "/" {
+        let _ = write!(out, "cd {} && ", quote(&invocation.working_directory.display().to_string()));
+    }
+    out.push_str("env -i");
+    for (name, value) in &invocation.environment {
+        let _ = write!(out, " {}", quote(&format!("{}={}", name.to_string_lossy(), value.to_string_lossy())));
+    }
+    out.push_str(" \"$plugin\"");
+    for argument in &invocation.args {
+        let _ = write!(out, " {}", quote(&argument.to_string_lossy()));
+    }
+    let _ = writeln!(out, " {input} >/run/cnitest/{index}.out 2>/run/cnitest/{index}.err{end}");
+}
+
+/// Writes what prepares stdin, and returns the redirection.
+fn stdin(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocation) -> String {
+    let bytes = match &invocation.stdin {
+        Stdin::Empty => return "</dev/null".to_owned(),
+        Stdin::Closed => return "<&-".to_owned(),
+        Stdin::Directory => return "</".to_owned(),
+        Stdin::OpenForever(bytes) | Stdin::Bytes(bytes) => bytes,
+    };
+    if let Some(text) = plain(bytes) {
+        let renewals = recorded_names(case, index, invocation);
+        let commands: Vec<String> = match renewals.is_empty() {
+            true => vec!["cat".to_owned()],
+            false => renewals
+                .iter()
+                .map(|(earlier, names)| format!("renew {earlier} {}", names.join(" ")))
+                .collect(),
+        };
+        let (first, others) =
+            commands.split_first().map_or(("cat", &[][..]), |(first, others)| (first.as_str(), others));
+        let others: String = others.iter().map(|command| format!(" | {command}")).collect();
+        let _ = writeln!(
+            out,
+            "{first} <<'CNITEST_STDIN'{others} >/run/cnitest/{index}.in\n{text}\nCNITEST_STDIN"
+        );
+    } else {
+        let _ = writeln!(out, "{{ {}; }} >/run/cnitest/{index}.in", pieces(bytes).join("; "));
+    }
+    match &invocation.stdin {
+        Stdin::OpenForever(_) => {
+            let _ = writeln!(out, "mkfifo /run/cnitest/{index}.fifo");
+            let _ = writeln!(
+                out,
+                "{{ cat /run/cnitest/{index}.in; exec sleep 60; }} >/run/cnitest/{index}.fifo &"
+            );
+            format!("</run/cnitest/{index}.fifo")
+        }
+        _ => format!("</run/cnitest/{index}.in"),
+    }
+}
+
+/// The names and hardware addresses that executions before the `limit`-th printed, quoted and in order, where the request
+/// repeats any of them in its prevResult.
+fn recorded_names(case: &Case<'_>, limit: usize, invocation: &Invocation) -> Vec<(usize, Vec<String>)> {
+    let Stdin::Bytes(bytes) = &invocation.stdin else { return Vec::new() };
+    let request: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let Some(previous) = request.get("prevResult").map(Value::to_string) else { return Vec::new() };
+    let earlier = case.executions.iter().enumerate().take(limit);
+    let printed = earlier.filter(|(_, (_, answer))| {
+        answer.document().is_some_and(|result| result.get("interfaces").is_some())
+    });
+    printed
+        .map(|(index, (_, answer))| (index, names_in(&answer.execution.stdout_text())))
+        .filter(|(_, names)| names.iter().any(|name| previous.contains(&format!("\"{name}\""))))
+        .map(|(index, names)| (index, names.iter().map(|name| quote(name)).collect()))
+        .collect()
+}
+
+/// The values of `"mac"` and `"name"` in a text, in order, as the script finds them.
+fn names_in(text: &str) -> Vec<String> {
+    let value = |rest: &str| {
+        let rest = rest.strip_prefix("mac\"").or_else(|| rest.strip_prefix("name\""))?;
+        let rest = rest.strip_prefix(':')?.trim_start_matches(' ').strip_prefix('"')?;
+        Some(rest.split('"').next()?.to_owned())
+    };
+    text.match_indices('"').filter_map(|(at, _)| value(&text[at + 1..])).collect()
+}
+
+/// The text, if a here-document can hold it to the letter but for the last newline.
+fn plain(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let fits = text.len() <= 16 * 1024
+        && !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t')
+        && !text.contains("CNITEST_STDIN")
+        && !text.starts_with('\u{feff}');
+    fits.then_some(text.trim_end_matches('\n'))
+}
+
+/// Shell commands that print the bytes: long runs of one byte are made by `tr`, the rest by `printf`.
+fn pieces(bytes: &[u8]) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut literal = String::new();
+    let mut rest = bytes;
+    while let Some(&byte) = rest.first() {
+        let run = rest.iter().take_while(|next| **next == byte).count();
+        if run >= 512 {
+            if !literal.is_empty() {
+                all.push(format!("printf '{literal}'"));
+                literal.clear();
+            }
+            all.push(format!("head -c {run} /dev/zero | tr '\\0' '\\{byte:03o}'"));
+            rest = &rest[run..];
+        } else {
+            match byte {
+                b'%' => literal.push_str("%%"),
+                b'\'' | b'\\' => {
+                    let _ = write!(literal, "\\{byte:03o}");
+                }
+                b' '..=b'~' => literal.push(char::from(byte)),
+                _ => {
+                    let _ = write!(literal, "\\{byte:03o}");
+                }
+            }
+            rest = &rest[1..];
+        }
+    }
+    if !literal.is_empty() || all.is_empty() {
+        all.push(format!("printf '{literal}'"));
+    }
+    all
+}
+
+fn assertion_text(out: &mut String, assertion: Option<&Assertion>) {
+    let output = |index: &usize| format!("/run/cnitest/{index}.out");
+    let printed = |index: &usize, text: &str| {
+        let text: String = text.split_ascii_whitespace().collect();
+        format!("tr -d ' \\t\\n' <{} | grep -Fq -e {}", output(index), quote(&text))
+    };
+    let condition = match assertion {
+        Some(Assertion::Succeeds(index)) => format!("[ \"$s{index}\" = 0 ]"),
+        Some(Assertion::Fails(index)) => format!("[ \"$s{index}\" != 0 ]"),
+        Some(Assertion::Lives(index)) => {
+            format!("[ \"$s{index}\" = 0 ] || grep -q '\"code\"' {}", output(index))
+        }
+        Some(Assertion::Code(index, codes)) => {
+            let codes: Vec<String> = codes.iter().map(u32::to_string).collect();
+            format!("grep -Eq '\"code\": *({})([^0-9]|$)' {}", codes.join("|"), output(index))
+        }
+        Some(Assertion::StdoutHas(index, text)) => printed(index, text),
+        Some(Assertion::StdoutLacks(index, text)) => format!("! {{ {}; }}", printed(index, text)),
+        Some(Assertion::StderrHas(index, text)) => {
+            format!("grep -Fq -e {} /run/cnitest/{index}.err", quote(text))
+        }
+        Some(Assertion::FileHas(path, line)) => format!("grep -Fxq -e {} {}", quote(line), quote(path)),
+        Some(Assertion::FileLacks(path, line)) => {
+            format!("! grep -Fxqs -e {} {}", quote(line), quote(path))
+        }
+        Some(Assertion::Silent(index)) => format!("[ -z \"$(tr -d ' \\t\\n' <{})\" ]", output(index)),
+        Some(Assertion::Shell(command)) => command.clone(),
+        Some(Assertion::Unchanged { before, after, lines }) => {
+            // Only what came, or only what went, where the case judges nothing else.
+            let all = |sign: &str| lines.iter().all(|line| line.starts_with(sign));
+            let wanted = if all("+ ") {
+                "^>"
+            } else if all("- ") {
+                "^<"
+            } else {
+                "^[<>]"
+            };
+            format!("! diff /run/cnitest/state.{before} /run/cnitest/state.{after} | grep '{wanted}'")
+        }
+        None => {
+            out.push_str(
+                "echo \"compare the output above with the expectation in the head of this script\"\n",
+            );
+            return;
+        }
+    };
+    let _ = writeln!(
+        out,
+        "if {condition}; then echo 'PASS: not reproduced'; else echo 'FAIL: reproduced'; exit 1; fi"
+    );
+}
+
+fn quote(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@+".contains(c);
+    if !text.is_empty() && text.chars().all(safe) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoting_survives_the_shell() {
+        for text in ["", "plain", "two words", "it's", "$x `y` \"z\" \\", "a\nb"] {
+            let output = std::process::Command::new("/bin/sh")
+                .args(["-c", &format!("printf %s {}", quote(text))])
+                .output()
+                .expect("sh runs");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), text);
+        }
+    }
+
+    #[test]
+    fn names_are_found_in_order() {
+        let text = r#"{"interfaces":[{"name":"br0","mac": "02:00:00:00:00:01"},{"mac":"x","name":"eth0"}],"names":"no"}"#;
+        assert_eq!(names_in(text), ["br0", "02:00:00:00:00:01", "x", "eth0"]);
+    }
+
+    #[test]
+    fn odd_bytes_survive_the_shell() {
+        let mut bytes = vec![b'a', 0, 0xff, b'%', b'\'', b'\\', b'\n'];
+        bytes.extend(std::iter::repeat_n(b'[', 5000));
+        bytes.extend(b"\xef\xbb\xbf end 7");
+        let output = std::process::Command::new("/bin/sh")
+            .args(["-c", &pieces(&bytes).join("; ")])
+            .output()
+            .expect("sh runs");
+        assert_eq!(output.stdout, bytes);
+    }
+}

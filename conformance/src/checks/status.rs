@@ -1,0 +1,230 @@
+//! STATUS: whether the plugin can serve ADD, said without changing anything.
+
+use cni_spec::{Operation, Version};
+use serde_json::json;
+
+use super::case::{Answer, Attachment, Case, Stop};
+use super::cycle::{self, Behaviour};
+use super::{Check, Concerns, Scope};
+use crate::target::Kind;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "status.ready",
+        title: "STATUS of a plugin whose ADD succeeds exits with status 0 and prints nothing",
+        requirements: &["status.ready-exit-zero", "status.success-silent"],
+        concerns: Concerns::Attaching,
+        scope: Scope::Attachments,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: ready,
+    },
+    Check {
+        id: "status.no-mutation",
+        title: "STATUS changes nothing",
+        requirements: &["status.no-mutation"],
+        concerns: Concerns::Attaching,
+        scope: Scope::Attachments,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: no_mutation,
+    },
+    Check {
+        id: "status.not-relied-on",
+        title: "ADD succeeds whether or not STATUS came before",
+        requirements: &["status.not-relied-on", "status.not-ready-nonzero"],
+        concerns: Concerns::Attaching,
+        scope: Scope::Attachments,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: not_relied_on,
+    },
+    Check {
+        id: "status.delegate-missing",
+        title: "STATUS fails when the delegated plugin cannot be found",
+        requirements: &["status.forwards-to-delegate", "status.not-ready-error-on-stdout"],
+        concerns: Concerns::Delegating,
+        scope: Scope::Once,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: delegate_missing,
+    },
+    Check {
+        id: "status.delegate-called",
+        title: "STATUS executes the delegated plugin",
+        requirements: &["status.forwards-to-delegate", "deleg.status-forwarded"],
+        concerns: Concerns::Delegating,
+        scope: Scope::Once,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: delegate_called,
+    },
+    Check {
+        id: "status.delegate-error",
+        title: "STATUS fails when the delegated plugin's STATUS fails",
+        requirements: &["status.delegate-error-propagates", "status.not-ready-error-on-stdout"],
+        concerns: Concerns::Delegating,
+        scope: Scope::Once,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: delegate_error,
+    },
+    Check {
+        id: "status.exhausted",
+        title: "STATUS fails while no address is free, and other operations go on",
+        requirements: &[
+            "status.resources-exhausted",
+            "status.other-ops-after-error",
+            "status.ready-exit-zero",
+        ],
+        concerns: Concerns::Kinds(&[Kind::Ipam]),
+        scope: Scope::Attachments,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: exhausted,
+    },
+];
+
+/// Attachments after which a pool counts as too large to be used up here.
+const MANY: usize = 24;
+
+fn ready(case: &mut Case<'_>) -> Result<(), Stop> {
+    let mut attachment = case.attachment()?;
+    let answer = case.operate(Operation::Status, &attachment)?;
+    // Only a plugin that does serve ADD is able to.
+    case.add(&mut attachment)?;
+    case.expect_success(&answer, "status.ready-exit-zero");
+    cycle::expect_silence(case, &answer, "status.success-silent");
+    cycle::expect_no_crash(case, &answer);
+    let call = case.call(Operation::Status, &attachment).label("STATUS beside an attachment");
+    let again = case.run(call)?;
+    let mut next = case.attachment()?;
+    if case.operate(Operation::Add, &next)?.succeeded() {
+        next.result = None;
+        case.expect_success(&again, "status.ready-exit-zero");
+    }
+    Ok(())
+}
+
+fn no_mutation(case: &mut Case<'_>) -> Result<(), Stop> {
+    let attachment = cycle::attached(case)?;
+    let before = case.snapshot_with_sysctls()?;
+    case.operate(Operation::Status, &attachment)?;
+    let after = case.snapshot_with_sysctls()?;
+    case.expect_unchanged(&before, &after, "status.no-mutation", "STATUS", |_| false);
+    Ok(())
+}
+
+fn not_relied_on(case: &mut Case<'_>) -> Result<(), Stop> {
+    let first = case.attachment()?;
+    let without = case.operate(Operation::Add, &first)?;
+    let status = case.operate(Operation::Status, &first)?;
+    let second = case.attachment()?;
+    let call = case.call(Operation::Add, &second).label("ADD after STATUS");
+    let with = case.run(call)?;
+    if !without.succeeded() && !with.succeeded() {
+        return Err(Stop::Skip(format!("precondition: {}", without.summary())));
+    }
+    case.expect_success(&without, "status.not-relied-on");
+    case.expect(
+        with.succeeded() || !status.succeeded(),
+        "status.not-ready-nonzero",
+        "ADD succeeds after STATUS said that the plugin is ready",
+        with.summary(),
+    );
+    Ok(())
+}
+
+fn delegate_missing(case: &mut Case<'_>) -> Result<(), Stop> {
+    let mut attachment = case.attachment()?;
+    let Some(ipam) = attachment.plugin.get_mut("ipam").and_then(|ipam| ipam.as_object_mut()) else {
+        return Err(Stop::Skip("the configuration has no ipam".to_owned()));
+    };
+    ipam.insert("type".to_owned(), json!("cnitest-missing"));
+    let call = case.call(Operation::Add, &attachment).label("ADD with an ipam.type that does not exist");
+    if case.run(call)?.succeeded() {
+        return Err(Stop::Skip("ADD does not need the plugin that ipam names".to_owned()));
+    }
+    let call =
+        case.call(Operation::Status, &attachment).label("STATUS with an ipam.type that does not exist");
+    let answer = case.run(call)?;
+    expect_not_ready(
+        case,
+        &answer,
+        "status.forwards-to-delegate",
+        "the plugin that ipam names does not exist",
+    );
+    Ok(())
+}
+
+fn delegate_called(case: &mut Case<'_>) -> Result<(), Stop> {
+    let mut attachment = case.attachment()?;
+    cycle::record_delegate(case, &mut attachment, Behaviour::Faithful)?;
+    cycle::recorded_add(case, &mut attachment)?;
+    let call = cycle::recorded_call(case, Operation::Status, &attachment);
+    cycle::expect_delegated(case, call, Operation::Status, "status.forwards-to-delegate")?;
+    Ok(())
+}
+
+fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
+    let mut attachment = case.attachment()?;
+    cycle::record_delegate(case, &mut attachment, Behaviour::Fails(Operation::Status))?;
+    cycle::recorded_add(case, &mut attachment)?;
+    let call = cycle::recorded_call(case, Operation::Status, &attachment)
+        .label("STATUS whose delegated plugin fails");
+    let answer = case.run(call)?;
+    expect_not_ready(
+        case,
+        &answer,
+        "status.delegate-error-propagates",
+        "the delegated plugin reported an error",
+    );
+    Ok(())
+}
+
+fn exhausted(case: &mut Case<'_>) -> Result<(), Stop> {
+    let mut attached: Vec<Attachment> = Vec::new();
+    let refused = loop {
+        if attached.len() == MANY {
+            return Err(Stop::Skip(format!("{MANY} containers do not use up the addresses")));
+        }
+        let mut attachment = case.attachment()?;
+        match case.add(&mut attachment) {
+            Ok(_) => attached.push(attachment),
+            Err(Stop::Skip(_)) => break attachment,
+            Err(stop) => return Err(stop),
+        }
+    };
+    let Some(first) = attached.first().cloned() else {
+        return Err(Stop::Skip("precondition: no container could be added".to_owned()));
+    };
+    let call = case.call(Operation::Status, &refused).label("STATUS while ADD finds no free address");
+    let answer = case.run(call)?;
+    let not_ready = !answer.succeeded();
+    expect_not_ready(case, &answer, "status.resources-exhausted", "no address is free");
+    let call = case.call(Operation::Del, &first).label("DEL while no address is free");
+    let deleted = case.run(call)?;
+    if not_ready {
+        case.expect_success(&deleted, "status.other-ops-after-error");
+        let call = case.call(Operation::Add, &refused).label("ADD after an address became free");
+        if case.run(call)?.succeeded() {
+            case.operate(Operation::Del, &refused)?;
+            let call = case.call(Operation::Status, &refused).label("STATUS after an address became free");
+            let answer = case.run(call)?;
+            case.expect_success(&answer, "status.ready-exit-zero");
+        }
+    }
+    Ok(())
+}
+
+/// Expects a failing STATUS with an error object on stdout.
+fn expect_not_ready(case: &mut Case<'_>, answer: &Answer, requirement: &'static str, why: &str) {
+    if case.expect_refusal(answer, requirement, why) {
+        case.expect(
+            answer.error().is_some(),
+            "status.not-ready-error-on-stdout",
+            "STATUS that fails prints one error object on stdout",
+            answer.summary(),
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! `cnitest list`
+
+use std::io::Write as _;
+
+use clap::ValueEnum;
+use cni_schemas::Kind;
+use cni_spec::{Version, catalogue};
+use cnitest::checks;
+use cnitest::target::{builtin, builtin_names};
+use miette::IntoDiagnostic as _;
+use serde_json::{Value, json};
+
+/// Arguments of `cnitest list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What to list.
+    #[arg(value_enum, default_value_t = Topic::Checks)]
+    topic: Topic,
+    /// How.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Topic {
+    /// Every requirement of the specification, with the checks that decide it.
+    Requirements,
+    /// Every check, with the requirements that it decides.
+    Checks,
+    /// Plugin types that cnitest knows how to attach with.
+    Targets,
+    /// Kinds of documents, with the versions that have a schema.
+    Schemas,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Human,
+    Json,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> miette::Result<u8> {
+        let rows = match self.topic {
+            Topic::Requirements => requirements(),
+            Topic::Checks => check_rows(),
+            Topic::Targets => targets(),
+            Topic::Schemas => schemas(),
+        };
+        let mut out = std::io::stdout().lock();
+        match self.format {
+            Format::Json => {
+                let rows: Vec<Value> = rows.into_iter().map(|row| row.json).collect();
+                serde_json::to_writer_pretty(&mut out, &rows).into_diagnostic()?;
+                writeln!(out).into_diagnostic()?;
+            }
+            Format::Human => {
+                let columns = rows.first().map_or(0, |row| row.cells.len());
+                let width = |column: usize| rows.iter().map(|row| row.cells[column].len()).max().unwrap_or(0);
+                let widths: Vec<usize> = (0..columns).map(width).collect();
+                for row in &rows {
+                    let mut line = String::new();
+                    for (cell, width) in row.cells.iter().zip(&widths) {
+                        line.push_str(&format!("{cell:<width$}  "));
+                    }
+                    writeln!(out, "{}", line.trim_end()).into_diagnostic()?;
+                }
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// One thing that is listed.
+struct Row {
+    cells: Vec<String>,
+    json: Value,
+}
+
+/// The ids of the checks that decide a requirement.
+pub(super) fn checks_of(requirement: &str) -> Vec<&'static str> {
+    checks::all().filter(|check| check.requirements.contains(&requirement)).map(|check| check.id).collect()
+}
+
+/// `1.0.0`, `0.4.0-1.0.0` or `1.1.0-`.
+pub(super) fn range(since: Version, until: Option<Version>) -> String {
+    match until {
+        Some(until) if until == since => since.to_string(),
+        Some(until) => format!("{since}-{until}"),
+        None => format!("{since}-"),
+    }
+}
+
+fn requirements() -> Vec<Row> {
+    let row = |known: &'static catalogue::Requirement| {
+        let deciding = checks_of(known.id);
+        Row {
+            cells: vec![
+                known.id.to_owned(),
+                known.level.to_string(),
+                known.party.to_string(),
+                range(known.since, known.until),
+                match deciding.len() {
+                    0 => "no check".to_owned(),
+                    _ => deciding.join(" "),
+                },
+            ],
+            json: json!({
+                "id": known.id,
+                "level": known.level.to_string(),
+                "party": known.party.to_string(),
+                "since": known.since.to_string(),
+                "until": known.until.map(|version| version.to_string()),
+                "operation": known.operation.to_string(),
+                "section": known.section,
+                "statement": known.statement,
+                "observe": known.observe,
+                "ambiguities": known.ambiguities,
+                "checks": deciding,
+            }),
+        }
+    };
+    catalogue::requirements().iter().map(row).collect()
+}
+
+fn check_rows() -> Vec<Row> {
+    let row = |check: &'static checks::Check| Row {
+        cells: vec![check.id.to_owned(), check.title.to_owned()],
+        json: json!({
+            "id": check.id,
+            "title": check.title,
+            "since": check.since.to_string(),
+            "variants": check.variants,
+            "requirements": check.requirements,
+        }),
+    };
+    checks::all().map(row).collect()
+}
+
+fn targets() -> Vec<Row> {
+    let row = |name: &str| {
+        let target = builtin(name)?;
+        let bundled = cni_plugins::NAMES.contains(&name);
+        let configurations: Vec<&str> =
+            target.configurations.iter().map(|entry| entry.name.as_str()).collect();
+        Some(Row {
+            cells: vec![
+                name.to_owned(),
+                target.kind.as_str().to_owned(),
+                if bundled { "bundled" } else { "" }.to_owned(),
+                target.summary.clone(),
+            ],
+            json: json!({
+                "name": name,
+                "kind": target.kind.as_str(),
+                "bundled": bundled,
+                "summary": target.summary,
+                "configurations": configurations,
+            }),
+        })
+    };
+    builtin_names().filter_map(row).collect()
+}
+
+fn schemas() -> Vec<Row> {
+    let row = |kind: &Kind| {
+        let versions: Vec<&str> = Version::ALL
+            .iter()
+            .filter(|version| kind.defined_in(**version))
+            .map(|version| version.as_str())
+            .collect();
+        Row {
+            cells: vec![kind.to_string(), versions.join(" "), kind.describe().to_owned()],
+            json: json!({ "kind": kind.to_string(), "versions": versions }),
+        }
+    };
+    Kind::ALL.iter().map(row).collect()
+}

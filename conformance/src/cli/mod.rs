@@ -1,0 +1,133 @@
+//! The command line.
+
+mod explain;
+mod list;
+mod plugin;
+mod progress;
+mod report;
+mod schema;
+mod target;
+mod validate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::{Parser, Subcommand};
+use cnitest_reports::ReportKind;
+
+/// Exit status when nothing could be decided: usage, missing privilege, internal error.
+const UNDECIDED: u8 = 2;
+
+/// Certifies, fuzzes and compares implementations of the Container Network Interface (CNI).
+///
+/// Plugins run in throw-away namespaces: nothing on this host changes, and root is not needed.
+///
+/// Exit status: 0 conformant, 1 not conformant, 2 it could not be decided.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Test plugins: executables, folders of them, or bundled reference plugins by name.
+    Plugin(plugin::Arguments),
+    /// List requirements, checks, targets or schemas.
+    List(list::Arguments),
+    /// Say all that is known of a requirement, a check or an ambiguity of the specification.
+    Explain(explain::Arguments),
+    /// Validate a configuration, result or error against the schemas.
+    Validate(validate::Arguments),
+    /// Print the JSON Schema of a kind of document.
+    Schema(schema::Arguments),
+    /// Write reports from a run that was saved as JSON.
+    Report(report::Arguments),
+    /// Work with target files, which tell cnitest how to attach with a plugin.
+    Target(target::Arguments),
+}
+
+/// `KIND=FILE` of `--report`.
+#[derive(Debug, Clone)]
+struct ReportFile {
+    kind: ReportKind,
+    file: PathBuf,
+}
+
+impl FromStr for ReportFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ReportFile, String> {
+        let (kind, file) = text.split_once('=').ok_or("write it as KIND=FILE, e.g. junit=report.xml")?;
+        if file.is_empty() {
+            return Err("the file's name is missing after `=`".to_owned());
+        }
+        Ok(ReportFile { kind: kind.parse().map_err(|error| format!("{error}"))?, file: file.into() })
+    }
+}
+
+/// Runs the command and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, not errors; clap prints each to the right stream.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { UNDECIDED } else { 0 });
+        }
+    };
+    let ended = match arguments.command {
+        Command::Plugin(arguments) => arguments.run(),
+        Command::List(arguments) => arguments.run(),
+        Command::Explain(arguments) => arguments.run(),
+        Command::Validate(arguments) => arguments.run(),
+        Command::Schema(arguments) => arguments.run(),
+        Command::Report(arguments) => arguments.run(),
+        Command::Target(arguments) => arguments.run(),
+    };
+    match ended {
+        Ok(status) => ExitCode::from(status),
+        Err(report) if is_broken_pipe(&report) => ExitCode::from(UNDECIDED),
+        Err(report) => {
+            let mut said = report.to_string();
+            eprintln!("cnitest: {said}");
+            for cause in report.chain().skip(1).map(ToString::to_string) {
+                // Some errors tell their cause themselves.
+                if !said.contains(&cause) {
+                    eprintln!("  because: {cause}");
+                    said = cause;
+                }
+            }
+            if let Some(help) = report.help() {
+                eprintln!("  help: {help}");
+            }
+            ExitCode::from(UNDECIDED)
+        }
+    }
+}
+
+/// The reader of stdout went away (`cnitest list | head`): nothing to complain about.
+fn is_broken_pipe(report: &miette::Report) -> bool {
+    report
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Whether stdout takes colours: a terminal, and nobody asked for none.
+fn colour() -> bool {
+    use std::io::IsTerminal as _;
+    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !forbidden
+}
+
+/// Columns of the terminal, within what reads well; 100 where there is no terminal.
+fn width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    columns
+        .or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)))
+        .unwrap_or(100)
+        .clamp(60, 120)
+}

@@ -1,0 +1,15 @@
+//! cnitest: conformance, fuzzing and comparison suite for the Container Network Interface (CNI).
+//!
+//! - [`arena`]: throw-away namespaces in which plugins run, and snapshots of what is in them.
+//! - [`invoke`]: one execution of a plugin, exactly as asked for, with limits.
+//! - [`target`]: what must be known of a plugin to attach containers with it.
+//! - [`checks`]: what is asked of a plugin, and how it is decided.
+//! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
+//!
+//! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
+
+pub mod arena;
+pub mod checks;
+pub mod invoke;
+pub mod suite;
+pub mod target;

@@ -1,0 +1,14 @@
+//! The `cnitest` command.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // An arena's agent and a bundled plugin are this same executable, called by another name.
+    cnitest::arena::agent_entry();
+    if let Some(name) = cnitest::suite::subject::called_as() {
+        return cni_plugins::main(name);
+    }
+    cli::main()
+}

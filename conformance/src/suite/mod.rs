@@ -1,0 +1,205 @@
+//! The suite: plays every check on a plugin and gathers the results.
+//!
+//! A run has three steps. [`Probe`] starts the plugin once with VERSION and finds out which configurations of its
+//! target can work here. [`plan`] lists the cases. [`Suite::run`] plays them on several workers, each with an arena
+//! of its own that is used again only while it is pristine.
+
+mod plan;
+mod play;
+mod probe;
+pub mod subject;
+pub mod verdict;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use cnitest_reports::model::{CaseResult, Environment, Run, Subject as ReportSubject, Tool};
+use globset::GlobSet;
+
+use crate::arena::{Arena, ArenaConfig, ArenaError, Bind, PLUGIN_DIR, PluginAlias};
+use crate::checks::Observations;
+use crate::target::Target;
+
+pub use plan::{Plan, Planned, plan};
+pub use probe::Probe;
+use subject::Found;
+
+/// How often a plugin may run into its deadline before the rest of its cases is skipped.
+const HANGS: usize = 3;
+
+/// What to do and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Play only checks that match one of these.
+    pub only: GlobSet,
+    /// Leave out checks that match one of these.
+    pub skip: GlobSet,
+    /// Play only in these versions; all that the plugin supports when empty.
+    pub versions: Vec<cni_spec::Version>,
+    /// Let warnings fail the run.
+    pub strict: bool,
+    /// Written into the report, and the source of everything random.
+    pub seed: u64,
+    /// Workers.
+    pub jobs: usize,
+    /// Deadline of each execution.
+    pub timeout: Duration,
+    /// The executable that becomes the arenas' agent and the bundled plugins.
+    pub executable: PathBuf,
+}
+
+/// What happens during a run, for progress displays.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A plugin's cases are about to be played.
+    Started {
+        /// The plugin.
+        name: &'a str,
+        /// How many cases.
+        cases: usize,
+    },
+    /// A case has its result.
+    Finished(&'a CaseResult),
+}
+
+/// Plays checks on plugins.
+#[derive(Debug)]
+pub struct Suite {
+    options: Options,
+    cancelled: AtomicBool,
+}
+
+impl Suite {
+    /// A suite with these options.
+    pub fn new(options: Options) -> Suite {
+        Suite { options, cancelled: AtomicBool::new(false) }
+    }
+
+    /// Asks the run to end soon: cases that have not begun are skipped.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Tests one plugin. `target` says how to attach with it.
+    ///
+    /// # Errors
+    /// When no arena can be made. What goes wrong later is an `error` result of the case.
+    pub fn run(
+        &self,
+        found: &Found,
+        target: Option<&Target>,
+        on_event: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Run, ArenaError> {
+        let clock = Instant::now();
+        let started = SystemTime::now();
+        let config = self.arena_config(found);
+        let mut arena = Arena::start(&config)?;
+        let probe = Probe::new(&mut arena, found, target, &self.options)?;
+        let planned = plan(&probe, target, &self.options);
+        on_event(Event::Started { name: &found.name, cases: planned.len() });
+        let hangs = AtomicUsize::new(0);
+        let player = play::Player {
+            suite: self,
+            config: &config,
+            probe: &probe,
+            target,
+            hangs: &hangs,
+            observations: Observations::default(),
+            on_event,
+        };
+        let results = player.play(&planned, arena);
+        let mut run = Run {
+            report_version: cnitest_reports::model::REPORT_VERSION.to_owned(),
+            tool: Tool { name: "cnitest".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            environment: environment(&probe),
+            seed: self.options.seed,
+            strict: self.options.strict,
+            started: rfc3339(started),
+            duration_ms: 0.0,
+            subject: ReportSubject {
+                kind: "plugin".to_owned(),
+                name: found.name.clone(),
+                path: found.program.display().to_string(),
+                sha256: subject::digest(&found.host_path).unwrap_or_default(),
+                supported_versions: probe.subject.advertised.clone(),
+                target: target.map(|target| target.name.clone()),
+                target_note: probe.note.clone(),
+            },
+            results,
+            summary: Default::default(),
+            conformant: false,
+        };
+        run.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
+        run.finish();
+        Ok(run)
+    }
+
+    fn arena_config(&self, found: &Found) -> ArenaConfig {
+        let alias = |name: &&str| PluginAlias {
+            name: (*name).to_owned(),
+            executable: self.options.executable.clone(),
+        };
+        ArenaConfig {
+            agent_executable: self.options.executable.clone(),
+            binds: found.folder.iter().map(Bind::at_own_path).collect(),
+            plugin_aliases: cni_plugins::NAMES.iter().map(alias).collect(),
+            ..ArenaConfig::default()
+        }
+    }
+}
+
+/// The folders of CNI_PATH: the plugin's own first, so that it meets the delegated plugins that it is installed with.
+fn cni_path(found: &Found) -> Vec<PathBuf> {
+    found.folder.iter().cloned().chain([PathBuf::from(PLUGIN_DIR)]).collect()
+}
+
+fn environment(probe: &Probe) -> Environment {
+    let system = nix::sys::utsname::uname();
+    let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
+    Environment {
+        kernel: system.as_ref().map(|name| text(name.release())).unwrap_or_default(),
+        arch: system.as_ref().map(|name| text(name.machine())).unwrap_or_default(),
+        privilege: match nix::unistd::geteuid().is_root() {
+            true => "root".to_owned(),
+            false => "user namespace".to_owned(),
+        },
+        missing_features: probe.missing.clone(),
+    }
+}
+
+/// A moment as RFC 3339 in UTC, to the second.
+fn rfc3339(moment: SystemTime) -> String {
+    let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Civil date from the day number, by eras of 400 years that begin in March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_rfc_3339() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+}

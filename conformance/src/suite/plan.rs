@@ -1,0 +1,119 @@
+//! Which cases are played.
+
+use cni_spec::{Version, catalogue};
+
+use super::{Options, Probe};
+use crate::checks::{self, Check, Concerns, Exclusion, Scope};
+use crate::target::{Configuration, Target};
+
+/// One case to play.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned<'a> {
+    /// The check.
+    pub check: &'static Check,
+    /// The configuration.
+    pub configuration: &'a Configuration,
+    /// The version.
+    pub version: Version,
+    /// The variant, or empty.
+    pub variant: &'static str,
+}
+
+impl std::fmt::Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Check").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What to do about one check: play these, or report this skip.
+#[derive(Debug)]
+pub enum Plan<'a> {
+    /// Cases to play.
+    Play(Planned<'a>),
+    /// A check that is skipped as a whole.
+    Skip {
+        /// The check.
+        check: &'static Check,
+        /// The configuration concerned, if not all.
+        configuration: Option<String>,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The cases for a plugin, in the order of the checks.
+pub fn plan<'a>(probe: &'a Probe, target: Option<&Target>, options: &Options) -> Vec<Plan<'a>> {
+    let chosen = checks::all()
+        .filter(|check| options.only.is_empty() || options.only.is_match(check.id))
+        .filter(|check| !options.skip.is_match(check.id));
+    let versions: Vec<Version> = probe
+        .subject
+        .versions
+        .iter()
+        .copied()
+        .filter(|version| options.versions.is_empty() || options.versions.contains(version))
+        .collect();
+    chosen.flat_map(|check| plan_check(check, probe, target, &versions)).collect()
+}
+
+fn plan_check<'a>(
+    check: &'static Check,
+    probe: &'a Probe,
+    target: Option<&Target>,
+    versions: &[Version],
+) -> Vec<Plan<'a>> {
+    let skip = |configuration: Option<String>, reason: String| Plan::Skip { check, configuration, reason };
+    match check.concerns.excludes(target) {
+        Some(Exclusion::NotConcerned) => return Vec::new(),
+        Some(Exclusion::Skip(reason)) => return vec![skip(None, reason)],
+        None => {}
+    }
+    if let Some(reason) = &probe.unstartable {
+        return vec![skip(None, reason.clone())];
+    }
+    let mut plans = Vec::new();
+    if check.scope == Scope::Attachments {
+        plans.extend(probe.unusable.iter().map(|(name, reason)| skip(Some(name.clone()), reason.clone())));
+    }
+    // The rules of the protocol are the same whether or not the configuration can work here.
+    let usable = match check.concerns {
+        Concerns::Every if probe.configurations.is_empty() => probe.spare.as_slice(),
+        _ => probe.configurations.as_slice(),
+    };
+    let Some((first, others)) = usable.split_first() else {
+        if plans.is_empty() {
+            let reasons = probe.unusable.first().map(|(_, reason)| reason.clone());
+            plans.push(skip(None, reasons.unwrap_or_default()));
+        }
+        return plans;
+    };
+    let fitting: Vec<Version> = versions
+        .iter()
+        .copied()
+        .filter(|version| *version >= check.since && binds(check, *version))
+        .collect();
+    let Some(newest) = fitting.last().copied() else {
+        plans.push(skip(None, format!("concerns CNI {} and later; none of these is tested", check.since)));
+        return plans;
+    };
+    let variants: &[&'static str] = if check.variants.is_empty() { &[""] } else { check.variants };
+    let mut add = |configuration: &'a Configuration, version| {
+        for variant in variants {
+            plans.push(Plan::Play(Planned { check, configuration, version, variant }));
+        }
+    };
+    match check.scope {
+        Scope::Once => add(first, newest),
+        Scope::Versions => fitting.iter().for_each(|version| add(first, *version)),
+        Scope::Attachments => {
+            fitting.iter().for_each(|version| add(first, *version));
+            others.iter().for_each(|configuration| add(configuration, newest));
+        }
+    }
+    plans
+}
+
+/// Whether any requirement of the check holds in a version.
+fn binds(check: &Check, version: Version) -> bool {
+    check.requirements.iter().filter_map(|id| catalogue::requirement(id)).any(|known| known.holds_in(version))
+}

@@ -1,0 +1,176 @@
+//! What must be known before cases can be listed: does the plugin start, what does it support, what can work here.
+
+use cni_spec::Version;
+use serde_json::{Map, Value};
+
+use super::subject::Found;
+use super::{Options, cni_path};
+use crate::arena::{Arena, ArenaError};
+use crate::checks::{Documents, Subject};
+use crate::invoke::{Invocation, Outcome};
+use crate::target::{Configuration, Requires, Target};
+
+/// What was found out about a plugin before its cases.
+#[derive(Debug)]
+pub struct Probe {
+    /// The plugin, with its versions.
+    pub subject: Subject,
+    /// The configurations that can work here; without a target, a bare one.
+    pub configurations: Vec<Configuration>,
+    /// The configurations that cannot, each with the reason.
+    pub unusable: Vec<(String, String)>,
+    /// The first of those that cannot, when none can: what asks nothing but the protocol is asked with it.
+    pub spare: Vec<Configuration>,
+    /// Why nothing can be played, when the plugin does not even start or hangs.
+    pub unstartable: Option<String>,
+    /// Kernel features and programs that were wanted and are missing.
+    pub missing: Vec<String>,
+    /// What the report says of the target.
+    pub note: Option<String>,
+}
+
+impl Probe {
+    /// Executes VERSION and tries what the target requires.
+    ///
+    /// # Errors
+    /// When the arena fails.
+    pub fn new(
+        arena: &mut Arena,
+        found: &Found,
+        target: Option<&Target>,
+        options: &Options,
+    ) -> Result<Probe, ArenaError> {
+        let mut subject = Subject {
+            program: found.program.clone(),
+            name: found.name.clone(),
+            cni_path: cni_path(found),
+            versions: Vec::new(),
+            advertised: Vec::new(),
+            timeout: options.timeout,
+        };
+        let request = format!("{{\"cniVersion\":\"{}\"}}", Version::LATEST);
+        let invocation = Invocation::new(&found.program)
+            .env("CNI_COMMAND", "VERSION")
+            .input(request)
+            .timeout(options.timeout);
+        let execution = arena.execute(&invocation)?;
+        let mut unstartable = None;
+        match &execution.outcome {
+            Outcome::NotStarted { message, .. } => {
+                unstartable = Some(format!("the plugin cannot be started: {message}"));
+            }
+            Outcome::TimedOut { .. } => {
+                unstartable = Some(format!("VERSION did not end: {}", execution.outcome));
+            }
+            Outcome::Exited(_) | Outcome::Signaled(_) => {
+                subject.advertised = advertised(&Documents::parse(&execution.stdout));
+            }
+        }
+        subject.versions = Version::ALL
+            .iter()
+            .copied()
+            .filter(|version| subject.advertised.iter().any(|text| text == version.as_str()))
+            .collect();
+        let mut note = None;
+        if subject.versions.is_empty() && unstartable.is_none() {
+            subject.versions.push(Version::LATEST);
+            note =
+                Some(format!("VERSION names no version that cnitest knows; tested as {}", Version::LATEST));
+        }
+        let mut probe = Probe {
+            subject,
+            configurations: Vec::new(),
+            unusable: Vec::new(),
+            spare: Vec::new(),
+            unstartable,
+            missing: Vec::new(),
+            note,
+        };
+        match target {
+            Some(target) => probe.choose_configurations(arena, target)?,
+            None => {
+                let mut plugin = Map::new();
+                plugin.insert("type".to_owned(), Value::String(found.name.clone()));
+                probe.configurations.push(Configuration {
+                    name: "bare".to_owned(),
+                    plugin,
+                    args: None,
+                    requires: Requires::default(),
+                });
+                probe.note.get_or_insert_with(|| {
+                    "no target describes this plugin, so that only protocol checks run; a target file adds the \
+                     checks of what ADD, CHECK and DEL do (`cnitest target init`)"
+                        .to_owned()
+                });
+            }
+        }
+        arena.reset()?;
+        Ok(probe)
+    }
+
+    fn choose_configurations(&mut self, arena: &mut Arena, target: &Target) -> Result<(), ArenaError> {
+        let common = self.lacking(arena, &target.requires)?;
+        for configuration in &target.configurations {
+            let mut lacking = common.clone();
+            lacking.extend(self.lacking(arena, &configuration.requires)?);
+            if lacking.is_empty() {
+                self.configurations.push(configuration.clone());
+            } else {
+                self.unusable.push((configuration.name.clone(), lacking.join("; ")));
+            }
+        }
+        if self.configurations.is_empty() && self.can_make_links(arena, target)? {
+            self.spare.extend(target.configurations.first().cloned());
+        }
+        self.missing.sort();
+        self.missing.dedup();
+        Ok(())
+    }
+
+    /// Whether the links that the target wants before an ADD can be made.
+    fn can_make_links(&self, arena: &mut Arena, target: &Target) -> Result<bool, ArenaError> {
+        for link in &target.links {
+            if !arena.probe_link_kind(&link.kind)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn lacking(&mut self, arena: &mut Arena, requires: &Requires) -> Result<Vec<String>, ArenaError> {
+        let mut lacking = Vec::new();
+        for kind in &requires.links {
+            if !arena.probe_link_kind(kind)? {
+                self.missing.push(format!("link kind {kind}"));
+                lacking.push(format!("the kernel cannot make links of kind {kind}"));
+            }
+        }
+        for program in &requires.programs {
+            if !arena.has_program(program)? {
+                self.missing.push(format!("program {program}"));
+                lacking.push(format!("the program {program} is not installed"));
+            }
+        }
+        for plugin in &requires.plugins {
+            let found =
+                self.subject.cni_path.iter().any(|folder| {
+                    folder.join(plugin).is_file() || cni_plugins::NAMES.contains(&plugin.as_str())
+                });
+            if !found {
+                lacking.push(format!("the delegated plugin {plugin} is not in CNI_PATH"));
+            }
+        }
+        if let Some(version) = &requires.spec_version
+            && !self.subject.advertised.contains(version)
+        {
+            lacking.push(format!("the plugin does not support CNI {version}"));
+        }
+        Ok(lacking)
+    }
+}
+
+fn advertised(documents: &Documents) -> Vec<String> {
+    let Documents::One(document) = documents else { return Vec::new() };
+    let list = document.get("supportedVersions").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+}

@@ -1,0 +1,152 @@
+//! Finding plugins: what a PATH on the command line means.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::arena::PLUGIN_DIR;
+
+/// The bundled plugin that this process was called as, if it was. In an arena the bundled plugins are this executable
+/// under their names.
+pub fn called_as() -> Option<&'static str> {
+    let called = std::env::args_os().next()?;
+    let name = Path::new(&called).file_name()?;
+    cni_plugins::NAMES.iter().copied().find(|known| name == *known)
+}
+
+/// A plugin to test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The plugin's type: the file's name.
+    pub name: String,
+    /// The executable as seen in the arena.
+    pub program: PathBuf,
+    /// The executable on the host.
+    pub host_path: PathBuf,
+    /// Folder on the host that the arena must show; none for bundled plugins.
+    pub folder: Option<PathBuf>,
+}
+
+/// Why a PATH names no plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// Nothing is there.
+    #[error("{}: {source}; name a plugin executable, a folder of them, or a bundled plugin ({bundled})", path.display())]
+    Unreadable {
+        /// What was asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+        /// The names that need no path.
+        bundled: String,
+    },
+    /// A folder without an executable file.
+    #[error("{}: the folder holds no executable file; build or install the plugins there first", path.display())]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// The plugins that `paths` name; all bundled ones if `paths` is empty.
+///
+/// A path without a slash names a bundled plugin if there is one, otherwise a file of the working directory. A folder
+/// stands for the executable files in it, in the order of their names.
+///
+/// # Errors
+/// When a path is not there or a folder holds no executable.
+pub fn find(paths: &[PathBuf]) -> Result<Vec<Found>, FindError> {
+    if paths.is_empty() {
+        return Ok(cni_plugins::NAMES.iter().map(|name| bundled(name)).collect());
+    }
+    let mut all = Vec::new();
+    for path in paths {
+        if let Some(name) = path.to_str().filter(|name| cni_plugins::NAMES.contains(name)) {
+            all.push(bundled(name));
+            continue;
+        }
+        let unreadable = |source| FindError::Unreadable {
+            path: path.clone(),
+            source,
+            bundled: cni_plugins::NAMES.join(", "),
+        };
+        let real = path.canonicalize().map_err(unreadable)?;
+        if !real.is_dir() {
+            // The name is the one asked for, even where it is a link to something called differently.
+            all.push(file(path, &real));
+            continue;
+        }
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(&real)
+            .map_err(unreadable)?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|entry| is_executable(entry))
+            .collect();
+        entries.sort();
+        if entries.is_empty() {
+            return Err(FindError::Empty { path: path.clone() });
+        }
+        all.extend(entries.iter().map(|entry| file(entry, entry)));
+    }
+    Ok(all)
+}
+
+fn bundled(name: &str) -> Found {
+    Found {
+        name: name.to_owned(),
+        program: Path::new(PLUGIN_DIR).join(name),
+        host_path: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
+        folder: None,
+    }
+}
+
+fn file(asked: &Path, real: &Path) -> Found {
+    let absolute = std::path::absolute(asked).unwrap_or_else(|_| real.to_owned());
+    let name = asked.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());
+    let folder = parent.unwrap_or_else(|| PathBuf::from("/"));
+    Found { program: folder.join(&name), host_path: real.to_owned(), folder: Some(folder), name }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// The SHA-256 of a file in hexadecimal, or nothing when it cannot be read.
+pub fn digest(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_means_every_bundled_plugin() {
+        let names: Vec<String> = find(&[]).expect("bundled").into_iter().map(|found| found.name).collect();
+        assert_eq!(names, cni_plugins::NAMES);
+    }
+
+    #[test]
+    fn a_folder_means_its_executables_in_order() {
+        let folder = tempfile::tempdir().expect("folder");
+        for (name, mode) in [("b", 0o755), ("a", 0o755), ("notes.txt", 0o644)] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "#!/bin/sh\n").expect("write");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
+        }
+        let names: Vec<String> =
+            find(&[folder.path().to_owned()]).expect("found").into_iter().map(|found| found.name).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let empty = tempfile::tempdir().expect("folder");
+        assert!(matches!(find(&[empty.path().to_owned()]), Err(FindError::Empty { .. })));
+        let error = find(&["/nonexistent/plugin".into()]).expect_err("missing").to_string();
+        assert!(error.starts_with("/nonexistent/plugin: No such file"), "{error}");
+        assert!(error.contains("host-local"), "{error}");
+    }
+}

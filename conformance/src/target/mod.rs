@@ -1,0 +1,251 @@
+//! Targets: what cnitest must know about a plugin to attach containers with it.
+//!
+//! The protocol (environment, stdin, stdout, exit status, error codes) is the same for every plugin and is tested
+//! without a target. What ADD *does* needs a configuration that works, the links that must exist before it, and the
+//! kernel features and programs without which it cannot work here. A target says that, in TOML; `docs/target.md`
+//! describes each key. Targets of well-known plugins are built in, under `conformance/targets/`.
+
+mod builtin;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+pub use builtin::{TEMPLATE, builtin, builtin_names};
+
+/// What a plugin is, which decides the requirements that concern it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Creates the interface CNI_IFNAME in the container.
+    Interface,
+    /// Adjusts an interface that an earlier plugin of the chain made; needs a prevResult.
+    Chained,
+    /// Is delegated to by interface plugins and only determines addresses.
+    Ipam,
+}
+
+impl Kind {
+    /// The word used in target files and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Interface => "interface",
+            Kind::Chained => "chained",
+            Kind::Ipam => "ipam",
+        }
+    }
+}
+
+/// What must be there for a target, or one of its configurations, to work at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Requires {
+    /// Link kinds that the kernel must be able to make, as `ip link add type KIND` names them.
+    pub links: Vec<String>,
+    /// Programs that must be found in the arena's PATH.
+    pub programs: Vec<String>,
+    /// Delegated plugins that must be found in CNI_PATH.
+    pub plugins: Vec<String>,
+    /// Newest release marks: the plugin must support this spec version.
+    pub spec_version: Option<String>,
+}
+
+/// A link that must exist on the host before the plugin runs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Link {
+    /// Interface name; `${container}` is replaced by the container's name when `per-container` is set.
+    pub name: String,
+    /// Link kind; a `veth` gets a peer named `NAME-p`, truncated to fit.
+    #[serde(default = "veth")]
+    pub kind: String,
+    /// Make one for each container instead of one for the arena.
+    #[serde(default)]
+    pub per_container: bool,
+}
+
+fn veth() -> String {
+    "veth".to_owned()
+}
+
+/// One configuration that the plugin is tested with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configuration {
+    /// Short name, part of the case's name in reports.
+    pub name: String,
+    /// The plugin object, without `cniVersion`, `name` and `prevResult`, which cnitest fills in.
+    pub plugin: Map<String, Value>,
+    /// CNI_ARGS for every execution, if any.
+    pub args: Option<String>,
+    /// Needed beyond what the target needs.
+    pub requires: Requires,
+}
+
+/// What cnitest knows about a plugin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The plugin's type.
+    pub name: String,
+    /// What the plugin is.
+    pub kind: Kind,
+    /// One line for `cnitest list targets`.
+    pub summary: String,
+    /// The interface that the plugin configures whatever CNI_IFNAME says (loopback: `lo`).
+    pub fixed_interface: Option<String>,
+    /// Why ADD, CHECK and DEL cannot be exercised, where they cannot: only protocol checks run then.
+    pub no_attachments: Option<String>,
+    /// The `ipam` key of the configurations is executed as a delegated plugin.
+    pub delegates: bool,
+    /// Needed by every configuration.
+    pub requires: Requires,
+    /// Links to make first.
+    pub links: Vec<Link>,
+    /// The configurations, the first of which is used in every spec version.
+    pub configurations: Vec<Configuration>,
+}
+
+/// Why a target file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The file could not be read.
+    #[error("target file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The text is not a target.
+    #[error("target file {origin}: {message}")]
+    Parse {
+        /// File name, or `built-in target NAME`.
+        origin: String,
+        /// Where and what, with the offending lines.
+        message: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TargetFile {
+    name: String,
+    kind: Kind,
+    summary: String,
+    fixed_interface: Option<String>,
+    no_attachments: Option<String>,
+    #[serde(default)]
+    delegates: bool,
+    #[serde(default)]
+    requires: Requires,
+    #[serde(default, rename = "link")]
+    links: Vec<Link>,
+    #[serde(default, rename = "configuration")]
+    configurations: Vec<ConfigurationFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ConfigurationFile {
+    name: String,
+    plugin: String,
+    args: Option<String>,
+    #[serde(default)]
+    requires: Requires,
+}
+
+impl Target {
+    /// Reads a target file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a target; the message names the line and the key.
+    pub fn load(path: &Path) -> Result<Target, TargetError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| TargetError::Read { path: path.to_owned(), source })?;
+        Target::parse(&text, &path.display().to_string())
+    }
+
+    /// Parses the text of a target file; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// When the text is not a target; the message names the line and the key.
+    pub fn parse(text: &str, origin: &str) -> Result<Target, TargetError> {
+        let fail = |message: String| TargetError::Parse { origin: origin.to_owned(), message };
+        let file: TargetFile = toml::from_str(text).map_err(|error| fail(error.to_string()))?;
+        if file.configurations.is_empty() {
+            return Err(fail("has no [[configuration]]; add at least one that works".to_owned()));
+        }
+        let mut seen = BTreeMap::new();
+        let mut configurations = Vec::new();
+        for (index, entry) in file.configurations.into_iter().enumerate() {
+            let place = format!("configuration {} (\"{}\")", index + 1, entry.name);
+            if let Some(first) = seen.insert(entry.name.clone(), index + 1) {
+                return Err(fail(format!("{place} has the same name as configuration {first}; rename one")));
+            }
+            let value: Value = serde_json::from_str(&entry.plugin)
+                .map_err(|error| fail(format!("{place}: plugin is not JSON: {error}")))?;
+            let Value::Object(plugin) = value else {
+                return Err(fail(format!("{place}: plugin must be a JSON object")));
+            };
+            for key in ["cniVersion", "name", "prevResult"] {
+                if plugin.contains_key(key) {
+                    return Err(fail(format!("{place}: remove \"{key}\" from plugin; cnitest sets it")));
+                }
+            }
+            if plugin.get("type").and_then(Value::as_str).is_none_or(str::is_empty) {
+                return Err(fail(format!("{place}: plugin needs a \"type\"")));
+            }
+            configurations.push(Configuration {
+                name: entry.name,
+                plugin,
+                args: entry.args,
+                requires: entry.requires,
+            });
+        }
+        Ok(Target {
+            name: file.name,
+            kind: file.kind,
+            summary: file.summary,
+            fixed_interface: file.fixed_interface,
+            no_attachments: file.no_attachments,
+            delegates: file.delegates,
+            requires: file.requires,
+            links: file.links,
+            configurations,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_builtin_target_parses_and_carries_its_file_name() {
+        for name in builtin_names() {
+            let target = builtin(name).expect("listed");
+            assert_eq!(target.name, name);
+            assert!(target.configurations.iter().all(|c| c.plugin["type"] == Value::String(name.to_owned())));
+        }
+    }
+
+    #[test]
+    fn the_template_is_a_target() {
+        let target = Target::parse(TEMPLATE, "template").expect("template parses");
+        assert_eq!(target.kind, Kind::Interface);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        let message = |text: &str| Target::parse(text, "t.toml").unwrap_err().to_string();
+        let head = "name = 'x'\nkind = 'interface'\nsummary = ''\n";
+        assert!(message("kind = 'nope'").contains("line 1"));
+        assert!(message(head).contains("no [[configuration]]"));
+        let one = |plugin: &str| format!("{head}[[configuration]]\nname = 'a'\nplugin = '''{plugin}'''\n");
+        assert!(message(&one("{")).contains("configuration 1 (\"a\"): plugin is not JSON"));
+        assert!(message(&one("[]")).contains("must be a JSON object"));
+        assert!(message(&one("{}")).contains("needs a \"type\""));
+        assert!(message(&one(r#"{"type":"x","name":"n"}"#)).contains("remove \"name\""));
+    }
+}

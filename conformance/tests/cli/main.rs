@@ -1,0 +1,7 @@
+//! The `cnitest` command as users run it.
+
+mod common;
+mod hostile;
+mod kill;
+mod plugin;
+mod text;

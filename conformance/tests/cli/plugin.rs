@@ -1,0 +1,149 @@
+//! `cnitest plugin` on plugins whose verdict is known.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::{Folder, cnitest, plugin_json, refused, results, run};
+
+/// Whether plugins can run here; prints why not.
+fn possible() -> bool {
+    match refused() {
+        Some(reason) => {
+            eprintln!("skipped: {reason}");
+            false
+        }
+        None => true,
+    }
+}
+
+fn validator() -> jsonschema::Validator {
+    let schema = include_str!("../../../schemas/report/run.schema.json");
+    let schema: Value = serde_json::from_str(schema).expect("the schema is JSON");
+    jsonschema::validator_for(&schema).expect("the schema is one")
+}
+
+#[test]
+fn the_bundled_plugins_are_conformant_and_the_run_has_its_schema() {
+    if !possible() {
+        return;
+    }
+    for name in ["loopback", "static"] {
+        let (run, status) = plugin_json(&[name]);
+        let broken = |result: &&Value| !matches!(result["verdict"].as_str(), Some("pass" | "skip"));
+        let all = run["results"].as_array().expect("results");
+        assert_eq!(all.iter().filter(broken).collect::<Vec<_>>(), Vec::<&Value>::new(), "{name}");
+        assert_eq!(status, 0, "{name}");
+        assert!(all.len() > 400, "{name}: only {} cases", all.len());
+        let reasonless = all.iter().find(|result| result["verdict"] == "skip" && result["reason"].is_null());
+        assert_eq!(reasonless, None, "a skip tells why");
+        let problems: Vec<String> = validator().iter_errors(&run).map(|error| error.to_string()).collect();
+        assert_eq!(problems, Vec::<String>::new(), "{name}");
+    }
+}
+
+/// A plugin in shell that answers VERSION, and ADD with whatever it is told to print.
+fn shell_plugin(folder: &Folder, add: &str) -> String {
+    let body = format!(
+        "case $CNI_COMMAND in\n\
+         VERSION) echo '{{\"cniVersion\":\"1.0.0\",\"supportedVersions\":[\"1.0.0\"]}}' ;;\n\
+         ADD) {add} ;;\n\
+         esac"
+    );
+    folder.plugin("subject", &body).to_str().expect("text").to_owned()
+}
+
+#[test]
+fn a_reproducer_shows_the_failure_without_cnitest() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    // It accepts anything, and names no variable that is missing.
+    let plugin = shell_plugin(&folder, "cat >/dev/null; echo '{\"cniVersion\":\"1.0.0\"}'");
+    let kept = folder.path().join("kept");
+    let output = cnitest()
+        .args(["plugin", &plugin, "--only", "parameters.all-missing", "--keep", kept.to_str().expect("text")])
+        .output()
+        .expect("cnitest starts");
+    assert_eq!(output.status.code(), Some(1));
+    let script = kept.join("subject/parameters.all-missing-1.0.0-bare.sh");
+    let repeat = |arguments: &[&str]| {
+        let output = Command::new("sh").arg(&script).args(arguments).output().expect("sh starts");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+    };
+    if Command::new("ip").arg("-V").output().is_err() {
+        eprintln!("skipped: the script needs ip, which is not installed");
+        return;
+    }
+    let (text, status) = repeat(&[]);
+    assert!(text.contains("FAIL: reproduced"), "{text}");
+    assert_eq!(status, Some(1));
+    let right =
+        folder.plugin("right", "cat >/dev/null; echo '{\"code\":4,\"msg\":\"CNI_CONTAINERID\"}'; exit 1");
+    let (text, status) = repeat(&[right.to_str().expect("text")]);
+    assert!(text.contains("PASS: not reproduced"), "{text}");
+    assert_eq!(status, Some(0));
+}
+
+#[test]
+fn warnings_fail_only_when_strict() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    // Right but for the error object's cniVersion, which it should have.
+    let plugin = shell_plugin(&folder, "cat >/dev/null; echo '{\"code\":7,\"msg\":\"no name\"}'; exit 1");
+    let arguments = [plugin.as_str(), "--only", "execution.error-version"];
+    let (run, status) = plugin_json(&arguments);
+    assert_eq!(results(&run, "execution.error-version")[0]["verdict"], "warn", "{run}");
+    assert_eq!(status, 0);
+    let (_, status) = plugin_json(&[&arguments[..], &["--strict"]].concat());
+    assert_eq!(status, 1);
+}
+
+#[test]
+fn every_kind_of_report_is_written_and_can_be_made_again() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    let file = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let report = |kind: &str, name: &str| format!("{kind}={}", file(name));
+    let first = [report("json", "1.json"), report("junit", "1.xml"), report("deviations", "1.txt")];
+    let mut arguments = vec!["plugin", "loopback", "--only", "version.*"];
+    first.iter().for_each(|one| arguments.extend(["--report", one]));
+    assert_eq!(run(&arguments).status.code(), Some(0));
+    let again = [report("json", "2.json"), report("junit", "2.xml"), report("deviations", "2.txt")];
+    let saved = file("1.json");
+    let mut arguments = vec!["report", saved.as_str()];
+    again.iter().for_each(|one| arguments.extend(["--report", one]));
+    assert_eq!(run(&arguments).status.code(), Some(0));
+    for kind in ["json", "xml", "txt"] {
+        let read = |number: u8| std::fs::read_to_string(file(&format!("{number}.{kind}"))).expect("written");
+        assert_eq!(read(1), read(2), "{kind}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_with_a_report_and_leaves_nothing() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    let plugin = shell_plugin(&folder, "sleep 0.2");
+    let child = cnitest()
+        .args(["plugin", &plugin, "--format", "json", "--jobs", "1"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("cnitest starts");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(status.success());
+    let output = child.wait_with_output().expect("cnitest ends");
+    let run: Value = serde_json::from_slice(&output.stdout).expect("a whole report");
+    let interrupted =
+        |result: &&Value| result["reason"].as_str().is_some_and(|reason| reason.contains("interrupted"));
+    assert!(run["results"].as_array().expect("results").iter().any(|result| interrupted(&result)), "{run}");
+}
