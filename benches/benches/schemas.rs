@@ -1,0 +1,34 @@
+//! Documents validated in a second.
+
+use cni_schemas::{Kind, Profile, validate};
+use cni_spec::Version;
+use criterion::{Criterion, Throughput};
+use serde_json::json;
+
+fn validation(criterion: &mut Criterion) {
+    let result = json!({
+        "cniVersion": "1.1.0",
+        "interfaces": [
+            { "name": "cni0", "mac": "02:00:00:00:00:01" },
+            { "name": "eth0", "mac": "02:00:00:00:00:02", "sandbox": "/run/netns/c1", "mtu": 1500 }
+        ],
+        "ips": [{ "address": "10.1.0.5/16", "gateway": "10.1.0.1", "interface": 1 }],
+        "routes": [{ "dst": "0.0.0.0/0" }],
+        "dns": { "nameservers": ["10.1.0.1"] }
+    });
+    let mut group = criterion.benchmark_group("validate an ADD result");
+    group.throughput(Throughput::Elements(1));
+    for (name, profile) in [("compat", Profile::Compat), ("strict", Profile::Strict)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let violations = validate(Kind::ResultAdd, Version::V1_1_0, profile, &result);
+                assert_eq!(violations.expect("defined").len(), 0);
+            });
+        });
+    }
+    group.finish();
+}
+
+fn main() {
+    cnitest_benches::main(&[validation]);
+}
