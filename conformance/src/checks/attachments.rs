@@ -193,8 +193,10 @@ fn concurrent(case: &mut Case<'_>) -> Result<(), Stop> {
         results.iter().map(|(name, result)| (name.as_str(), result)).collect();
     expect_distinct(case, "add.concurrent-containers", &named);
 
+    let deletions = together(case, Operation::Del, &attachments)?;
+    cycle::blame_concurrency(case, &deletions)?;
     let mut deleted = true;
-    for answer in together(case, Operation::Del, &attachments)? {
+    for answer in deletions {
         deleted &= case.expect_success(&answer, "del.concurrent-containers");
     }
     if deleted {

@@ -28,6 +28,19 @@ pub(super) fn detach(case: &mut Case<'_>, attachment: &Attachment) -> Result<Ans
     }
 }
 
+/// After DELs at the same moment of which some failed: skips the case when a DEL alone fails as well, since then what ran
+/// beside it is not to blame.
+///
+/// # Errors
+/// The reason.
+pub(super) fn blame_concurrency(case: &mut Case<'_>, deletions: &[Answer]) -> Result<(), Stop> {
+    if deletions.iter().all(Answer::succeeded) {
+        return Ok(());
+    }
+    let alone = attached(case)?;
+    detach(case, &alone).map(drop)
+}
+
 /// A container with a successful ADD.
 ///
 /// # Errors

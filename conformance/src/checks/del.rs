@@ -667,7 +667,9 @@ fn concurrent(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     let label = |attachment: &Attachment| format!("DEL of {} beside others", attachment.container_id);
     let calls = attached.iter().map(|each| case.call(Operation::Del, each).label(label(each))).collect();
-    for answer in case.run_together(calls)? {
+    let deletions = case.run_together(calls)?;
+    cycle::blame_concurrency(case, &deletions)?;
+    for answer in deletions {
         case.expect_success(&answer, "del.concurrent-containers");
     }
     let after = case.snapshot()?;

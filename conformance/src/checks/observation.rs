@@ -91,9 +91,12 @@ struct Recorded<T> {
 
 type Slot<T> = Arc<OnceLock<Option<Recorded<T>>>>;
 
-/// One record for each configuration, version and variant, made by the first case that wants it.
+/// The name of a configuration, a version and a variant.
+type Key = (String, Version, &'static str);
+
+/// One record for each key, made by the first case that wants it.
 #[derive(Debug)]
-struct Shared<T>(Mutex<BTreeMap<(String, Version, &'static str), Slot<T>>>);
+struct Shared<T>(Mutex<BTreeMap<Key, Slot<T>>>);
 
 /// The observations of a run.
 #[derive(Debug, Default)]

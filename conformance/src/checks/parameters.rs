@@ -11,6 +11,19 @@ use super::{Attachment, Call, Case, Check, Concerns, Documents, Scope, Stop};
 use crate::arena::snapshot::Snapshot;
 use crate::target::Kind;
 
+/// The operations with the variables that they require.
+const REQUIRED: &[&str] = &[
+    "ADD CNI_CONTAINERID",
+    "ADD CNI_NETNS",
+    "ADD CNI_IFNAME",
+    "DEL CNI_CONTAINERID",
+    "DEL CNI_IFNAME",
+    "CHECK CNI_CONTAINERID",
+    "CHECK CNI_NETNS",
+    "CHECK CNI_IFNAME",
+    "GC CNI_PATH",
+];
+
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "parameters.command-missing",
@@ -53,17 +66,7 @@ pub(super) const CHECKS: &[Check] = &[
         concerns: Concerns::Every,
         scope: Scope::Once,
         since: Version::V0_4_0,
-        variants: &[
-            "ADD CNI_CONTAINERID",
-            "ADD CNI_NETNS",
-            "ADD CNI_IFNAME",
-            "DEL CNI_CONTAINERID",
-            "DEL CNI_IFNAME",
-            "CHECK CNI_CONTAINERID",
-            "CHECK CNI_NETNS",
-            "CHECK CNI_IFNAME",
-            "GC CNI_PATH",
-        ],
+        variants: REQUIRED,
         run: required_missing,
     },
     Check {
@@ -73,16 +76,7 @@ pub(super) const CHECKS: &[Check] = &[
         concerns: Concerns::Every,
         scope: Scope::Once,
         since: Version::V0_1_0,
-        variants: &[
-            "ADD CNI_CONTAINERID",
-            "ADD CNI_NETNS",
-            "ADD CNI_IFNAME",
-            "DEL CNI_CONTAINERID",
-            "DEL CNI_IFNAME",
-            "CHECK CNI_CONTAINERID",
-            "CHECK CNI_NETNS",
-            "CHECK CNI_IFNAME",
-        ],
+        variants: REQUIRED,
         run: required_empty,
     },
     Check {
