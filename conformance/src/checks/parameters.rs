@@ -112,7 +112,11 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "parameters.gc-status",
         title: "GC and STATUS do not look at the variables of attachments",
-        requirements: &["param.no-attachment-params-gc-status", "error.json-on-stdout-nonzero-exit"],
+        requirements: &[
+            "gc.required-env",
+            "param.no-attachment-params-gc-status",
+            "error.json-on-stdout-nonzero-exit",
+        ],
         concerns: Concerns::Every,
         scope: Scope::Once,
         since: Version::V1_1_0,
@@ -375,7 +379,8 @@ fn gc_status(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     let expected = format!("{operation} needs no variable of an attachment");
     let accepted = without.succeeded() || without.code() != Some(INVALID_ENVIRONMENT);
-    case.expect(accepted, requirement, expected, without.summary());
+    let without_any = if operation == Operation::Gc { "gc.required-env" } else { requirement };
+    case.expect(accepted, without_any, expected, without.summary());
     let values = match setting {
         "empty" => ["", "", "", ""],
         _ => ["-/-", "/nonexistent/netns", "no such name / at all", ";=;"],
