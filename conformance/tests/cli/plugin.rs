@@ -1,6 +1,7 @@
 //! `cnitest plugin` on plugins whose verdict is known.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -125,6 +126,20 @@ fn every_kind_of_report_is_written_and_can_be_made_again() {
     }
 }
 
+/// Waits until a process has a handler for SIGINT, as its line in /proc tells: before, the signal would just end it.
+fn wait_until_interrupts_are_handled(process: u32) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let handles = || {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 2 != 0)
+    };
+    while !handles() {
+        assert!(Instant::now() < deadline, "cnitest handles no interrupt");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn ctrl_c_ends_with_a_report_and_leaves_nothing() {
     if !possible() {
@@ -138,7 +153,7 @@ fn ctrl_c_ends_with_a_report_and_leaves_nothing() {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("cnitest starts");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    wait_until_interrupts_are_handled(child.id());
     let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
     assert!(status.success());
     let output = child.wait_with_output().expect("cnitest ends");
