@@ -4,9 +4,8 @@ use cni_spec::result::AddResult;
 use cni_spec::{Operation, Version};
 use serde_json::{Value, json};
 
-use super::case::{Attachment, Case, Stop, crash_summary};
-use super::reproducer::Assertion;
-use super::{Check, Concerns, Scope, carried, front, kernel};
+use super::case::{Attachment, Case, Stop};
+use super::{Check, Concerns, Scope, carried, cycle, front, kernel};
 use crate::arena::snapshot::NamespaceState;
 use crate::target::Kind;
 
@@ -139,7 +138,7 @@ fn unknown_keys(case: &mut Case<'_>) -> Result<(), Stop> {
         object.insert("example.com/extra".to_owned(), json!("kept"));
     }
     let answer = case.operate(Operation::Add, &attachment)?;
-    expect_no_crash(case, &answer);
+    cycle::expect_no_crash(case, &answer);
     if !answer.succeeded() {
         let expected = "ADD succeeds; keys that the specification does not define are no error";
         case.expect(false, "add.prevresult-unknown-keys", expected, answer.summary());
@@ -184,7 +183,7 @@ fn prevresult_version(case: &mut Case<'_>) -> Result<(), Stop> {
         );
     }
     let answer = case.operate(Operation::Add, &attachment)?;
-    expect_no_crash(case, &answer);
+    cycle::expect_no_crash(case, &answer);
     let holds = answer.succeeded() || (case.variant == "other-label" && answer.error().is_some());
     case.expect(holds, "add.prevresult-version-match", expected, answer.summary());
     Ok(())
@@ -221,20 +220,6 @@ fn expect_handled(case: &mut Case<'_>, result: &AddResult) {
     let empty = result.interfaces.is_empty() && result.ips.is_empty();
     let expected = "the result is made from prevResult, which lists interfaces and addresses";
     case.expect(!empty, "add.prevresult-handled", expected, "the result lists no interface and no address");
-}
-
-fn expect_no_crash(case: &mut Case<'_>, answer: &super::case::Answer) {
-    if answer.crashed() {
-        let expected = "ADD reports an error object and exits";
-        let assertion = Assertion::Lives(answer.index);
-        case.expect_as(
-            false,
-            "error.json-on-stdout-nonzero-exit",
-            expected,
-            crash_summary(answer),
-            assertion,
-        );
-    }
 }
 
 /// What a result can show of a namespace.

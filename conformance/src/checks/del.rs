@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::case::{Answer, Attachment, Call, Case, Stop};
 use super::changes::Subject;
 use super::cycle::{self, Behaviour};
+use super::front;
 use super::kernel;
 use super::observation::{self, Deprived};
 use super::reproducer::Assertion;
@@ -744,9 +745,7 @@ fn is_of_no_interest(line: &str) -> bool {
 
 /// Whether a line tells that the host's end of a front link went with its peer, and its addresses and routes with it.
 fn front_is_gone(line: &str) -> bool {
-    let of_front =
-        |word: &str| word.contains("front") || word.starts_with("10.90.") || word.starts_with("fd00:90:");
-    line.starts_with("- host ") && line.split_whitespace().any(of_front)
+    line.starts_with("- host ") && line.split_whitespace().any(front::is_of_front)
 }
 
 #[cfg(test)]

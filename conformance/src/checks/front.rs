@@ -29,6 +29,11 @@ pub(super) fn beside(
     connect(case, attachment, ifname, index, "198.51.100.0/24")
 }
 
+/// Whether a word of a difference names the host's end of such a pair, or one of the addresses that [`connect`] gives.
+pub(super) fn is_of_front(word: &str) -> bool {
+    word.contains("front") || word.starts_with("10.90.") || word.starts_with("fd00:90:")
+}
+
 fn connect(
     case: &mut Case<'_>,
     attachment: &Attachment,

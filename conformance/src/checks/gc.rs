@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::case::{Attachment, Call, Case, Stop};
 use super::cycle::{self, Behaviour};
+use super::front;
 use super::kernel;
 use super::{Check, Concerns, Scope, changes};
 use crate::target::Kind;
@@ -315,8 +316,6 @@ fn listing(call: Call, valid: &[&Attachment]) -> Call {
 
 /// Whether a line tells that the host's end of a link that cnitest made went with the namespace of its peer.
 fn went_with_netns(case: &Case<'_>, line: &str) -> bool {
-    let of_front =
-        |word: &str| word.contains("front") || word.starts_with("10.90.") || word.starts_with("fd00:90:");
-    let ours = |word: &str| of_front(word) || changes::is_device(case, word);
+    let ours = |word: &str| front::is_of_front(word) || changes::is_device(case, word);
     line.starts_with("- host ") && line.split_whitespace().any(ours)
 }
