@@ -63,7 +63,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Human,
     Json,
 }
@@ -152,7 +152,7 @@ fn require_a_check(options: &Options) -> miette::Result<()> {
     }
 }
 
-fn globs(patterns: &[String]) -> miette::Result<GlobSet> {
+pub(super) fn globs(patterns: &[String]) -> miette::Result<GlobSet> {
     let mut builder = GlobSetBuilder::new();
     for pattern in patterns {
         builder.add(Glob::new(pattern).into_diagnostic()?);
@@ -185,7 +185,7 @@ fn file_name(result: &CaseResult) -> String {
 }
 
 /// `10s`, `500ms`, `2m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: f64 = digits.parse().map_err(|_| "write a number and a unit: 10s, 500ms, 2m".to_owned())?;
     let seconds = match &text[digits.len()..] {

@@ -117,6 +117,9 @@ pub struct CaseResult {
     pub case: String,
     /// The decision.
     pub verdict: Verdict,
+    /// Ids of the requirements that are not met, gravest first; those that are but common practice or a permission, which
+    /// do not bear on the verdict, included.
+    pub broken: Vec<String>,
     /// Why: one statement a line. A line that begins with `note: ` does not bear on the verdict.
     pub reason: Option<String>,
     /// What was seen; for failures, warnings and errors.

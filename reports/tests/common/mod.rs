@@ -66,6 +66,7 @@ pub(crate) fn case(
         spec_version: Some(version.to_owned()),
         case: case.to_owned(),
         verdict,
+        broken: Vec::new(),
         reason: None,
         evidence: None,
         reproducer: None,
@@ -183,6 +184,7 @@ fn a_result() -> impl Strategy<Value = CaseResult> {
                     spec_version: version.map(|version| version.to_string()),
                     case,
                     verdict,
+                    broken: if passes { Vec::new() } else { vec!["a.broken".to_owned()] },
                     reason: if passes {
                         reason
                     } else {
