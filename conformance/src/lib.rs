@@ -6,12 +6,14 @@
 //! - [`checks`]: what is asked of a plugin, and how it is decided.
 //! - [`mutants`]: deliberately broken plugins, which prove the checks.
 //! - [`selftest`]: plays the checks on the mutants.
+//! - [`coverage`]: which requirements are decided by a check, and which checks are proven by a mutant.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
 
 pub mod arena;
 pub mod checks;
+pub mod coverage;
 pub mod invoke;
 pub mod mutants;
 pub mod selftest;

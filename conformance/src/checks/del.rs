@@ -153,6 +153,16 @@ pub(super) const CHECKS: &[Check] = &[
         run: state_released,
     },
     Check {
+        id: "del.release-not-critical",
+        title: "DEL succeeds although what expires by itself could not be given back",
+        requirements: &["del.noncritical-release-failure"],
+        concerns: Concerns::Unattended,
+        scope: Scope::Attachments,
+        since: Version::V0_3_0,
+        variants: &[],
+        run: release_not_critical,
+    },
+    Check {
         id: "del.delegate-called",
         title: "DEL executes the delegated plugin, whatever is missing",
         requirements: &["deleg.del-forwarded", "del.delegates-when-netns-gone"],
@@ -258,7 +268,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "del.concurrent",
         title: "DELs of several containers at the same moment succeed and leave nothing",
-        requirements: &["del.concurrent-containers", "add.host-state-restored-after-cycle"],
+        requirements: &[
+            "del.concurrent-containers",
+            "add.host-state-restored-after-cycle",
+            "del.removes-interface",
+            "del.undoes-modifications",
+        ],
         concerns: Concerns::Attaching,
         scope: Scope::Once,
         since: Version::V0_4_0,
@@ -405,6 +420,18 @@ fn deprive(case: &mut Case<'_>, variant: &'static str) -> Result<Deprived, Stop>
     let answer = case.run(call)?;
     let after = case.snapshot()?;
     Ok(Deprived { attachment, before, after, answer })
+}
+
+fn release_not_critical(case: &mut Case<'_>) -> Result<(), Stop> {
+    let Some(target) = case.target.filter(|target| target.expires) else {
+        return Err(Stop::Skip("what the plugin holds does not end by itself".to_owned()));
+    };
+    let daemon = target.daemon.clone().unwrap_or_default();
+    let attachment = case.attachment()?;
+    let call = case.call(Operation::Del, &attachment).label(format!("DEL while {daemon} does not run"));
+    let answer = case.run(call)?;
+    case.expect_success(&answer, "del.noncritical-release-failure");
+    Ok(())
 }
 
 fn addresses_gone(case: &mut Case<'_>) -> Result<(), Stop> {

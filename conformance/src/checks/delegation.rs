@@ -27,7 +27,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.configuration",
         title: "The IPAM plugin gets the whole configuration that the plugin got, unchanged",
-        requirements: &["deleg.same-config", "deleg.complete-config", "deleg.type-not-rewritten"],
+        requirements: &[
+            "deleg.same-config",
+            "deleg.complete-config",
+            "deleg.type-not-rewritten",
+            "deleg.upper-invokes-ipam",
+        ],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
         since: Version::V0_1_0,
@@ -42,6 +47,7 @@ pub(super) const CHECKS: &[Check] = &[
             "deleg.result-copies-ipam",
             "deleg.result-copies-ipam-legacy",
             "result.ips-all-known",
+            "deleg.upper-invokes-ipam",
         ],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
@@ -72,7 +78,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.missing",
         title: "ADD fails when the IPAM plugin cannot be found",
-        requirements: &["deleg.lookup-missing-errors"],
+        requirements: &["deleg.lookup-missing-errors", "add.failure-no-result"],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
         since: Version::V0_1_0,

@@ -42,6 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
             "error.details-optional",
             "error.code-nonzero",
             "error.msg-short",
+            "error.reserved-range",
             "ipam.errors-like-plugins",
         ],
         concerns: Concerns::Every,

@@ -157,6 +157,7 @@ pub(super) const CHECKS: &[Check] = &[
             "config.name-required",
             "config.name-charset-legacy",
             "error.code-7",
+            "param.validation-order",
             "error.no-partial-side-effects-on-input-error",
         ],
         concerns: Concerns::Every,
@@ -198,7 +199,11 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "input.extreme",
         title: "ADD lives through large, deep and odd documents",
-        requirements: &["error.json-on-stdout-nonzero-exit", "exec.exit-nonzero-on-failure"],
+        requirements: &[
+            "error.json-on-stdout-nonzero-exit",
+            "exec.exit-nonzero-on-failure",
+            "error.malformed-json",
+        ],
         concerns: Concerns::Every,
         scope: Scope::Once,
         since: Version::V0_1_0,

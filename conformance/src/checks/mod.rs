@@ -60,6 +60,8 @@ pub enum Concerns {
     Kinds(&'static [Kind]),
     /// Targets that execute the `ipam` of their configuration.
     Delegating,
+    /// Targets that need something running which does not run here.
+    Unattended,
 }
 
 /// Why a check is not played on a target.
@@ -81,10 +83,13 @@ impl Concerns {
             let hint = "no target describes this plugin; `cnitest target init` writes one to start from";
             return Some(Exclusion::Skip(hint.to_owned()));
         };
+        if self == Concerns::Unattended {
+            return target.daemon.is_none().then_some(Exclusion::NotConcerned);
+        }
         let concerned = match self {
             Concerns::Kinds(kinds) => kinds.contains(&target.kind),
             Concerns::Delegating => target.delegates,
-            Concerns::Every | Concerns::Attaching => true,
+            Concerns::Every | Concerns::Unattended | Concerns::Attaching => true,
         };
         if !concerned {
             return Some(Exclusion::NotConcerned);
@@ -112,6 +117,9 @@ pub struct Check {
     /// Plays one case.
     pub run: fn(&mut Case<'_>) -> Result<(), Stop>,
 }
+
+/// Requirements that any check may find broken, whatever it is for: how an execution may end.
+pub const ANY: [&str; 2] = ["error.json-on-stdout-nonzero-exit", "exec.exit-nonzero-on-failure"];
 
 /// Every check, in the order in which they are reported.
 pub fn all() -> impl Iterator<Item = &'static Check> {

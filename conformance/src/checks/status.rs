@@ -95,6 +95,16 @@ pub(super) const CHECKS: &[Check] = &[
         run: codes,
     },
     Check {
+        id: "status.daemon-missing",
+        title: "STATUS fails while the daemon that ADD needs does not run",
+        requirements: &["status.external-dependency", "status.not-ready-error-on-stdout"],
+        concerns: Concerns::Unattended,
+        scope: Scope::Attachments,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: daemon_missing,
+    },
+    Check {
         id: "status.codes-elsewhere",
         title: "Codes 50 and 51 are not used for faulty requests",
         requirements: &["error.code-50-51"],
@@ -233,6 +243,15 @@ fn codes(case: &mut Case<'_>) -> Result<(), Stop> {
         "code {UNAVAILABLE}, {UNAVAILABLE_LIMITED_CONNECTIVITY}, or one of the plugin's own from {FIRST_PLUGIN_SPECIFIC} up"
     );
     case.expect(fits, "status.code-50", expected, answer.summary());
+    Ok(())
+}
+
+fn daemon_missing(case: &mut Case<'_>) -> Result<(), Stop> {
+    let daemon = case.target.and_then(|target| target.daemon.clone()).unwrap_or_default();
+    let attachment = case.attachment()?;
+    let answer = case.operate(Operation::Status, &attachment)?;
+    let why = format!("ADD cannot be served: {daemon} does not run");
+    expect_not_ready(case, &answer, "status.external-dependency", &why);
     Ok(())
 }
 

@@ -6,8 +6,10 @@ use clap::ValueEnum;
 use cni_schemas::Kind;
 use cni_spec::{Version, catalogue};
 use cnitest::checks;
+use cnitest::coverage::{self, State};
+use cnitest::mutants::{self, Mutant};
 use cnitest::target::{builtin, builtin_names};
-use miette::IntoDiagnostic as _;
+use miette::{IntoDiagnostic as _, miette};
 use serde_json::{Value, json};
 
 /// Arguments of `cnitest list`.
@@ -16,6 +18,9 @@ pub(super) struct Arguments {
     /// What to list.
     #[arg(value_enum, default_value_t = Topic::Checks)]
     topic: Topic,
+    /// With `requirements`: those of plugins only, each with its checks and the mutants that prove them.
+    #[arg(long)]
+    coverage: bool,
     /// How.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -29,6 +34,8 @@ enum Topic {
     Checks,
     /// Plugin types that cnitest knows how to attach with.
     Targets,
+    /// Deliberately broken plugins, with the requirements that they break.
+    Mutants,
     /// Kinds of documents, with the versions that have a schema.
     Schemas,
 }
@@ -41,7 +48,15 @@ enum Format {
 
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
+        if self.coverage && self.topic != Topic::Requirements {
+            return Err(miette!(
+                help = "write `cnitest list requirements --coverage`",
+                "--coverage goes with requirements only"
+            ));
+        }
         let rows = match self.topic {
+            Topic::Requirements if self.coverage => coverage_rows(),
+            Topic::Mutants => mutant_rows(),
             Topic::Requirements => requirements(),
             Topic::Checks => check_rows(),
             Topic::Targets => targets(),
@@ -135,6 +150,54 @@ fn check_rows() -> Vec<Row> {
         }),
     };
     checks::all().map(row).collect()
+}
+
+fn coverage_rows() -> Vec<Row> {
+    let row = |one: coverage::Coverage| {
+        let known = one.requirement;
+        let state = match one.state() {
+            State::Proven => "proven".to_owned(),
+            State::Unproven => "not proven by a mutant".to_owned(),
+            State::Permission => "a permission, which nothing can break".to_owned(),
+            State::Unobservable(why) => format!("cannot be observed: {why}"),
+            State::Missing => "NO CHECK".to_owned(),
+        };
+        Row {
+            cells: vec![
+                known.id.to_owned(),
+                known.level.to_string(),
+                range(known.since, known.until),
+                one.checks.len().to_string(),
+                one.mutants.len().to_string(),
+                match one.checks.is_empty() {
+                    true => state.clone(),
+                    false => one.checks.join(" "),
+                },
+            ],
+            json: json!({
+                "id": known.id,
+                "level": known.level.to_string(),
+                "party": known.party.to_string(),
+                "checks": one.checks,
+                "mutants": one.mutants,
+                "state": state,
+            }),
+        }
+    };
+    coverage::matrix().into_iter().map(row).collect()
+}
+
+fn mutant_rows() -> Vec<Row> {
+    let row = |mutant: &'static Mutant| Row {
+        cells: vec![mutant.name.to_owned(), mutant.about.to_owned(), mutant.breaks.join(" ")],
+        json: json!({
+            "name": mutant.name,
+            "plugin": mutant.base,
+            "about": mutant.about,
+            "breaks": mutant.breaks,
+        }),
+    };
+    mutants::all().map(row).collect()
 }
 
 fn targets() -> Vec<Row> {

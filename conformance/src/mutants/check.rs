@@ -175,6 +175,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "bridge-check-without-prevresult-passes",
+        "bridge",
+        &["check.missing-prevresult"],
+        "passes CHECK without prevResult",
+        |run| {
+            let given = run.config().contains_key("prevResult");
+            run.run();
+            if run.is(Operation::Check) && !given {
+                run.pretend();
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-check-panics-when-down",
         "bridge",
         &["error.json-on-stdout-nonzero-exit"],

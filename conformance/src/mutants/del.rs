@@ -338,6 +338,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "static-del-needs-daemon",
+        "static",
+        &["del.noncritical-release-failure"],
+        "fails DEL when the daemon cannot give the lease back",
+        |run| {
+            run.run();
+            if run.is(Operation::Del) {
+                run.refuse(999, "cannot reach the daemon");
+            }
+            Ok(())
+        },
+    )
+    .with_target(super::status::UNATTENDED),
+    mutant(
         "bridge-del-any-interface",
         "bridge",
         &["del.only-own-attachment", "add.state-key"],

@@ -566,6 +566,104 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
+    mutant("static-error-code-0", "static", &["error.code-nonzero"], "reports errors with code 0", |run| {
+        run.edit_error(|error| drop(error.insert("code".into(), json!(0))));
+        Ok(())
+    }),
+    mutant(
+        "static-error-code-8",
+        "static",
+        &["error.code-8"],
+        "reports errors with code 8, which only the Go library knows",
+        |run| {
+            run.edit_error(|error| drop(error.insert("code".into(), json!(8))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-error-version-in-words",
+        "static",
+        &["error.cniversion-unreadable-input"],
+        "labels errors with a word when it could not read the version",
+        |run| {
+            let version = run.text("cniVersion");
+            run.edit_error(|error| {
+                if version.is_empty() {
+                    error.insert("cniVersion".into(), json!("unknown"));
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-details-a-list",
+        "static",
+        &["error.details-optional"],
+        "gives details as a list",
+        |run| {
+            run.edit_error(|error| drop(error.insert("details".into(), json!(["why"]))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-first-missing-variable-only",
+        "static",
+        &["param.missing-all-reported"],
+        "names the first missing variable only",
+        |run| {
+            run.edit_error(|error| {
+                if error.get("code") == Some(&json!(4)) {
+                    error.insert("msg".into(), json!("CNI_CONTAINERID is missing"));
+                    error.remove("details");
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-empty-variables-accepted",
+        "static",
+        &["param.required-empty-equals-missing"],
+        "takes an empty variable for a given one",
+        |run| {
+            for name in ["CNI_CONTAINERID", "CNI_IFNAME"] {
+                let given = std::env::var(name).is_ok();
+                if given && run.variable(name).is_empty() {
+                    run.set(name, "empty");
+                }
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-short-containerids-only",
+        "static",
+        &["param.containerid-length", "error.json-on-stdout-nonzero-exit"],
+        "falls over on long container IDs",
+        |run| {
+            if run.variable("CNI_CONTAINERID").len() > 255 {
+                panicked(run);
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-ifname-refused-with-100",
+        "bridge",
+        &["param.ifname-validation"],
+        "refuses interface names with another code than 4",
+        |run| {
+            run.edit_error(|error| {
+                if error.get("code") == Some(&json!(4)) {
+                    error.insert("code".into(), json!(100));
+                }
+            });
+            Ok(())
+        },
+    ),
     mutant(
         "static-code-1-for-everything",
         "static",

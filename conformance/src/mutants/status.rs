@@ -5,6 +5,20 @@ use cni_spec::Operation;
 use super::kernel;
 use super::{Mutant, mutant};
 
+/// A plugin whose addresses are leased by a daemon.
+pub(super) const UNATTENDED: &str = r#"
+name = "static"
+kind = "ipam"
+summary = "addresses that a daemon leases"
+no-attachments = "leases need the daemon"
+daemon = "the leasing daemon"
+expires = true
+
+[[configuration]]
+name = "lease"
+plugin = '{ "type": "static", "ipam": { "type": "static", "addresses": [{ "address": "10.74.0.5/24" }] } }'
+"#;
+
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant("bridge-status-fails", "bridge", &["status.ready-exit-zero"], "is never ready", |run| {
         run.run();
@@ -85,6 +99,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
+    mutant(
+        "static-ready-without-daemon",
+        "static",
+        &["status.external-dependency"],
+        "is ready although its daemon does not run",
+        |run| {
+            run.run();
+            Ok(())
+        },
+    )
+    .with_target(UNATTENDED),
     mutant(
         "bridge-not-ready-on-stderr",
         "bridge",

@@ -143,6 +143,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "static-version-needs-stdin",
+        "static",
+        &["version.no-stdin"],
+        "refuses VERSION without a version on stdin",
+        |run| {
+            let given = run.text("cniVersion");
+            run.run();
+            if run.is(Operation::Version) && given.is_empty() {
+                run.refuse(6, "stdin holds no JSON");
+            }
+            Ok(())
+        },
+    ),
+    mutant("static-version-list-empty", "static", &["version.lists-nonempty"], "lists no version", |run| {
+        run.run();
+        if run.is(Operation::Version) {
+            run.edit_output(|result| drop(result.insert("supportedVersions".into(), json!([]))));
+        }
+        Ok(())
+    }),
+    mutant(
         "static-version-needs-container",
         "static",
         &["param.version-needs-only-command"],

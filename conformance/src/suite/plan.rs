@@ -77,7 +77,7 @@ fn plan_check<'a>(
     }
     // The rules of the protocol are the same whether or not the configuration can work here.
     let usable = match check.concerns {
-        Concerns::Every if probe.configurations.is_empty() => probe.spare.as_slice(),
+        Concerns::Every | Concerns::Unattended if probe.configurations.is_empty() => probe.spare.as_slice(),
         _ => probe.configurations.as_slice(),
     };
     let Some((first, others)) = usable.split_first() else {
