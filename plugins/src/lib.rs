@@ -16,6 +16,7 @@ mod loopback;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+mod portmap;
 mod ptp;
 mod ranges;
 mod refusal;
@@ -31,8 +32,15 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 6] =
-    [bridge::PLUGIN, debug::PLUGIN, host_local::PLUGIN, loopback::PLUGIN, ptp::PLUGIN, static_ipam::PLUGIN];
+const PLUGINS: [Plugin; 7] = [
+    bridge::PLUGIN,
+    debug::PLUGIN,
+    host_local::PLUGIN,
+    loopback::PLUGIN,
+    portmap::PLUGIN,
+    ptp::PLUGIN,
+    static_ipam::PLUGIN,
+];
 
 /// The names of the plugins, which are the names of their executables and their `type` in a network configuration.
 pub const NAMES: &[&str] = &{

@@ -144,6 +144,15 @@ impl Socket {
         self.get(&format!("look up link {name}"), message, read)
     }
 
+    /// The link of an index.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn link_at(&mut self, index: u32) -> Result<Option<Link>, NetlinkError> {
+        let message = Message::new(libc::RTM_GETLINK, 0, &header(libc::AF_UNSPEC, index, 0, 0));
+        self.get(&format!("look up link {index}"), message, read)
+    }
+
     /// All links, or those that are ports of a bridge.
     ///
     /// # Errors
