@@ -48,6 +48,7 @@ const VERDICT_CHAIN: u16 = 2;
 const JUMP: i32 = -3;
 /// The attribute of `cmp` with the value.
 pub(crate) const CMP_DATA: u16 = 3;
+const META_INPUT_INDEX: u32 = 4;
 const META_PROTOCOL_FAMILY: u32 = 15;
 const META_TRANSPORT_PROTOCOL: u32 = 16;
 const BASE_NETWORK: u32 = 1;
@@ -82,9 +83,9 @@ impl Expressions {
         self.meta(META_TRANSPORT_PROTOCOL, to)
     }
 
-    /// Goes on only for packets that came in by an interface other than this.
-    pub(crate) fn not_from(self, index: u32) -> Expressions {
-        self.meta(4, FIRST).compare(FIRST, Operator::NotEqual, &index.to_ne_bytes())
+    /// Loads the index of the interface by which a packet came in.
+    pub(crate) fn input(self, to: Register) -> Expressions {
+        self.meta(META_INPUT_INDEX, to)
     }
 
     /// Loads from the packet's headers.

@@ -42,7 +42,13 @@ const SET_KEY_LENGTH: u16 = 5;
 const SET_DATA_TYPE: u16 = 6;
 const SET_DATA_LENGTH: u16 = 7;
 const SET_ID: u16 = 10;
+const SET_USER_DATA: u16 = 13;
 const SET_MAP: u32 = 8;
+/// Tells the `nft` program that a key is in the host's byte order: kind 0, four bytes, the number 1.
+const HOST_ORDER: [u8; 6] = {
+    let order = 1_u32.to_ne_bytes();
+    [0, 4, order[0], order[1], order[2], order[3]]
+};
 const ELEMENTS_TABLE: u16 = 1;
 const ELEMENTS_SET: u16 = 2;
 const ELEMENTS: u16 = 3;
@@ -229,6 +235,7 @@ pub(crate) enum Field {
     Protocol = 12,
     Port = 13,
     Mark = 19,
+    Interface = 20,
 }
 
 impl Field {
@@ -267,6 +274,9 @@ pub(crate) fn add_set(table: &str, set: &Set, id: u32) -> Message {
             m.be32(SET_DATA_TYPE, type_number(value)).be32(SET_DATA_LENGTH, length(value))
         })
         .be32(SET_ID, id)
+        .maybe((set.key == [Field::Interface]).then_some(HOST_ORDER), |m, order| {
+            m.bytes(SET_USER_DATA, &order)
+        })
 }
 
 /// An element of a set; the value is empty where the set is no map.
@@ -297,6 +307,12 @@ pub(crate) fn add_element(table: &str, set: &str, element: &Element) -> Message 
         m.maybe(value, |m, value| datum(m, ELEMENT_DATA, value))
             .bytes(ELEMENT_USER_DATA, &user_data(&element.comment))
     })
+}
+
+/// Adds an element, which may be there already.
+pub(crate) fn ensure_element(table: &str, set: &str, key: &[u8]) -> Message {
+    let message = change(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
+    elements(message, table, set, |m| datum(m, ELEMENT_KEY, key))
 }
 
 /// Deletes the element with a key; `ENOENT` if there is none.

@@ -17,9 +17,10 @@ use self::table::InstallError;
 use crate::attachment::network_prefix;
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::Socket;
+use crate::netns::Netns;
 use crate::refusal::{DIFFERS, EXISTS, Refusal};
-use crate::skel::{Answer, Outcome, Plugin, Request};
-use crate::veth::sysctl;
+use crate::skel::{Answer, Outcome, Plugin, Request, io_failure};
+use crate::veth::{has_sysctl, sysctl};
 
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "portmap",
@@ -87,6 +88,9 @@ fn add(request: &Request) -> Outcome {
         }
         return Ok(answer);
     }
+    let netns = Netns::current()?;
+    // Shared with other ADDs; keeps the table and the settings that go with it from being removed meanwhile.
+    let lock = netns.lock(false).map_err(|error| lock_failure(&error))?;
     let claims = match table::install(&request.attachment, claims) {
         Ok(claims) => claims,
         Err(InstallError::Exists) => {
@@ -94,14 +98,17 @@ fn add(request: &Request) -> Outcome {
         }
         Err(InstallError::Netlink(error)) => return Err(error.into()),
     };
-    for claim in claims.iter().filter(|claim| claim.waiting) {
-        request.log(format_args!("{claim} waits: another attachment has the port"));
-    }
-    if let Err(error) = open_localhost(&claims) {
-        if let Err(error) = table::remove(&request.attachment) {
+    let opened = open_localhost(&claims);
+    drop(lock);
+    if let Err(error) = opened {
+        let undone = table::remove(&request.attachment).map_err(Refusal::from).and_then(|_| clean_up());
+        if let Err(error) = undone {
             request.log(format_args!("undoing the ADD: {error}"));
         }
         return Err(error);
+    }
+    for claim in claims.iter().filter(|claim| claim.waiting) {
+        request.log(format_args!("{claim} waits: another attachment has the port"));
     }
     if let Err(error) = tracking::forget_earlier(&claims) {
         request.log(format_args!("stale UDP flows may remain: {error}"));
@@ -109,20 +116,48 @@ fn add(request: &Request) -> Outcome {
     Ok(answer)
 }
 
-/// Lets packets with the source 127.0.0.1 out to containers that are reached through localhost. The setting belongs to
-/// the interface, which other attachments may share, so it stays; a rule keeps out what it would let in.
+fn lock_failure(error: &std::io::Error) -> Refusal {
+    io_failure("cannot lock the host's network namespace", error)
+}
+
+/// The setting that lets packets from 127.0.0.1 out by an interface, or by all.
+fn setting(interface: &str) -> String {
+    format!("ipv4/conf/{interface}/route_localnet")
+}
+
+/// Lets packets from 127.0.0.1 out to containers that are reached through localhost. A rule keeps out what the setting
+/// would let in.
 fn open_localhost(claims: &[Claim]) -> Result<(), Refusal> {
     let local = claims.iter().filter(|claim| claim.masquerading.localhost).map(|claim| claim.container);
     let containers: HashSet<IpAddr> = local.collect();
+    if containers.is_empty() || has_sysctl(&setting("all"), "1") {
+        return Ok(());
+    }
     let mut route = Socket::route()?;
     for container in containers {
-        let way = route.way(container)?.filter(|way| !way.is_local);
-        let link = match way {
+        let link = match route.way(container)?.filter(|way| !way.is_local) {
             Some(way) => route.link_at(way.link)?,
             None => None,
         };
-        if let Some(link) = link {
-            sysctl(&format!("ipv4/conf/{}/route_localnet", link.name), "1")?;
+        if let Some(link) = link.filter(|link| !has_sysctl(&setting(&link.name), "1")) {
+            table::note_opened(link.index)?;
+            sysctl(&setting(&link.name), "1")?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the table if nobody claims a port any more, and takes the settings back that went with it.
+fn clean_up() -> Result<(), Refusal> {
+    if !table::is_idle()? {
+        return Ok(());
+    }
+    let netns = Netns::current()?;
+    let _lock = netns.lock(true).map_err(|error| lock_failure(&error))?;
+    let mut route = Socket::route()?;
+    for index in table::remove_if_empty()? {
+        if let Some(link) = route.link_at(index)? {
+            sysctl(&setting(&link.name), "0")?;
         }
     }
     Ok(())
@@ -130,6 +165,7 @@ fn open_localhost(claims: &[Claim]) -> Result<(), Refusal> {
 
 fn del(request: &Request) -> Outcome {
     let removed = table::remove(&request.attachment)?;
+    clean_up()?;
     if let Err(error) = tracking::forget_own(&removed) {
         request.log(format_args!("stale UDP flows may remain: {error}"));
     }
@@ -155,6 +191,7 @@ fn gc(request: &Request) -> Outcome {
     let prefix = network_prefix(&request.attachment.network);
     let labels: HashSet<String> = valid.iter().map(|attachment| attachment.label()).collect();
     table::collect(|label| label.starts_with(&prefix) && !labels.contains(label))?;
+    clean_up()?;
     Ok(Answer::Silence)
 }
 

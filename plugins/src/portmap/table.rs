@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::claim::{Claim, port_bytes};
 use crate::attachment::{Attachment, IDENTITY};
-use crate::netlink::message::{Message, octets};
+use crate::netlink::message::{Message, octets, u32_at};
 use crate::netlink::{NetlinkError, Socket};
 use crate::nft::expression::{Expressions, FIRST, Operator, Packet};
 use crate::nft::object::{
@@ -34,14 +34,15 @@ const WAITING_MASQUERADING: &str = "waiting_masquerading";
 
 /// How often a change is begun anew because others changed the same at the same time.
 const ATTEMPTS: usize = 1000;
-/// The index of the loopback interface in every namespace.
-const LOOPBACK: u32 = 1;
 
-use Field::{Ipv4, Ipv6, Mark, Port, Protocol};
+use Field::{Interface, Ipv4, Ipv6, Mark, Port, Protocol};
 
 /// What each attachment has: its identity and a number, and a note. The `nft` program knows at most five fields.
 const ATTACHMENTS: Set =
     Set { name: "attachments", key: &[Ipv6, Mark], value: &[Ipv6, Ipv6, Port, Port, Mark] };
+
+/// The interfaces that packets from 127.0.0.1 were let out by, which is undone when the table goes.
+const OPENED: Set = Set { name: "opened", key: &[Interface], value: &[] };
 
 /// The map of the claims of a family, with a host's address or without.
 struct Ports {
@@ -118,7 +119,11 @@ fn shared_rules() -> Vec<SharedRule> {
     // Answers to 127.0.0.1 have another destination this early; nobody else has a reason to send there.
     let loopback = ipnet::IpNet::new([127, 0, 0, 0].into(), 8).expect("the length fits");
     let martians = move |e: Expressions| {
-        e.family(true).not_from(LOOPBACK).subnet(Packet::Destination, Operator::Equal, loopback).discard()
+        e.input(FIRST)
+            .lookup(OPENED.name, FIRST, None)
+            .family(true)
+            .subnet(Packet::Destination, Operator::Equal, loopback)
+            .discard()
     };
     rule(MARTIANS, "what route_localnet would let in", Box::new(martians));
     let length = |ipv4| if ipv4 { 4 } else { 16 };
@@ -176,7 +181,7 @@ fn structure() -> Vec<Message> {
     ];
     let ports = PORTS.iter().map(|ports| &ports.map);
     let masqueraded = MASQUERADED.iter().flat_map(|one| [&one.sources, &one.all]);
-    let sets = std::iter::once(&ATTACHMENTS).chain(ports).chain(masqueraded);
+    let sets = [&ATTACHMENTS, &OPENED].into_iter().chain(ports).chain(masqueraded);
     let mut messages = vec![object::add_table(TABLE, true)];
     messages.extend(chains.map(|(name, hook)| object::add_chain(TABLE, name, hook)));
     messages.extend(sets.zip(1..).map(|(set, id)| object::add_set(TABLE, set, id)));
@@ -374,12 +379,28 @@ fn noted(socket: &mut Socket, identity: [u8; IDENTITY]) -> Result<Vec<Claim>, Ne
     }
 }
 
-/// Removes what an attachment has, if anything, and the table with the last claim. Answers what was removed.
+/// Removes what an attachment has, if anything. Answers what was removed.
 pub(super) fn remove(attachment: &Attachment) -> Result<Vec<Claim>, NetlinkError> {
-    let Some(mut socket) = socket_if_any()? else { return Ok(Vec::new()) };
-    let removed = remove_claims(&mut socket, attachment.identity(), &attachment.label())?;
-    remove_empty_table(&mut socket)?;
-    Ok(removed)
+    match socket_if_any()? {
+        Some(mut socket) => remove_claims(&mut socket, attachment.identity(), &attachment.label()),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Notes an interface, by its index, as one that packets from 127.0.0.1 are let out by.
+pub(super) fn note_opened(interface: u32) -> Result<(), NetlinkError> {
+    let changes = vec![object::ensure_element(TABLE, OPENED.name, &interface.to_ne_bytes())];
+    transact(&mut Socket::netfilter()?, "note an interface", None, changes)
+}
+
+/// Whether the table is there though nobody claims a port.
+pub(super) fn is_idle() -> Result<bool, NetlinkError> {
+    match socket_if_any()? {
+        Some(mut socket) => {
+            Ok(!object::has_elements(TABLE, ATTACHMENTS.name)? && object::has_table(&mut socket, TABLE)?)
+        }
+        None => Ok(false),
+    }
 }
 
 fn socket_if_any() -> Result<Option<Socket>, NetlinkError> {
@@ -429,22 +450,26 @@ fn remove_claims(
     }
 }
 
-/// Removes the table unless somebody claims a port. The transaction is refused unless the ruleset is still the one
-/// that was looked at: otherwise the table might go together with a claim that came in between.
-fn remove_empty_table(socket: &mut Socket) -> Result<(), NetlinkError> {
+/// Removes the table unless somebody claims a port; answers the interfaces that were noted. The transaction is refused
+/// unless the ruleset is still the one that was looked at: otherwise the table might go together with a claim that
+/// came in between.
+pub(super) fn remove_if_empty() -> Result<Vec<u32>, NetlinkError> {
     for _ in 0..ATTEMPTS {
-        let generation = object::generation(socket)?;
-        if object::has_elements(TABLE, ATTACHMENTS.name)? || !object::has_table(socket, TABLE)? {
-            return Ok(());
+        let Some(mut socket) = socket_if_any()? else { break };
+        let generation = object::generation(&mut socket)?;
+        if !is_idle()? {
+            break;
         }
+        let opened = object::all_elements(&mut socket, TABLE, OPENED.name)?;
         let changes = vec![object::delete_table(TABLE)];
-        match transact(socket, "remove the table of forwarded ports", generation, changes) {
+        match transact(&mut socket, "remove the table of forwarded ports", generation, changes) {
             Err(error) if [libc::ERESTART, libc::ENOENT].iter().any(|errno| error.is(*errno)) => {}
-            other => return other,
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(opened.iter().filter_map(|element| u32_at(&element.key, 0)).collect()),
         }
     }
     // Others are so busy here that one of them will remove it.
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Removes what attachments have whose label is chosen.
@@ -459,7 +484,7 @@ pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<(), NetlinkError>
     for (identity, label) in stale {
         remove_claims(&mut socket, identity, &label)?;
     }
-    remove_empty_table(&mut socket)
+    Ok(())
 }
 
 /// What of an attachment's claims is missing, in words; `None` if everything is there.
