@@ -23,6 +23,7 @@ mod refusal;
 mod skel;
 mod static_ipam;
 mod store;
+mod tuning;
 mod veth;
 
 use std::io::{Read, Write};
@@ -32,7 +33,7 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 7] = [
+const PLUGINS: [Plugin; 8] = [
     bridge::PLUGIN,
     debug::PLUGIN,
     host_local::PLUGIN,
@@ -40,6 +41,7 @@ const PLUGINS: [Plugin; 7] = [
     portmap::PLUGIN,
     ptp::PLUGIN,
     static_ipam::PLUGIN,
+    tuning::PLUGIN,
 ];
 
 /// The names of the plugins, which are the names of their executables and their `type` in a network configuration.
