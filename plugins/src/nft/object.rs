@@ -261,12 +261,12 @@ fn length(fields: &[Field]) -> u32 {
     fields.iter().map(|field| field.length()).sum()
 }
 
-/// Adds a set; `id` tells it from the others of the same transaction. One that exists is no error.
-pub(crate) fn add_set(table: &str, set: &Set, id: u32) -> Message {
+/// Adds a set under a name; `id` tells it from the others of the same transaction. One that exists is no error.
+pub(crate) fn add_set(table: &str, name: &str, set: &Set, id: u32) -> Message {
     let is_map = !set.value.is_empty();
     change(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE)
         .text(SET_TABLE, table)
-        .text(SET_NAME, set.name)
+        .text(SET_NAME, name)
         .be32(SET_FLAGS, if is_map { SET_MAP } else { 0 })
         .be32(SET_KEY_TYPE, type_number(set.key))
         .be32(SET_KEY_LENGTH, length(set.key))
@@ -277,6 +277,11 @@ pub(crate) fn add_set(table: &str, set: &Set, id: u32) -> Message {
         .maybe((set.key == [Field::Interface]).then_some(HOST_ORDER), |m, order| {
             m.bytes(SET_USER_DATA, &order)
         })
+}
+
+/// Deletes a set.
+pub(crate) fn delete_set(table: &str, name: &str) -> Message {
+    change(libc::NFT_MSG_DELSET, 0).text(SET_TABLE, table).text(SET_NAME, name)
 }
 
 /// An element of a set; the value is empty where the set is no map.

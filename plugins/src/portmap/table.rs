@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::claim::{Claim, port_bytes};
 use crate::attachment::{Attachment, IDENTITY};
@@ -17,6 +18,7 @@ use crate::nft::object::{
     self, Element, Field, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, PRIORITY_DESTINATION_NAT,
     PRIORITY_RAW, PRIORITY_SOURCE_NAT, Set, is_absent, transact,
 };
+use crate::refusal::Refusal;
 
 /// The table's name, of family `inet`.
 pub(super) const TABLE: &str = "cni_reference_portmap";
@@ -39,10 +41,18 @@ use Field::{Interface, Ipv4, Ipv6, Mark, Port, Protocol};
 
 /// What each attachment has: its identity and a number, and a note. The `nft` program knows at most five fields.
 const ATTACHMENTS: Set =
-    Set { name: "attachments", key: &[Ipv6, Mark], value: &[Ipv6, Ipv6, Port, Port, Mark] };
+    Set { name: "attachments", key: &[Ipv6, Mark], value: &[Ipv6, Ipv6, Mark, Mark, Interface] };
 
-/// The interfaces that packets from 127.0.0.1 were let out by, which is undone when the table goes.
+/// The interfaces that packets from 127.0.0.1 are let out by because somebody claims a port of localhost.
 const OPENED: Set = Set { name: "opened", key: &[Interface], value: &[] };
+
+/// The attachments that need an interface to be opened; there is one such set for each that is.
+const USERS: Set = Set { name: "users_of_", key: &[Ipv6], value: &[] };
+
+/// The name of the set of those who need an interface.
+fn users_of(interface: NonZeroU32) -> String {
+    format!("{}{interface}", USERS.name)
+}
 
 /// The map of the claims of a family, with a host's address or without.
 struct Ports {
@@ -184,7 +194,7 @@ fn structure() -> Vec<Message> {
     let sets = [&ATTACHMENTS, &OPENED].into_iter().chain(ports).chain(masqueraded);
     let mut messages = vec![object::add_table(TABLE, true)];
     messages.extend(chains.map(|(name, hook)| object::add_chain(TABLE, name, hook)));
-    messages.extend(sets.zip(1..).map(|(set, id)| object::add_set(TABLE, set, id)));
+    messages.extend(sets.zip(1..).map(|(set, id)| object::add_set(TABLE, set.name, set, id)));
     messages.extend(
         shared_rules().iter().map(|rule| {
             object::add_rule(TABLE, rule.chain, rule.comment, |m| (rule.write)(Expressions(m)).0)
@@ -308,6 +318,28 @@ fn notes(attachment: &Attachment, claims: &[Claim]) -> Vec<Message> {
     claims.iter().enumerate().map(note).collect()
 }
 
+/// The interfaces that claims need to be opened.
+pub(super) fn interfaces(claims: &[Claim]) -> HashSet<NonZeroU32> {
+    claims.iter().filter_map(|claim| claim.interface).collect()
+}
+
+/// Notes that an attachment needs interfaces.
+fn uses(attachment: &Attachment, claims: &[Claim]) -> Vec<Message> {
+    // No set of the structure has such a number.
+    let numbers = 1000..;
+    let use_of = |(interface, id): (NonZeroU32, u32)| {
+        let name = users_of(interface);
+        let key = attachment.identity().to_vec();
+        let element = Element { key, value: Vec::new(), comment: attachment.label() };
+        [
+            object::add_set(TABLE, &name, &USERS, id),
+            object::add_element(TABLE, &name, &element),
+            object::ensure_element(TABLE, OPENED.name, &interface.get().to_ne_bytes()),
+        ]
+    };
+    interfaces(claims).into_iter().zip(numbers).flat_map(use_of).collect()
+}
+
 /// Why claims cannot be installed.
 #[derive(Debug)]
 pub(super) enum InstallError {
@@ -331,6 +363,7 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
     loop {
         let mut changes = if is_missing { structure() } else { Vec::new() };
         changes.extend(notes(attachment, &claims));
+        changes.extend(uses(attachment, &claims));
         changes.extend(
             elements(&claims, &label).iter().map(|(set, element)| object::add_element(TABLE, set, element)),
         );
@@ -387,10 +420,53 @@ pub(super) fn remove(attachment: &Attachment) -> Result<Vec<Claim>, NetlinkError
     }
 }
 
-/// Notes an interface, by its index, as one that packets from 127.0.0.1 are let out by.
-pub(super) fn note_opened(interface: u32) -> Result<(), NetlinkError> {
-    let changes = vec![object::ensure_element(TABLE, OPENED.name, &interface.to_ne_bytes())];
-    transact(&mut Socket::netfilter()?, "note an interface", None, changes)
+/// Whether an interface is open because somebody claims a port of localhost.
+pub(super) fn is_opened(interface: NonZeroU32) -> Result<bool, NetlinkError> {
+    match socket_if_any()? {
+        Some(mut socket) => {
+            let key = interface.get().to_ne_bytes();
+            Ok(object::element(&mut socket, TABLE, OPENED.name, &key)?.is_some())
+        }
+        None => Ok(false),
+    }
+}
+
+/// The interfaces that are open.
+pub(super) fn opened() -> Result<Vec<NonZeroU32>, NetlinkError> {
+    let Some(mut socket) = socket_if_any()? else { return Ok(Vec::new()) };
+    let all = object::all_elements(&mut socket, TABLE, OPENED.name)?;
+    Ok(all.iter().filter_map(|element| NonZeroU32::new(u32_at(&element.key, 0)?)).collect())
+}
+
+/// Whether somebody needs an interface to be open.
+pub(super) fn is_used(interface: NonZeroU32) -> Result<bool, NetlinkError> {
+    object::has_elements(TABLE, &users_of(interface))
+}
+
+/// Forgets an interface if nobody needs it; `shut` is called right before. Answers whether somebody needs it.
+pub(super) fn forget_unused(
+    interface: NonZeroU32,
+    mut shut: impl FnMut() -> Result<(), Refusal>,
+) -> Result<bool, Refusal> {
+    let mut attempt = 1;
+    loop {
+        let mut socket = Socket::netfilter()?;
+        let generation = object::generation(&mut socket)?;
+        if is_used(interface)? {
+            return Ok(true);
+        }
+        shut()?;
+        let key = interface.get().to_ne_bytes();
+        let changes = vec![
+            object::delete_element(TABLE, OPENED.name, &key),
+            object::delete_set(TABLE, &users_of(interface)),
+        ];
+        match transact(&mut socket, "forget an interface", generation, changes) {
+            Err(error) if error.is(libc::ERESTART) && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if error.is(libc::ENOENT) => return Ok(false),
+            other => return other.map(|()| false).map_err(Refusal::from),
+        }
+    }
 }
 
 /// Whether the table is there though nobody claims a port.
@@ -432,6 +508,12 @@ fn remove_claims(
                 changes.push(object::delete_element(TABLE, set, &element.key));
             }
         }
+        for interface in interfaces(&claims) {
+            let users = users_of(interface);
+            if object::element(socket, TABLE, &users, &identity)?.is_some() {
+                changes.push(object::delete_element(TABLE, &users, &identity));
+            }
+        }
         for (chain, is_needed) in [
             (WAITING, claims.iter().any(|claim| claim.waiting)),
             (WAITING_MASQUERADING, claims.iter().any(|claim| claim.masquerading.waiting)),
@@ -450,41 +532,39 @@ fn remove_claims(
     }
 }
 
-/// Removes the table unless somebody claims a port; answers the interfaces that were noted. The transaction is refused
-/// unless the ruleset is still the one that was looked at: otherwise the table might go together with a claim that
-/// came in between.
-pub(super) fn remove_if_empty() -> Result<Vec<u32>, NetlinkError> {
+/// Removes the table unless somebody claims a port. The transaction is refused unless the ruleset is still the one that
+/// was looked at: otherwise the table might go together with a claim that came in between.
+pub(super) fn remove_if_idle() -> Result<(), NetlinkError> {
     for _ in 0..ATTEMPTS {
         let Some(mut socket) = socket_if_any()? else { break };
         let generation = object::generation(&mut socket)?;
         if !is_idle()? {
             break;
         }
-        let opened = object::all_elements(&mut socket, TABLE, OPENED.name)?;
         let changes = vec![object::delete_table(TABLE)];
         match transact(&mut socket, "remove the table of forwarded ports", generation, changes) {
             Err(error) if [libc::ERESTART, libc::ENOENT].iter().any(|errno| error.is(*errno)) => {}
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(opened.iter().filter_map(|element| u32_at(&element.key, 0)).collect()),
+            other => return other,
         }
     }
     // Others are so busy here that one of them will remove it.
-    Ok(Vec::new())
+    Ok(())
 }
 
-/// Removes what attachments have whose label is chosen.
-pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
-    let Some(mut socket) = socket_if_any()? else { return Ok(()) };
+/// Removes what attachments have whose label is chosen. Answers what was removed.
+pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<Vec<Claim>, NetlinkError> {
+    let Some(mut socket) = socket_if_any()? else { return Ok(Vec::new()) };
     let all = object::all_elements(&mut socket, TABLE, ATTACHMENTS.name)?;
     let stale: HashSet<([u8; IDENTITY], String)> = all
         .into_iter()
         .filter(|element| chosen(&element.comment))
         .filter_map(|element| Some((*element.key.first_chunk()?, element.comment)))
         .collect();
+    let mut removed = Vec::new();
     for (identity, label) in stale {
-        remove_claims(&mut socket, identity, &label)?;
+        removed.extend(remove_claims(&mut socket, identity, &label)?);
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// What of an attachment's claims is missing, in words; `None` if everything is there.
