@@ -15,10 +15,12 @@ pub(crate) const NFPROTO_INET: u8 = 1;
 pub(crate) const NFPROTO_IPV4: u8 = 2;
 pub(crate) const NFPROTO_IPV6: u8 = 10;
 pub(crate) const HOOK_PREROUTING: u32 = 0;
+pub(crate) const HOOK_FORWARD: u32 = 2;
 pub(crate) const HOOK_OUTPUT: u32 = 3;
 pub(crate) const HOOK_POSTROUTING: u32 = 4;
 pub(crate) const PRIORITY_RAW: i32 = -300;
 pub(crate) const PRIORITY_DESTINATION_NAT: i32 = -100;
+pub(crate) const PRIORITY_FILTER: i32 = 0;
 pub(crate) const PRIORITY_SOURCE_NAT: i32 = 100;
 const BATCH_GENERATION: u16 = 1;
 const GENERATION_ID: u16 = 1;
@@ -236,12 +238,16 @@ pub(crate) enum Field {
     Port = 13,
     Mark = 19,
     Interface = 20,
+    InterfaceName = 41,
 }
 
 impl Field {
     /// Its length in bytes; each field begins in a register of its own.
     fn length(self) -> u32 {
-        if self == Field::Ipv6 { 16 } else { 4 }
+        match self {
+            Field::Ipv6 | Field::InterfaceName => 16,
+            _ => 4,
+        }
     }
 }
 
@@ -274,9 +280,10 @@ pub(crate) fn add_set(table: &str, name: &str, set: &Set, id: u32) -> Message {
             m.be32(SET_DATA_TYPE, type_number(value)).be32(SET_DATA_LENGTH, length(value))
         })
         .be32(SET_ID, id)
-        .maybe((set.key == [Field::Interface]).then_some(HOST_ORDER), |m, order| {
-            m.bytes(SET_USER_DATA, &order)
-        })
+        .maybe(
+            matches!(set.key, [Field::Interface | Field::InterfaceName]).then_some(HOST_ORDER),
+            |m, order| m.bytes(SET_USER_DATA, &order),
+        )
 }
 
 /// Deletes a set.

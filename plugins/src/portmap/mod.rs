@@ -162,10 +162,10 @@ fn shut_unused(interface: NonZeroU32) -> Result<(), Refusal> {
 /// Takes back what removed claims needed, and the table with the last claim.
 fn clean_up(removed: &[Claim]) -> Result<(), Refusal> {
     table::interfaces(removed).into_iter().try_for_each(shut_unused)?;
-    if table::is_idle()? {
+    if table::LEDGER.is_idle()? {
         // What a DEL that was killed left open.
         table::opened()?.into_iter().try_for_each(shut_unused)?;
-        table::remove_if_idle()?;
+        table::LEDGER.remove_if_idle()?;
     }
     Ok(())
 }

@@ -14,9 +14,10 @@ use crate::attachment::{Attachment, IDENTITY};
 use crate::netlink::message::{Message, octets, u32_at};
 use crate::netlink::{NetlinkError, Socket};
 use crate::nft::expression::{Expressions, FIRST, Operator, Packet};
+use crate::nft::ledger::{ATTEMPTS, Ledger, SharedRule, missing_rule, socket_if_any};
 use crate::nft::object::{
     self, Element, Field, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, PRIORITY_DESTINATION_NAT,
-    PRIORITY_RAW, PRIORITY_SOURCE_NAT, Set, is_absent, transact,
+    PRIORITY_RAW, PRIORITY_SOURCE_NAT, Set, transact,
 };
 use crate::refusal::Refusal;
 
@@ -34,14 +35,14 @@ const WAITING: &str = "waiting";
 /// The chain of what these masquerade.
 const WAITING_MASQUERADING: &str = "waiting_masquerading";
 
-/// How often a change is begun anew because others changed the same at the same time.
-const ATTEMPTS: usize = 1000;
-
 use Field::{Interface, Ipv4, Ipv6, Mark, Port, Protocol};
 
 /// What each attachment has: its identity and a number, and a note. The `nft` program knows at most five fields.
 const ATTACHMENTS: Set =
     Set { name: "attachments", key: &[Ipv6, Mark], value: &[Ipv6, Ipv6, Mark, Mark, Interface] };
+
+/// The notes of the attachments.
+pub(super) const LEDGER: Ledger = Ledger { table: TABLE, map: ATTACHMENTS.name };
 
 /// The interfaces that packets from 127.0.0.1 are let out by because somebody claims a port of localhost.
 const OPENED: Set = Set { name: "opened", key: &[Interface], value: &[] };
@@ -107,13 +108,6 @@ const MASQUERADED: [Masqueraded; 2] = [
         all: Set { name: "all_v6", key: &[Ipv6, Protocol, Port], value: &[] },
     },
 ];
-
-/// A rule that is there for all claims.
-struct SharedRule {
-    chain: &'static str,
-    comment: &'static str,
-    write: Box<dyn Fn(Expressions) -> Expressions>,
-}
 
 /// The rules that are there for all claims, in their order.
 fn shared_rules() -> Vec<SharedRule> {
@@ -195,11 +189,7 @@ fn structure() -> Vec<Message> {
     let mut messages = vec![object::add_table(TABLE, true)];
     messages.extend(chains.map(|(name, hook)| object::add_chain(TABLE, name, hook)));
     messages.extend(sets.zip(1..).map(|(set, id)| object::add_set(TABLE, set.name, set, id)));
-    messages.extend(
-        shared_rules().iter().map(|rule| {
-            object::add_rule(TABLE, rule.chain, rule.comment, |m| (rule.write)(Expressions(m)).0)
-        }),
-    );
+    messages.extend(shared_rules().iter().map(|rule| rule.add(TABLE)));
     messages
 }
 
@@ -303,21 +293,6 @@ fn rules(claims: &[Claim], label: &str) -> (Vec<Message>, Vec<Message>) {
     (ports.collect(), masquerading.flat_map(|claim| claim.masquerading_rules(label)).collect())
 }
 
-/// The key of an attachment's note.
-fn note_key(identity: [u8; IDENTITY], number: usize) -> Vec<u8> {
-    [&identity[..], &(number as u32).to_ne_bytes()].concat()
-}
-
-fn notes(attachment: &Attachment, claims: &[Claim]) -> Vec<Message> {
-    let (identity, label) = (attachment.identity(), attachment.label());
-    let note = |(number, claim): (usize, &Claim)| {
-        let element =
-            Element { key: note_key(identity, number), value: claim.note(), comment: label.clone() };
-        object::add_element(TABLE, ATTACHMENTS.name, &element)
-    };
-    claims.iter().enumerate().map(note).collect()
-}
-
 /// The interfaces that claims need to be opened.
 pub(super) fn interfaces(claims: &[Claim]) -> HashSet<NonZeroU32> {
     claims.iter().filter_map(|claim| claim.interface).collect()
@@ -362,7 +337,8 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
     let mut attempt = 1;
     loop {
         let mut changes = if is_missing { structure() } else { Vec::new() };
-        changes.extend(notes(attachment, &claims));
+        let notes: Vec<Vec<u8>> = claims.iter().map(Claim::note).collect();
+        changes.extend(LEDGER.add(attachment, &notes));
         changes.extend(uses(attachment, &claims));
         changes.extend(
             elements(&claims, &label).iter().map(|(set, element)| object::add_element(TABLE, set, element)),
@@ -380,9 +356,7 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
         }
         attempt += 1;
         is_missing = !object::has_table(&mut socket, TABLE)?;
-        if object::element(&mut socket, TABLE, ATTACHMENTS.name, &note_key(attachment.identity(), 0))?
-            .is_some()
-        {
+        if LEDGER.knows(&mut socket, attachment.identity())? {
             return Err(InstallError::Exists);
         }
         let mut is_taken = |(set, element): Placed| {
@@ -401,15 +375,7 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
 
 /// What is noted of an attachment.
 fn noted(socket: &mut Socket, identity: [u8; IDENTITY]) -> Result<Vec<Claim>, NetlinkError> {
-    let mut found = Vec::new();
-    loop {
-        let key = note_key(identity, found.len());
-        let element = object::element(socket, TABLE, ATTACHMENTS.name, &key)?;
-        match element.and_then(|element| Claim::from_note(&element.value)) {
-            Some(claim) => found.push(claim),
-            None => return Ok(found),
-        }
-    }
+    Ok(LEDGER.read(socket, identity)?.iter().filter_map(|note| Claim::from_note(note)).collect())
 }
 
 /// Removes what an attachment has, if anything. Answers what was removed.
@@ -469,24 +435,6 @@ pub(super) fn forget_unused(
     }
 }
 
-/// Whether the table is there though nobody claims a port.
-pub(super) fn is_idle() -> Result<bool, NetlinkError> {
-    match socket_if_any()? {
-        Some(mut socket) => {
-            Ok(!object::has_elements(TABLE, ATTACHMENTS.name)? && object::has_table(&mut socket, TABLE)?)
-        }
-        None => Ok(false),
-    }
-}
-
-fn socket_if_any() -> Result<Option<Socket>, NetlinkError> {
-    match Socket::netfilter() {
-        Ok(socket) => Ok(Some(socket)),
-        Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn remove_claims(
     socket: &mut Socket,
     identity: [u8; IDENTITY],
@@ -498,9 +446,7 @@ fn remove_claims(
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = (0..claims.len()).map(|number| note_key(identity, number));
-        let mut changes: Vec<Message> =
-            keys.map(|key| object::delete_element(TABLE, ATTACHMENTS.name, &key)).collect();
+        let mut changes = LEDGER.delete(identity, claims.len());
         for (set, element) in elements(&claims, label) {
             // Whoever emptied the set may have let somebody else in.
             let found = object::element(socket, TABLE, set, &element.key)?;
@@ -532,36 +478,11 @@ fn remove_claims(
     }
 }
 
-/// Removes the table unless somebody claims a port. The transaction is refused unless the ruleset is still the one that
-/// was looked at: otherwise the table might go together with a claim that came in between.
-pub(super) fn remove_if_idle() -> Result<(), NetlinkError> {
-    for _ in 0..ATTEMPTS {
-        let Some(mut socket) = socket_if_any()? else { break };
-        let generation = object::generation(&mut socket)?;
-        if !is_idle()? {
-            break;
-        }
-        let changes = vec![object::delete_table(TABLE)];
-        match transact(&mut socket, "remove the table of forwarded ports", generation, changes) {
-            Err(error) if [libc::ERESTART, libc::ENOENT].iter().any(|errno| error.is(*errno)) => {}
-            other => return other,
-        }
-    }
-    // Others are so busy here that one of them will remove it.
-    Ok(())
-}
-
 /// Removes what attachments have whose label is chosen. Answers what was removed.
 pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<Vec<Claim>, NetlinkError> {
     let Some(mut socket) = socket_if_any()? else { return Ok(Vec::new()) };
-    let all = object::all_elements(&mut socket, TABLE, ATTACHMENTS.name)?;
-    let stale: HashSet<([u8; IDENTITY], String)> = all
-        .into_iter()
-        .filter(|element| chosen(&element.comment))
-        .filter_map(|element| Some((*element.key.first_chunk()?, element.comment)))
-        .collect();
     let mut removed = Vec::new();
-    for (identity, label) in stale {
+    for (identity, label) in LEDGER.attachments(&mut socket, chosen)? {
         removed.extend(remove_claims(&mut socket, identity, &label)?);
     }
     Ok(removed)
@@ -572,7 +493,10 @@ pub(super) fn missing(attachment: &Attachment, claims: &[Claim]) -> Result<Optio
     let Some(mut socket) = socket_if_any()? else { return Ok(Some("the kernel has no nftables".to_owned())) };
     let label = attachment.label();
     let noted = noted(&mut socket, attachment.identity())?;
-    if let Some(claim) = claims.iter().find(|claim| !noted.iter().any(|noted| noted.alone() == **claim)) {
+    // A later plugin may have added the first address of the other family.
+    let is_expected = |claim: &&Claim| noted.is_empty() || noted.iter().any(|one| one.ipv4() == claim.ipv4());
+    let is_noted = |claim: &Claim| noted.iter().any(|noted| noted.alone() == *claim);
+    if let Some(claim) = claims.iter().filter(is_expected).find(|claim| !is_noted(claim)) {
         return Ok(Some(format!("table inet {TABLE} has no mapping of {claim}")));
     }
     for (set, element) in elements(&noted, &label) {
@@ -589,21 +513,5 @@ pub(super) fn missing(attachment: &Attachment, claims: &[Claim]) -> Result<Optio
             }
         }
     }
-    for chain in [PREROUTING, OUTPUT, POSTROUTING, MARTIANS, MAPPINGS, MASQUERADING] {
-        let found = object::rules(&mut socket, TABLE, chain)?;
-        for rule in shared_rules().iter().filter(|rule| rule.chain == chain) {
-            let names = object::expression_names(|m| (rule.write)(Expressions(m)).0);
-            let is_same = |found: &object::ListedRule| {
-                found.comment == rule.comment
-                    && found.expressions.iter().map(|(name, _)| name).eq(names.iter())
-            };
-            if !found.iter().any(is_same) {
-                let comment = rule.comment;
-                return Ok(Some(format!(
-                    "the chain {chain} of table inet {TABLE} lacks its rule {comment:?}"
-                )));
-            }
-        }
-    }
-    Ok(None)
+    missing_rule(&mut socket, TABLE, &shared_rules())
 }
