@@ -137,7 +137,9 @@ mod tests {
         assert_eq!(subject_of("~ container c1 link eth0 mtu 1500 -> 1400"), Subject::Link);
         assert_eq!(subject_of("+ host nftables table ip nat"), Subject::Setting);
         assert_eq!(subject_of("+ container c1 route 0.0.0.0/0"), Subject::Setting);
-        assert!(is_folder("+ file /run/cni (directory, mode 0755)") && !is_folder("+ file /run/cni (1 bytes)"));
+        assert!(
+            is_folder("+ file /run/cni (directory, mode 0755)") && !is_folder("+ file /run/cni (1 bytes)")
+        );
         assert!(is_file_content("~ file /run/x/last_reserved_ip.0 digest 1 -> 2"));
         assert!(!is_file_content("+ file /run/x/last_reserved_ip.0"));
     }
