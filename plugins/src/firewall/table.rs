@@ -158,12 +158,15 @@ fn shared_rules() -> Vec<SharedRule> {
     };
     rule(FORWARD, "between bridges", Box::new(between));
     rule(FORWARD, "everything else", Box::new(|e| e.go(CONTAINERS)));
-    for (ipv4, set) in ADDRESSES {
+    for ((ipv4, set), [to, from]) in ADDRESSES.into_iter().zip([
+        ["answers to containers, IPv4", "what containers send, IPv4"],
+        ["answers to containers, IPv6", "what containers send, IPv6"],
+    ]) {
         let at =
             move |e: Expressions, what| e.family(ipv4).load(what, ipv4, FIRST).lookup(set.name, FIRST, None);
         let answers = move |e: Expressions| at(e, Packet::Destination).established().accept();
-        rule(CONTAINERS, "answers to containers", Box::new(answers));
-        rule(CONTAINERS, "what containers send", Box::new(move |e| at(e, Packet::Source).accept()));
+        rule(CONTAINERS, to, Box::new(answers));
+        rule(CONTAINERS, from, Box::new(move |e| at(e, Packet::Source).accept()));
     }
     rules
 }
@@ -346,6 +349,11 @@ mod tests {
             assert_eq!(Share::from_notes(&share.notes()), Some(share));
         }
         assert_eq!(Share::from_notes(&[]), None);
+    }
+
+    #[test]
+    fn shared_rules_are_told_apart_by_their_comments() {
+        crate::nft::ledger::expect_distinct(&shared_rules());
     }
 
     #[test]

@@ -149,3 +149,14 @@ impl Ledger {
         Ok(())
     }
 }
+
+/// Panics if two rules cannot be told apart by chain and comment.
+#[cfg(test)]
+pub(crate) fn expect_distinct(rules: &[SharedRule]) {
+    let names: HashSet<(&str, &str)> = rules.iter().map(|rule| (rule.chain, rule.comment)).collect();
+    assert_eq!(names.len(), rules.len());
+    for rule in rules {
+        assert!(!object::expression_names(|m| (rule.write)(Expressions(m)).0).is_empty());
+        assert!(rule.comment.len() <= object::LABEL_MAX);
+    }
+}

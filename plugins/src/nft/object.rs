@@ -259,6 +259,14 @@ pub(crate) struct Set {
     pub(crate) value: &'static [Field],
 }
 
+#[cfg(test)]
+impl Set {
+    /// The length of a key in bytes.
+    pub(crate) fn key_length(&self) -> usize {
+        length(self.key) as usize
+    }
+}
+
 fn type_number(fields: &[Field]) -> u32 {
     fields.iter().fold(0, |number, field| number << TYPE_BITS | *field as u32)
 }
@@ -414,4 +422,30 @@ pub(crate) fn expression_names(write: impl FnOnce(Message) -> Message) -> Vec<St
     let names = attributes(message.payload(), 0)
         .filter_map(|(_, element)| attribute(element, 0, EXPRESSION_NAME).map(to_text));
     names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_fit_into_what_nft_knows() {
+        assert_eq!(type_number(&[Field::Ipv4, Field::Port]), 7 << 6 | 13);
+        assert_eq!(length(&[Field::Ipv6, Field::InterfaceName, Field::Mark]), 36);
+    }
+
+    #[test]
+    fn elements_are_read_back() {
+        let element = Element { key: vec![1, 2, 3, 4], value: vec![5; 8], comment: "n/c/eth0".into() };
+        let message = add_element("t", "s", &element);
+        assert_eq!(read_elements(message.payload()).collect::<Vec<_>>(), [element]);
+        assert_eq!(read_elements(&[]).count(), 0);
+    }
+
+    #[test]
+    fn comments_end_where_they_say() {
+        assert_eq!(comment(&user_data("label")), "label");
+        assert_eq!(comment(&[0, 200, b'a']), "");
+        assert_eq!(comment(&[1, 2, b'a', 0]), "");
+    }
 }

@@ -515,3 +515,44 @@ pub(super) fn missing(attachment: &Attachment, claims: &[Claim]) -> Result<Optio
     }
     missing_rule(&mut socket, TABLE, &shared_rules())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_rules_are_told_apart_by_their_comments() {
+        crate::nft::ledger::expect_distinct(&shared_rules());
+    }
+
+    #[test]
+    fn elements_that_several_claims_need_are_there_once() {
+        let claim = Claim {
+            host_ip: None,
+            host_port: 8080,
+            protocol: super::super::claim::Protocol::Tcp,
+            container: [10, 1, 0, 2].into(),
+            container_port: 80,
+            masquerading: super::super::claim::Masquerading {
+                hairpin: true,
+                localhost: true,
+                ..Default::default()
+            },
+            waiting: false,
+            interface: None,
+        };
+        let second = Claim { host_port: 8081, ..claim };
+        let sets = |claims: &[Claim]| elements(claims, "l").iter().map(|(set, _)| *set).collect::<Vec<_>>();
+        assert_eq!(sets(&[claim, second]), ["ports_v4", "sources_v4", "sources_v4", "ports_v4"]);
+        let waiting = Claim { waiting: true, ..claim };
+        assert_eq!(sets(&[waiting]), ["sources_v4", "sources_v4"]);
+        assert_eq!(rules(&[waiting], "l").0.len(), 1);
+        // The keys have the lengths that the sets have.
+        for (set, element) in elements(&[claim], "l") {
+            let ports = PORTS.iter().map(|ports| ports.map);
+            let others = MASQUERADED.iter().flat_map(|one| [one.sources, one.all]);
+            let set = ports.chain(others).find(|one| one.name == set).unwrap();
+            assert_eq!(element.key.len(), set.key_length());
+        }
+    }
+}
