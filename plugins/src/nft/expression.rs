@@ -144,7 +144,7 @@ impl Expressions {
     }
 
     /// Goes on only for packets whose destination is an address of this host.
-    pub(crate) fn to_this_host(self) -> Expressions {
+    pub(crate) fn for_this_host(self) -> Expressions {
         self.add("fib", |m| m.be32(1, FIRST.0).be32(2, FIB_ADDRESS_TYPE).be32(3, FIB_DESTINATION)).compare(
             FIRST,
             Operator::Equal,

@@ -117,7 +117,7 @@ fn shared_rules() -> Vec<SharedRule> {
     };
     for chain in [PREROUTING, OUTPUT] {
         // Only what is for this host: traffic that it forwards has nothing to do with its ports.
-        rule(chain, "packets for this host", Box::new(|e| e.to_this_host().jump(MAPPINGS)));
+        rule(chain, "packets for this host", Box::new(|e| e.for_this_host().jump(MAPPINGS)));
     }
     rule(POSTROUTING, "redirected connections", Box::new(|e| e.redirected().jump(MASQUERADING)));
     // Answers to 127.0.0.1 have another destination this early; nobody else has a reason to send there.
