@@ -3,8 +3,10 @@
 //! - [`model`]: the run itself, written and read as JSON after [`run_schema`].
 //! - [`human`]: for a terminal; [`junit`]: for CI systems; [`json`]: for programs; [`deviations`]: for `diff`.
 //! - [`evidence`]: what was executed and seen, as text; the terminal and JUnit share it.
+//! - [`baseline`]: known deviations, which do not fail a run.
 //! - [`report`]: any kind, by name.
 
+pub mod baseline;
 pub mod deviations;
 pub mod evidence;
 mod group;
@@ -13,6 +15,7 @@ pub mod json;
 pub mod junit;
 mod kind;
 pub mod model;
+pub mod nearest;
 mod page;
 #[cfg(test)]
 mod testing;

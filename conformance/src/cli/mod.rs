@@ -1,7 +1,9 @@
 //! The command line.
 
+mod baseline;
 mod explain;
 mod list;
+mod play;
 mod plugin;
 mod progress;
 mod report;

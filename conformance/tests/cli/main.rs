@@ -1,5 +1,6 @@
 //! The `cnitest` command as users run it.
 
+mod baseline;
 mod common;
 mod hostile;
 mod kill;
