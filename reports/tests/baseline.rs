@@ -13,6 +13,9 @@ use common::{any_set, case, run};
 const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 const CHECKS: [&str; 3] = ["add.twice", "del.repeated", "error.version"];
 
+/// Breaks something in a result.
+type Change = fn(&mut CaseResult);
+
 fn text_of(baseline: &Baseline) -> String {
     let mut out = Vec::new();
     baseline.write(&mut out).expect("memory");
@@ -103,13 +106,13 @@ fn a_strict_run_accepts_known_warnings_only() {
 #[test]
 fn what_is_new_fails_the_run() {
     let baseline = Baseline::of(&RunSet::new(vec![bridge()]));
-    let changed = |change: fn(&mut CaseResult)| {
+    let changed = |change: Change| {
         let mut other = bridge();
         change(&mut other.results[0]);
         other.finish();
         applied(other, &baseline)
     };
-    let breaks: [(&str, fn(&mut CaseResult)); 5] = [
+    let breaks: [(&str, Change); 5] = [
         ("another case", |result| result.case = "vlan".to_owned()),
         ("another version", |result| result.spec_version = Some("0.4.0".to_owned())),
         ("another check", |result| result.check = "add.twice".to_owned()),
