@@ -4,9 +4,11 @@
 //! - [`human`]: for a terminal; [`junit`]: for CI systems; [`json`]: for programs; [`deviations`]: for `diff`.
 //! - [`evidence`]: what was executed and seen, as text; the terminal and JUnit share it.
 //! - [`baseline`]: known deviations, which do not fail a run.
+//! - [`certificate`]: what a run says of a plugin as one of a profile.
 //! - [`report`]: any kind, by name.
 
 pub mod baseline;
+pub mod certificate;
 pub mod deviations;
 pub mod evidence;
 mod group;

@@ -24,12 +24,14 @@ pub(super) struct Wanted {
     pub(super) seed: u64,
     /// Workers; two for each processor without a number.
     pub(super) jobs: Option<u16>,
+    /// The built-in target to use, for a plugin that is not called by its name.
+    pub(super) builtin: Option<String>,
 }
 
 impl Wanted {
     /// Plays it on all these plugins while watching for Ctrl-C.
     pub(super) fn play(self, found: Vec<Found>) -> miette::Result<RunSet> {
-        let target = target(&self.options)?;
+        let target = target(&self.options)?.or_else(|| self.builtin.as_deref().and_then(builtin));
         let options = self.into_options()?;
         require_a_check(&options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().into_diagnostic()?;

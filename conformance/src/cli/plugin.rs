@@ -13,7 +13,7 @@ use cnitest_reports::{ReportKind, exit_code};
 use miette::{Context as _, IntoDiagnostic as _};
 
 use super::play::{self, Wanted};
-use super::{ReportFile, baseline};
+use super::{FileKind, ReportFile, baseline};
 
 /// Arguments of `cnitest plugin`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     /// Accept the deviations that this file knows; `--report baseline=FILE` writes one.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// Write a report to a file as well: `json=`, `junit=`, `human=`, `baseline=FILE`, ... May be repeated.
+    /// Write a report to a file as well: `json=`, `junit=`, `human=`, `baseline=`, `certificate=FILE`, ... May be repeated.
     #[arg(long, value_name = "KIND=FILE")]
     report: Vec<ReportFile>,
     /// Write the reproducer of each failure and warning into this folder.
@@ -73,7 +73,7 @@ impl Arguments {
         let found = subject::find(&self.paths).into_diagnostic()?;
         let baseline = self.baseline.as_deref().map(baseline::read).transpose()?;
         // What could not be renewed at the end is said before anything runs.
-        for report in self.report.iter().filter(|report| report.kind == ReportKind::Baseline) {
+        for report in self.report.iter().filter(|report| report.kind == FileKind::Run(ReportKind::Baseline)) {
             baseline::renewed(&RunSet::new(Vec::new()), &report.file)?;
         }
         let set = self.wanted()?.play(found)?;
@@ -97,6 +97,7 @@ impl Arguments {
             strict: self.strict,
             seed: self.seed,
             jobs: self.jobs,
+            builtin: None,
         })
     }
 

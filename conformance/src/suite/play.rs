@@ -213,7 +213,6 @@ fn cause_of(reasons: &[String]) -> SkipCause {
     let absent = ["is not installed", "is not in CNI_PATH"];
     match reason {
         _ if reason.starts_with("precondition:") => SkipCause::Precondition,
-        _ if reason.starts_with("DEL leaves what CHECK would miss") => SkipCause::Precondition,
         _ if absent.iter().any(|words| reason.ends_with(words)) => SkipCause::Host,
         _ if reason.starts_with("the kernel") && reason.contains("cannot") => SkipCause::Host,
         _ => SkipCause::NotApplicable,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cni_spec::catalogue::Requirement;
+use cni_spec::{Level, Version};
 use serde::{Deserialize, Serialize};
 
 use super::{CaseResult, RunSet};
@@ -36,6 +38,20 @@ impl Verdict {
             Verdict::Skip => "skip",
             Verdict::Error => "error",
         }
+    }
+
+    /// How grave it is not to meet a requirement in a version; `None` where it does not hold.
+    ///
+    /// A MUST fails and a SHOULD warns. What is stated without a keyword fails unless the catalogue links an ambiguity:
+    /// then both readings are allowed and the deviation is a warning. What is mere practice, or optional, is a remark.
+    pub fn of_breaking(requirement: &Requirement, version: Version) -> Option<Verdict> {
+        Some(match requirement.level_in(version)? {
+            Level::Must | Level::MustNot => Verdict::Fail,
+            Level::Should | Level::ShouldNot => Verdict::Warn,
+            Level::Implied if requirement.ambiguities.is_empty() => Verdict::Fail,
+            Level::Implied => Verdict::Warn,
+            Level::May | Level::Practice => Verdict::Pass,
+        })
     }
 }
 
@@ -77,7 +93,7 @@ pub struct Summary {
 
 impl Summary {
     /// Counts results.
-    pub fn of(results: &[CaseResult]) -> Summary {
+    pub fn of<'a>(results: impl IntoIterator<Item = &'a CaseResult>) -> Summary {
         let mut summary = Summary::default();
         for result in results {
             *summary.slot(result.verdict) += 1;
