@@ -5,6 +5,8 @@
 //! - [`target`]: what must be known of a plugin to attach containers with it.
 //! - [`checks`]: what is asked of a plugin, and how it is decided.
 //! - [`certify`]: profiles, and what a run says of a plugin as one of a profile.
+//! - [`mutants`]: deliberately broken plugins, which prove the checks.
+//! - [`selftest`]: plays the checks on the mutants.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
@@ -13,5 +15,7 @@ pub mod arena;
 pub mod certify;
 pub mod checks;
 pub mod invoke;
+pub mod mutants;
+pub mod selftest;
 pub mod suite;
 pub mod target;

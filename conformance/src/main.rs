@@ -7,6 +7,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // An arena's agent and a bundled plugin are this same executable, called by another name.
     cnitest::arena::agent_entry();
+    if let Some(mutant) = cnitest::mutants::called_as() {
+        return mutant.main();
+    }
     if let Some(name) = cnitest::suite::subject::called_as() {
         return cni_plugins::main(name);
     }

@@ -66,7 +66,7 @@ impl Bind {
 /// A plugin that is found in `/opt/cni/bin` inside an arena.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginAlias {
-    /// Its name there.
+    /// Its name there, or its path below that folder.
     pub name: String,
     /// The executable on the host. `/proc/self/exe` is cnitest itself.
     #[serde(with = "codec::path")]

@@ -359,14 +359,12 @@ impl Builder<'_> {
         }
         for alias in &self.config.plugin_aliases {
             let seen_at = Path::new(PLUGIN_DIR).join(&alias.name);
-            let one_name = matches!(
-                Path::new(&alias.name).components().collect::<Vec<_>>().as_slice(),
-                [Component::Normal(_)]
-            );
-            if !one_name {
+            let name = Path::new(&alias.name);
+            let inside_folder = name.components().all(|part| matches!(part, Component::Normal(_)));
+            if !inside_folder || name.file_name().is_none() {
                 return Err(Refusal::new(
                     format!("place the plugin {:?}", alias.name),
-                    "its name must be one path component",
+                    "its name must be a path inside the folder of plugins",
                 ));
             }
             let target = inside(Path::new(PLUGIN_DIR)).join(&alias.name);

@@ -8,6 +8,7 @@ mod plugin;
 mod progress;
 mod report;
 mod schema;
+mod selftest;
 mod target;
 mod validate;
 mod verify;
@@ -50,6 +51,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Write reports from a run that was saved as JSON.
     Report(report::Arguments),
+    /// Test cnitest itself: play its checks on mutants, deliberately broken plugins, each of which must be found.
+    Selftest(selftest::Arguments),
     /// Work with target files, which tell cnitest how to attach with a plugin.
     Target(target::Arguments),
 }
@@ -111,6 +114,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Validate(arguments) => arguments.run(),
         Command::Schema(arguments) => arguments.run(),
         Command::Report(arguments) => arguments.run(),
+        Command::Selftest(arguments) => arguments.run(),
         Command::Target(arguments) => arguments.run(),
     };
     match ended {

@@ -106,7 +106,8 @@ fn require_a_check(options: &Options) -> miette::Result<()> {
     }
 }
 
-fn globs(patterns: &[String]) -> miette::Result<GlobSet> {
+/// Patterns of names.
+pub(super) fn globs(patterns: &[String]) -> miette::Result<GlobSet> {
     let mut builder = GlobSetBuilder::new();
     for pattern in patterns {
         builder.add(Glob::new(pattern).into_diagnostic()?);

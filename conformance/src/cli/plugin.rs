@@ -63,7 +63,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Human,
     Json,
 }
@@ -147,7 +147,7 @@ fn file_name(result: &CaseResult) -> String {
 }
 
 /// `10s`, `500ms`, `2m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: f64 = digits.parse().map_err(|_| "write a number and a unit: 10s, 500ms, 2m".to_owned())?;
     let seconds = match &text[digits.len()..] {

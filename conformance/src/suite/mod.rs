@@ -148,10 +148,16 @@ impl Suite {
             name: (*name).to_owned(),
             executable: self.options.executable.clone(),
         };
+        let mutant =
+            found.program.strip_prefix(PLUGIN_DIR).ok().filter(|below| below.components().count() > 1);
+        let mutant = mutant.map(|below| PluginAlias {
+            name: below.display().to_string(),
+            executable: self.options.executable.clone(),
+        });
         ArenaConfig {
             agent_executable: self.options.executable.clone(),
             binds: found.folder.iter().map(Bind::at_own_path).collect(),
-            plugin_aliases: cni_plugins::NAMES.iter().map(alias).collect(),
+            plugin_aliases: cni_plugins::NAMES.iter().map(alias).chain(mutant).collect(),
             ..ArenaConfig::default()
         }
     }

@@ -164,6 +164,11 @@ fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop>) -> CaseR
     reasons.extend(case.notes().iter().map(|note| format!("note: {note}")));
     let mut result = planned_result(planned, verdict, (!reasons.is_empty()).then(|| reasons.join("\n")));
     result.skip_cause = skip_cause;
+    for (_, deviation) in &weighed {
+        if !result.broken.iter().any(|id| id == deviation.requirement) {
+            result.broken.push(deviation.requirement.to_owned());
+        }
+    }
     if broken || verdict == Verdict::Error {
         let lines = |pick: fn(&crate::checks::Deviation) -> &String| {
             let mut all: Vec<String> = Vec::new();
@@ -255,6 +260,7 @@ fn result(
         verdict,
         skip_cause: None,
         known: None,
+        broken: Vec::new(),
         reason,
         evidence: None,
         reproducer: None,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::arena::PLUGIN_DIR;
+use crate::mutants::{self, Mutant};
 
 /// The bundled plugin that this process was called as, if it was. In an arena the bundled plugins are this executable
 /// under their names.
@@ -51,8 +52,8 @@ pub enum FindError {
 
 /// The plugins that `paths` name; all bundled ones if `paths` is empty.
 ///
-/// A path without a slash names a bundled plugin if there is one, otherwise a file of the working directory. A folder
-/// stands for the executable files in it, in the order of their names.
+/// A path without a slash names a bundled plugin or a mutant if there is one, otherwise a file of the working directory. A
+/// folder stands for the executable files in it, in the order of their names.
 ///
 /// # Errors
 /// When a path is not there or a folder holds no executable.
@@ -64,6 +65,10 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<Found>, FindError> {
     for path in paths {
         if let Some(name) = path.to_str().filter(|name| cni_plugins::NAMES.contains(name)) {
             all.push(bundled(name));
+            continue;
+        }
+        if let Some(mutant) = path.to_str().and_then(mutants::find) {
+            all.push(broken(mutant));
             continue;
         }
         let unreadable = |source| FindError::Unreadable {
@@ -98,6 +103,11 @@ fn bundled(name: &str) -> Found {
         host_path: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
         folder: None,
     }
+}
+
+/// A mutant, under the name of the plugin that it is but for its defect.
+pub fn broken(mutant: &Mutant) -> Found {
+    Found { program: Path::new(PLUGIN_DIR).join(mutant.path()), ..bundled(mutant.base) }
 }
 
 fn file(asked: &Path, real: &Path) -> Found {

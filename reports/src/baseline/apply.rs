@@ -65,7 +65,7 @@ impl Baseline {
 
 /// Whether an entry explains all that is broken in a result.
 fn knows(entry: &KnownDeviation, result: &CaseResult) -> bool {
-    let broken = result.broken();
+    let broken = result.breaks();
     !broken.is_empty()
         && covers(entry.verdict, result.verdict)
         && broken.iter().all(|id| entry.requirements.iter().any(|known| known == id))
@@ -91,7 +91,7 @@ fn of_results(entry: &KnownDeviation, results: &[&CaseResult]) -> State {
         .iter()
         .filter(|result| matches!(result.verdict, Verdict::Pass | Verdict::Fail | Verdict::Warn))
         .collect();
-    let broken: Vec<&str> = decided.iter().flat_map(|result| result.broken()).collect();
+    let broken: Vec<&str> = decided.iter().flat_map(|result| result.breaks()).collect();
     if decided.is_empty() {
         return State::NotPlayed;
     }

@@ -28,7 +28,7 @@ impl Baseline {
     pub fn of(set: &RunSet) -> Baseline {
         let results =
             set.runs.iter().flat_map(|run| run.results.iter().map(|result| (&run.subject.name, result)));
-        let deviations = results.filter(|(_, result)| !result.broken().is_empty());
+        let deviations = results.filter(|(_, result)| !result.breaks().is_empty());
         Baseline::new(deviations.map(|(plugin, result)| deviation(plugin, result)))
     }
 
@@ -85,7 +85,7 @@ fn deviation(plugin: &str, result: &CaseResult) -> KnownDeviation {
         case: result.case.clone(),
         spec_version: result.spec_version.clone(),
         verdict: result.verdict,
-        requirements: result.broken().into_iter().map(str::to_owned).collect(),
+        requirements: result.breaks().into_iter().map(str::to_owned).collect(),
         reason: result.known.as_ref().and_then(|known| known.reason.clone()),
     }
 }

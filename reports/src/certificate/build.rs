@@ -69,7 +69,7 @@ impl Section {
     }
 
     fn deviate(&mut self, result: &CaseResult) {
-        for (index, id) in result.broken().into_iter().enumerate() {
+        for (index, id) in result.breaks().into_iter().enumerate() {
             // The first is what the verdict rests on; the others may be less grave.
             let (verdict, level) = match index {
                 0 => (result.verdict, result.level.clone()),

@@ -65,7 +65,7 @@ pub(super) fn details(page: &mut Page, group: &Group<'_>, verbose: bool) {
 
 /// The requirement that is broken, and the others.
 fn requirements(page: &mut Page, result: &CaseResult) {
-    let broken = result.broken();
+    let broken = result.breaks();
     let Some((broken, rest)) = broken.split_first() else { return };
     match catalogue::requirement(broken) {
         Some(known) => {

@@ -133,6 +133,9 @@ pub struct CaseResult {
     /// Set on a failure or warning that the baseline knows.
     #[serde(default)]
     pub known: Option<Known>,
+    /// Ids of the requirements that are not met, gravest first; those that are but common practice or a permission, which
+    /// do not bear on the verdict, included.
+    pub broken: Vec<String>,
     /// Why: one statement a line. A line that begins with `note: ` does not bear on the verdict.
     pub reason: Option<String>,
     /// What was seen; for failures, warnings and errors.
@@ -229,21 +232,26 @@ impl CaseResult {
         self.reason_lines().filter(|line| !line.starts_with(NOTE))
     }
 
-    /// The requirements that are broken, the one that the verdict rests on first; none unless the result is a failure
-    /// or a warning.
-    pub fn broken(&self) -> Vec<&str> {
+    /// The requirements that the verdict rests on, the gravest first; none unless the result is a failure or a warning.
+    pub fn breaks(&self) -> Vec<&str> {
         if !matches!(self.verdict, Verdict::Fail | Verdict::Warn) {
             return Vec::new();
         }
-        let named = |id: &&str| self.grounds().any(|ground| ground.ends_with(&format!("({id})")));
-        let mut ids = self.requirements.iter().map(String::as_str);
-        let mut broken: Vec<&str> = ids.next().into_iter().collect();
-        for id in ids.filter(named) {
-            if !broken.contains(&id) {
-                broken.push(id);
+        let version = self.spec_version.as_deref().and_then(|version| version.parse().ok());
+        let counts = |id: &&str| {
+            let known = cni_spec::catalogue::requirement(id);
+            let version = version.unwrap_or(cni_spec::Version::LATEST);
+            known.is_none_or(|known| {
+                Verdict::of_breaking(known, version).is_some_and(|one| one != Verdict::Pass)
+            })
+        };
+        let mut breaks: Vec<&str> = self.requirements.first().map(String::as_str).into_iter().collect();
+        for id in self.broken.iter().map(String::as_str).filter(counts) {
+            if !breaks.contains(&id) {
+                breaks.push(id);
             }
         }
-        broken
+        breaks
     }
 
     fn reason_lines(&self) -> impl Iterator<Item = &str> {

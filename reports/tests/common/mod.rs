@@ -70,6 +70,7 @@ pub(crate) fn case(
         verdict,
         skip_cause: None,
         known: None,
+        broken: Vec::new(),
         reason: None,
         evidence: None,
         reproducer: None,
@@ -189,6 +190,7 @@ fn a_result() -> impl Strategy<Value = CaseResult> {
                     verdict,
                     skip_cause: (verdict == Verdict::Skip).then_some(SkipCause::Host),
                     known: None,
+                    broken: if passes { Vec::new() } else { vec!["a.broken".to_owned()] },
                     reason: if passes {
                         reason
                     } else {

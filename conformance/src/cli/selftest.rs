@@ -1,0 +1,150 @@
+//! `cnitest selftest`
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use cnitest::mutants;
+use cnitest::selftest::{Fate, Options, Outcome, Trial, is_spotless, run};
+use miette::{Context as _, IntoDiagnostic as _, miette};
+use serde_json::{Value, json};
+
+use super::play::globs;
+use super::plugin::{Format, duration};
+
+/// Arguments of `cnitest selftest`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Mutants to try, by name or pattern (`bridge-del-*`). None: all of them, and the unbroken plugins.
+    #[arg(value_name = "GLOB")]
+    mutants: Vec<String>,
+    /// Leave out checks whose name matches: the mutants that only they find survive. May be repeated.
+    #[arg(long, value_name = "GLOB")]
+    skip: Vec<String>,
+    /// Mutants tried at the same time [default: two for each processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    jobs: Option<u16>,
+    /// Deadline of each execution of a mutant.
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+    /// What stdout carries.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> miette::Result<u8> {
+        let only = globs(&self.mutants)?;
+        if !only.is_empty() && !mutants::all().any(|mutant| only.is_match(mutant.name)) {
+            return Err(miette!(
+                help = "`cnitest list mutants` prints the names",
+                "no mutant is called {}",
+                self.mutants.join(" or ")
+            ));
+        }
+        let executable = std::env::current_exe().into_diagnostic().wrap_err("cannot find this executable")?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = Options {
+            only,
+            skip: globs(&self.skip)?,
+            jobs: self.jobs.map_or(2 * processors, usize::from),
+            timeout: self.timeout,
+            executable,
+        };
+        let outcome = run(&options, &|_| ()).into_diagnostic()?;
+        let text = match self.format {
+            Format::Human => human(&outcome),
+            Format::Json => format!("{:#}\n", document(&outcome)),
+        };
+        std::io::stdout().lock().write_all(text.as_bytes()).into_diagnostic()?;
+        Ok(u8::from(!outcome.holds()))
+    }
+}
+
+fn human(outcome: &Outcome) -> String {
+    let width = outcome.trials.iter().map(|trial| trial.mutant.name.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for trial in &outcome.trials {
+        text.push_str(&format!("{:width$}  {}\n", trial.mutant.name, told(trial)));
+        for line in &trial.undecided {
+            text.push_str(&format!("{:width$}  could not decide {line}\n", ""));
+        }
+    }
+    if !outcome.idle.is_empty() {
+        text.push_str("\nchecks that found no mutant:\n");
+        outcome.idle.iter().for_each(|id| text.push_str(&format!("  {id}\n")));
+    }
+    for run in outcome.unbroken.iter().filter(|run| !is_spotless(run)) {
+        text.push_str(&format!("\nthe unbroken plugin {} does not pass everything:\n", run.subject.name));
+        let bad = run.results.iter().filter(|result| !matches!(result.verdict.as_str(), "pass" | "skip"));
+        for result in bad {
+            let reason = result.reason.as_deref().unwrap_or_default();
+            text.push_str(&format!("  {} {} {}: {reason}\n", result.verdict, result.check, result.case));
+        }
+    }
+    let killed = outcome.trials.iter().filter(|trial| matches!(trial.fate, Fate::Killed(_))).count();
+    text.push_str(&format!(
+        "\n{} mutants: {killed} killed, {} not",
+        outcome.trials.len(),
+        outcome.trials.len() - killed
+    ));
+    if !outcome.unbroken.is_empty() {
+        let passed: u64 = outcome.unbroken.iter().map(|run| run.summary.pass).sum();
+        let checks = cnitest::checks::all().count();
+        text.push_str(&format!(
+            "; {checks} checks: {} found none; {} unbroken plugins: {passed} cases pass",
+            outcome.idle.len(),
+            outcome.unbroken.len()
+        ));
+    }
+    text.push_str(if outcome.holds() { "\nSELFTEST PASSED\n" } else { "\nSELFTEST FAILED\n" });
+    text
+}
+
+fn told(trial: &Trial) -> String {
+    match &trial.fate {
+        Fate::Killed(caught) => {
+            let mut checks: Vec<&str> = caught.iter().map(|one| one.check.as_str()).collect();
+            checks.dedup();
+            format!("killed by {}", checks.join(" "))
+        }
+        Fate::Survived { played } if played.is_empty() => {
+            "SURVIVED: no check decides what it breaks".to_owned()
+        }
+        Fate::Survived { played } => {
+            let played: Vec<&str> = played.iter().map(String::as_str).collect();
+            format!("SURVIVED {}", played.join(" "))
+        }
+        Fate::Unplayed { reasons } => {
+            let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+            format!("NOT PLAYED: {}", reasons.join("; "))
+        }
+    }
+}
+
+fn document(outcome: &Outcome) -> Value {
+    let trial = |trial: &Trial| {
+        let caught: Vec<Value> = match &trial.fate {
+            Fate::Killed(all) => {
+                all.iter().map(|one| json!({ "check": one.check, "requirement": one.requirement })).collect()
+            }
+            _ => Vec::new(),
+        };
+        json!({
+            "mutant": trial.mutant.name,
+            "plugin": trial.mutant.base,
+            "about": trial.mutant.about,
+            "breaks": trial.mutant.breaks,
+            "killed": !caught.is_empty(),
+            "caughtBy": caught,
+            "undecided": trial.undecided,
+        })
+    };
+    let unbroken =
+        outcome.unbroken.iter().map(|run| json!({ "plugin": run.subject.name, "summary": run.summary }));
+    json!({
+        "mutants": outcome.trials.iter().map(trial).collect::<Vec<_>>(),
+        "idleChecks": outcome.idle,
+        "unbroken": unbroken.collect::<Vec<_>>(),
+        "holds": outcome.holds(),
+    })
+}

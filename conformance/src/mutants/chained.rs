@@ -1,0 +1,131 @@
+//! Defects of chained plugins.
+
+use cni_spec::Operation;
+use serde_json::{Value, json};
+
+use super::kernel;
+use super::result::edit_add;
+use super::{Mutant, mutant};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant(
+        "debug-drops-prevresult",
+        "debug",
+        &[
+            "add.prevresult-echoed",
+            "add.prevresult-handled",
+            "add.prevresult-unchanged-equivalent",
+            "add.prevresult-awareness",
+        ],
+        "answers with an empty result instead of prevResult",
+        |run| {
+            if run.is(Operation::Add) {
+                run.edit_config(|config| drop(config.remove("prevResult")));
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-drops-dns",
+        "debug",
+        &["add.prevresult-unchanged-equivalent", "add.prevresult-echoed"],
+        "leaves dns of prevResult out of the result",
+        |run| {
+            edit_add(run, |result| drop(result.insert("dns".into(), json!({}))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-reorders-interfaces",
+        "debug",
+        &["add.prevresult-indexes-kept"],
+        "turns the order of interfaces round and leaves the indices",
+        |run| {
+            edit_add(run, |result| {
+                if let Some(Value::Array(all)) = result.get_mut("interfaces") {
+                    all.reverse();
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-drops-routes",
+        "debug",
+        &["add.prevresult-unchanged-equivalent", "add.prevresult-handled"],
+        "leaves routes of prevResult out of the result",
+        |run| {
+            edit_add(run, |result| drop(result.remove("routes")));
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-takes-the-interface-away",
+        "debug",
+        &["add.adjusts-interface"],
+        "deletes the interface that the plugin in front made",
+        |run| {
+            run.run();
+            if run.is(Operation::Add)
+                && run.succeeded()
+                && let Some((mut socket, link)) = kernel::interface(run)?
+            {
+                socket.delete_link(&link.name)?;
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-needs-a-veth",
+        "debug",
+        &["conv.chained-agnostic"],
+        "refuses an interface that is no veth device",
+        |run| {
+            if run.is(Operation::Add) && kernel::interface(run)?.is_some_and(|(_, link)| link.kind != "veth")
+            {
+                run.refuse(100, "the interface is no veth device");
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-prevresult-of-other-version-panics",
+        "debug",
+        &["error.json-on-stdout-nonzero-exit"],
+        "falls over without prevResult",
+        |run| {
+            if run.is(Operation::Add) && !run.config().contains_key("prevResult") {
+                super::input::panicked(run);
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-setting-left",
+        "debug",
+        &["del.undoes-modifications"],
+        "changes a setting of the host in ADD and does not change it back in DEL",
+        |run| {
+            run.run();
+            if run.is(Operation::Add) && run.succeeded() {
+                std::fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1")?;
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-check-without-looking",
+        "debug",
+        &["check.netns-missing-errors"],
+        "passes CHECK whatever is there",
+        |run| {
+            run.always_succeed(Operation::Check);
+            Ok(())
+        },
+    ),
+];

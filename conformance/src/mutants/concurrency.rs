@@ -1,0 +1,93 @@
+//! Defects that show when plugins run at the same time.
+
+use std::path::Path;
+
+use cni_spec::Operation;
+
+use super::kernel::{self, STATE};
+use super::result::edit_add;
+use super::{Mutant, mutant};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant(
+        "host-local-without-lock",
+        "host-local",
+        &["add.concurrent-containers"],
+        "gives the same address to containers that come at the same moment",
+        |run| {
+            let last = Path::new(STATE).join("given");
+            let given = std::fs::read(&last).ok();
+            let recent = std::fs::metadata(&last).and_then(|found| found.modified()).ok();
+            run.run();
+            if run.is(Operation::Add) && run.succeeded() {
+                let again = recent.is_some_and(|at| at.elapsed().is_ok_and(|age| age.as_millis() < 200));
+                match given.filter(|_| again) {
+                    Some(given) => run.stdout = given,
+                    None => kernel::write(&last, &String::from_utf8_lossy(&run.stdout))?,
+                }
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-add-not-beside-others",
+        "bridge",
+        &["add.concurrent-containers"],
+        "fails ADD while another ADD is under way",
+        |run| {
+            if !run.is(Operation::Add) {
+                run.run();
+                return Ok(());
+            }
+            let busy = Path::new(STATE).join("busy");
+            std::fs::create_dir_all(STATE)?;
+            if std::fs::File::options().write(true).create_new(true).open(&busy).is_err() {
+                run.refuse(999, "could not set the bridge's address: file exists");
+                return Ok(());
+            }
+            run.run();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::fs::remove_file(&busy)?;
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-del-not-beside-others",
+        "bridge",
+        &["del.concurrent-containers"],
+        "fails DEL while another DEL is under way",
+        |run| {
+            if !run.is(Operation::Del) {
+                run.run();
+                return Ok(());
+            }
+            let busy = Path::new(STATE).join("busy");
+            std::fs::create_dir_all(STATE)?;
+            if std::fs::File::options().write(true).create_new(true).open(&busy).is_err() {
+                run.refuse(999, "the lock is held");
+                return Ok(());
+            }
+            run.run();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::fs::remove_file(&busy)?;
+            Ok(())
+        },
+    ),
+    mutant(
+        "host-local-same-address-for-all",
+        "host-local",
+        &["add.concurrent-containers", "add.exhaustion-errors"],
+        "gives every container the first address",
+        |run| {
+            let first = Path::new(STATE).join("first");
+            edit_add(run, |_| ());
+            if run.is(Operation::Add) && run.succeeded() {
+                match std::fs::read(&first) {
+                    Ok(result) => run.stdout = result,
+                    Err(_) => kernel::write(&first, &String::from_utf8_lossy(&run.stdout))?,
+                }
+            }
+            Ok(())
+        },
+    ),
+];

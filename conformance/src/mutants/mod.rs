@@ -1,0 +1,149 @@
+//! Mutants: deliberately broken plugins, which prove the checks.
+//!
+//! Each [`Mutant`] is a reference plugin with one defect around it and says which requirements the defect breaks. The
+//! suite must find it through a check that decides one of these: [`selftest`](crate::selftest) plays it. A mutant sees
+//! what its plugin is executed with, has the plugin executed, and sees what it answers ([`Execution`]): between these it
+//! does its wrong.
+//!
+//! In an arena a mutant is this executable under the plugin's own name, in a folder with the mutant's name
+//! ([`Mutant::path`]), so that it is tested with the plugin's target.
+
+mod add;
+mod chained;
+mod check;
+mod concurrency;
+mod del;
+mod delegation;
+mod execution;
+mod gc;
+mod input;
+mod ipam;
+mod kernel;
+mod result;
+mod status;
+mod version;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub use execution::{Defect, Execution};
+
+/// The folder below [`PLUGIN_DIR`](crate::arena::PLUGIN_DIR) that holds the folders of the mutants.
+const FOLDER: &str = "mutants";
+
+/// A reference plugin with one defect.
+pub struct Mutant {
+    /// Its name: the plugin's, and what is wrong with it.
+    pub name: &'static str,
+    /// The reference plugin that it is but for the defect.
+    pub base: &'static str,
+    /// The requirements that it breaks. A check that decides one of them has to find it.
+    pub breaks: &'static [&'static str],
+    /// The defect, in one line.
+    pub about: &'static str,
+    /// Executes it.
+    pub play: fn(&mut Execution) -> Result<(), Defect>,
+}
+
+/// A mutant; the order is that of the fields.
+const fn mutant(
+    name: &'static str,
+    base: &'static str,
+    breaks: &'static [&'static str],
+    about: &'static str,
+    play: fn(&mut Execution) -> Result<(), Defect>,
+) -> Mutant {
+    Mutant { name, base, breaks, about, play }
+}
+
+impl std::fmt::Debug for Mutant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mutant").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Mutant {
+    /// Where it is below [`PLUGIN_DIR`](crate::arena::PLUGIN_DIR).
+    pub fn path(&self) -> PathBuf {
+        Path::new(FOLDER).join(self.name).join(self.base)
+    }
+
+    /// Behaves as the mutant: environment, standard input, output and error are those of the process.
+    pub fn main(&self) -> ExitCode {
+        let mut execution = Execution::of_process(self.base);
+        if let Err(defect) = (self.play)(&mut execution) {
+            eprintln!("mutant {}: {defect}", self.name);
+            return ExitCode::from(99);
+        }
+        execution.finish()
+    }
+}
+
+/// Every mutant.
+pub fn all() -> impl Iterator<Item = &'static Mutant> {
+    [
+        version::MUTANTS,
+        input::MUTANTS,
+        result::MUTANTS,
+        add::MUTANTS,
+        delegation::MUTANTS,
+        chained::MUTANTS,
+        ipam::MUTANTS,
+        check::MUTANTS,
+        del::MUTANTS,
+        status::MUTANTS,
+        gc::MUTANTS,
+        concurrency::MUTANTS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The mutant of that name.
+pub fn find(name: &str) -> Option<&'static Mutant> {
+    all().find(|mutant| mutant.name == name)
+}
+
+/// The mutant that this process was called as, if it was.
+pub fn called_as() -> Option<&'static Mutant> {
+    let called = PathBuf::from(std::env::args_os().next()?);
+    let folder = called.parent()?;
+    if folder.parent()?.file_name()? != FOLDER {
+        return None;
+    }
+    let mutant = find(folder.file_name()?.to_str()?)?;
+    (called.file_name()? == mutant.base).then_some(mutant)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::checks;
+
+    #[test]
+    fn names_are_unique_and_say_the_plugin() {
+        let mut seen = BTreeSet::new();
+        for mutant in all() {
+            assert!(seen.insert(mutant.name), "{} is there twice", mutant.name);
+            assert!(cni_plugins::NAMES.contains(&mutant.base), "{}: no plugin {}", mutant.name, mutant.base);
+            assert!(mutant.name.starts_with(&format!("{}-", mutant.base)), "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn what_a_mutant_breaks_is_decided_by_a_check() {
+        for mutant in all() {
+            assert!(!mutant.breaks.is_empty(), "{} breaks nothing", mutant.name);
+            for id in mutant.breaks {
+                assert!(cni_spec::catalogue::requirement(id).is_some(), "{}: no {id}", mutant.name);
+                assert!(
+                    checks::all().any(|check| check.requirements.contains(id)),
+                    "{}: no check decides {id}",
+                    mutant.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Plays the checks on the mutants: each mutant must be found by a check that decides a requirement which it breaks, and
+//! each check must find a mutant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cni_spec::{Version, catalogue};
+use cnitest_reports::model::{CaseResult, Run, Verdict};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use crate::arena::ArenaError;
+use crate::checks::{self, Check};
+use crate::mutants::{self, Mutant};
+use crate::suite::{self, Suite, subject};
+use crate::target::builtin;
+
+/// What to play.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Only mutants whose name matches; all of them when empty.
+    pub only: GlobSet,
+    /// Checks that are not played, to see that they are missed.
+    pub skip: GlobSet,
+    /// Trials at the same time.
+    pub jobs: usize,
+    /// Deadline of each execution.
+    pub timeout: Duration,
+    /// The executable that becomes the arenas' agent, the mutants and the plugins.
+    pub executable: PathBuf,
+}
+
+/// A check found a mutant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Catch {
+    /// The check.
+    pub check: String,
+    /// The requirement that it found broken.
+    pub requirement: String,
+}
+
+/// What came of a mutant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It was found, by these checks.
+    Killed(BTreeSet<Catch>),
+    /// It was played and not found.
+    Survived {
+        /// The checks that were played.
+        played: BTreeSet<String>,
+    },
+    /// No check could be played on it.
+    Unplayed {
+        /// Why.
+        reasons: BTreeSet<String>,
+    },
+}
+
+/// One mutant, tried.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// The mutant.
+    pub mutant: &'static Mutant,
+    /// What came of it.
+    pub fate: Fate,
+    /// Cases that cnitest could not decide, which must not happen.
+    pub undecided: Vec<String>,
+}
+
+/// What all trials came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// One for each mutant chosen, in the order of the mutants.
+    pub trials: Vec<Trial>,
+    /// The checks that found no mutant; empty when not all mutants were tried.
+    pub idle: Vec<&'static str>,
+    /// The runs of the unbroken plugins; empty when not all mutants were tried.
+    pub unbroken: Vec<Run>,
+}
+
+impl Outcome {
+    /// Every mutant was found, every check found one, and the unbroken plugins pass everything.
+    pub fn holds(&self) -> bool {
+        let killed = |trial: &Trial| matches!(trial.fate, Fate::Killed(_)) && trial.undecided.is_empty();
+        self.trials.iter().all(killed) && self.idle.is_empty() && self.unbroken.iter().all(is_spotless)
+    }
+}
+
+/// Nothing failed, warned or could not be decided.
+pub fn is_spotless(run: &Run) -> bool {
+    run.summary.fail + run.summary.warn + run.summary.error == 0 && run.summary.pass > 0
+}
+
+/// Tries the mutants, and, when all of them are chosen, the unbroken plugins. `on_trial` hears of each trial as it ends.
+///
+/// # Errors
+/// When no arena can be made.
+pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outcome, ArenaError> {
+    let chosen: Vec<&'static Mutant> = mutants::all()
+        .filter(|mutant| options.only.is_empty() || options.only.is_match(mutant.name))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let trials: Mutex<BTreeMap<usize, Result<Trial, ArenaError>>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(mutant) = chosen.get(index) else { break };
+                    let trial = attempt(mutant, options);
+                    if let Ok(trial) = &trial {
+                        on_trial(trial);
+                    }
+                    if let Ok(mut trials) = trials.lock() {
+                        trials.insert(index, trial);
+                    }
+                }
+            });
+        }
+    });
+    let trials = trials.into_inner().unwrap_or_default().into_values().collect::<Result<Vec<_>, _>>()?;
+    if !options.only.is_empty() {
+        return Ok(Outcome { trials, idle: Vec::new(), unbroken: Vec::new() });
+    }
+    let idle = idle(&trials, options);
+    let suite = Suite::new(suite_options(options, GlobSet::empty(), Vec::new(), options.jobs));
+    let unbroken = subject::find(&[])
+        .unwrap_or_default()
+        .iter()
+        .map(|found| suite.run(found, builtin(&found.name).as_ref(), &|_| ()))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Outcome { trials, idle, unbroken })
+}
+
+fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaError> {
+    let deciding: Vec<&Check> = checks::all()
+        .filter(|check| check.requirements.iter().any(|id| mutant.breaks.contains(id)))
+        .filter(|check| !options.skip.is_match(check.id))
+        .collect();
+    if deciding.is_empty() {
+        let fate = Fate::Survived { played: BTreeSet::new() };
+        return Ok(Trial { mutant, fate, undecided: Vec::new() });
+    }
+    let suite = Suite::new(suite_options(options, exactly(&deciding), versions(mutant), 1));
+    let run = suite.run(&subject::broken(mutant), builtin(mutant.base).as_ref(), &|_| ())?;
+    Ok(Trial { mutant, fate: fate(mutant, &run), undecided: undecided(&run) })
+}
+
+/// The newest version in which each requirement holds: a defect shows there or nowhere.
+fn versions(mutant: &Mutant) -> Vec<Version> {
+    let known = mutant.breaks.iter().filter_map(|id| catalogue::requirement(id));
+    let newest = known.filter_map(|requirement| {
+        Version::ALL.into_iter().rev().find(|version| requirement.holds_in(*version))
+    });
+    newest.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn fate(mutant: &Mutant, run: &Run) -> Fate {
+    let finds = |result: &CaseResult| -> Vec<Catch> {
+        let own = result.broken.iter().filter(|id| mutant.breaks.contains(&id.as_str()));
+        own.map(|id| Catch { check: result.check.clone(), requirement: id.clone() }).collect()
+    };
+    let caught: BTreeSet<Catch> = run.results.iter().flat_map(finds).collect();
+    if !caught.is_empty() {
+        return Fate::Killed(caught);
+    }
+    let (skipped, played): (Vec<_>, Vec<_>) =
+        run.results.iter().partition(|result| result.verdict == Verdict::Skip);
+    if played.is_empty() {
+        return Fate::Unplayed {
+            reasons: skipped.iter().filter_map(|result| result.reason.clone()).collect(),
+        };
+    }
+    Fate::Survived { played: played.iter().map(|result| result.check.clone()).collect() }
+}
+
+fn undecided(run: &Run) -> Vec<String> {
+    let errors = run.results.iter().filter(|result| result.verdict == Verdict::Error);
+    errors
+        .map(|result| {
+            format!("{} {}: {}", result.check, result.case, result.reason.clone().unwrap_or_default())
+        })
+        .collect()
+}
+
+fn idle(trials: &[Trial], options: &Options) -> Vec<&'static str> {
+    let busy: BTreeSet<&str> = trials
+        .iter()
+        .filter_map(|trial| match &trial.fate {
+            Fate::Killed(caught) => Some(caught),
+            _ => None,
+        })
+        .flatten()
+        .map(|caught| caught.check.as_str())
+        .collect();
+    let played = checks::all().filter(|check| !options.skip.is_match(check.id));
+    played.map(|check| check.id).filter(|id| !busy.contains(id)).collect()
+}
+
+fn suite_options(options: &Options, only: GlobSet, versions: Vec<Version>, jobs: usize) -> suite::Options {
+    suite::Options {
+        only,
+        skip: options.skip.clone(),
+        versions,
+        strict: false,
+        seed: 1,
+        jobs,
+        timeout: options.timeout,
+        executable: options.executable.clone(),
+        recorded: Default::default(),
+    }
+}
+
+/// The set that matches these checks and no others.
+fn exactly(checks: &[&Check]) -> GlobSet {
+    let mut builder = GlobSetBuilder::new();
+    for check in checks {
+        // Ids hold letters, digits, dots and hyphens: none of these means anything in a pattern.
+        if let Ok(glob) = Glob::new(check.id) {
+            builder.add(glob);
+        }
+    }
+    builder.build().unwrap_or_default()
+}
