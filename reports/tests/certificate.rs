@@ -129,6 +129,11 @@ fn a_feature_is_more_than_passed_or_failed() {
     assert_eq!(gc(changed(GC, warned)).status, Status::Partial);
     assert_eq!(gc(changed(GC, skipped)).status, Status::Untested);
     assert_eq!(of(passing()).features[1].status, Status::Unsupported);
+    let mut partly = passing();
+    partly.push(skipped(case("gc.fresh", "gc.empty-list", "1.1.0", "vlan", Verdict::Skip)));
+    assert_eq!(gc(partly.clone()).status, Status::PassedAsTested);
+    partly[GC + 1].skip_cause = Some(SkipCause::NotApplicable);
+    assert_eq!(gc(partly).status, Status::Passed);
     let skipped = gc(changed(GC, skipped));
     assert_eq!(skipped.skipped[0].reason, "the kernel cannot make links of kind vlan");
     assert_eq!(skipped.checks[0].decided, 0);

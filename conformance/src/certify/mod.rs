@@ -2,10 +2,8 @@
 
 mod profile;
 
-use cnitest_reports::certificate::{
-    CERTIFICATE_VERSION, Certificate, CertificateResult, Limit, Section, Skipped,
-};
-use cnitest_reports::model::{CaseResult, Run, SkipCause, Verdict};
+use cnitest_reports::certificate::{CERTIFICATE_VERSION, Certificate, CertificateResult, Limit, Section};
+use cnitest_reports::model::{CaseResult, Run, Verdict};
 
 use crate::checks::{self, Check, Concerns};
 use crate::target::Target;
@@ -138,8 +136,7 @@ fn spec_versions(run: &Run) -> Vec<String> {
 /// What of the core was not tested although it concerns the plugin.
 fn limits(run: &Run, core: &Section, profile: Profile, target: Option<&Target>) -> Vec<Limit> {
     let mut limits = left_out(run, profile, target);
-    let untested = |skipped: &&Skipped| skipped.cause != Some(SkipCause::NotApplicable);
-    limits.extend(core.skipped.iter().filter(untested).map(|skipped| Limit {
+    limits.extend(core.untested().map(|skipped| Limit {
         reason: skipped.reason.clone(),
         cases: skipped.cases,
         checks: skipped.checks.clone(),

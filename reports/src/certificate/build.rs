@@ -1,7 +1,7 @@
 //! Adding up the results of a section, and the sections of a certificate.
 
 use super::{Broken, Certificate, CertificateResult, CheckOutcome, Section, Skipped, Status};
-use crate::model::{CaseResult, Summary, Verdict};
+use crate::model::{CaseResult, SkipCause, Summary, Verdict};
 
 impl Section {
     /// The section of that name with these results.
@@ -39,8 +39,15 @@ impl Section {
             () if summary.error > 0 => Status::Undecided,
             () if summary.pass == 0 && summary.warn == 0 => Status::Untested,
             () if optional && summary.warn > 0 => Status::Partial,
+            // What of the core was not tested is said by the certificate's limits.
+            () if optional && self.untested().next().is_some() => Status::PassedAsTested,
             () => Status::Passed,
         }
+    }
+
+    /// What was skipped although it concerns the plugin.
+    pub fn untested(&self) -> impl Iterator<Item = &Skipped> {
+        self.skipped.iter().filter(|skipped| skipped.cause != Some(SkipCause::NotApplicable))
     }
 
     fn add(&mut self, result: &CaseResult) {

@@ -12,6 +12,10 @@ use crate::page::{BOLD, FAINT, PLAIN, Page, bold};
 use crate::text::{clip, columns, count, some_of};
 
 const COLUMN: usize = 13;
+/// The widest status.
+const WIDEST: usize = "passed as tested".len();
+/// Where the names of sections begin.
+const INDENT: usize = 2 + WIDEST + 2;
 /// Items of a list that are named.
 const NAMED: usize = 6;
 /// The least width that is laid out for.
@@ -32,6 +36,7 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Status::Passed => "passed",
+            Status::PassedAsTested => "passed as tested",
             Status::Partial => "partial",
             Status::Failed => "failed",
             Status::Unsupported => "unsupported",
@@ -98,13 +103,13 @@ fn claims(page: &mut Page, certificate: &Certificate) {
         .map(|section| section.name.as_str())
         .collect();
     if !unsupported.is_empty() {
-        page.field(2, "unsupported", FAINT, 15, &unsupported.join(", "));
+        page.field(2, "unsupported", FAINT, INDENT, &unsupported.join(", "));
     }
 }
 
 /// A section; deviations that were `told` already are only counted.
 fn line(page: &mut Page, section: &Section, widest: usize, told: &[Broken]) {
-    let status = page.paint(status_style(section.status), &format!("{:<11}", section.status));
+    let status = page.paint(status_style(section.status), &format!("{:<WIDEST$}", section.status));
     let counts: Vec<String> = Verdict::ALL
         .into_iter()
         .filter(|verdict| section.summary.count(*verdict) > 0)
@@ -116,14 +121,14 @@ fn line(page: &mut Page, section: &Section, widest: usize, told: &[Broken]) {
     };
     let (old, new): (Vec<&Broken>, Vec<&Broken>) = section.deviations.iter().partition(is_told);
     for broken in new {
-        page.paragraph(15, PLAIN, &deviation(broken));
+        page.paragraph(INDENT, PLAIN, &deviation(broken));
     }
     if !old.is_empty() {
-        page.paragraph(15, FAINT, &format!("{} of the core", count(old.len() as u64, "deviation")));
+        page.paragraph(INDENT, FAINT, &format!("{} of the core", count(old.len() as u64, "deviation")));
     }
-    if section.status == Status::Untested {
-        for skipped in &section.skipped {
-            page.paragraph(15, FAINT, &format!("{}: {}", count(skipped.cases, "case"), skipped.reason));
+    if matches!(section.status, Status::Untested | Status::PassedAsTested) {
+        for skipped in section.untested() {
+            page.paragraph(INDENT, FAINT, &format!("{}: {}", count(skipped.cases, "case"), skipped.reason));
         }
     }
 }
@@ -232,7 +237,7 @@ fn result_style(result: CertificateResult) -> Ansi {
 
 fn status_style(status: Status) -> Ansi {
     bold(match status {
-        Status::Passed => AnsiColor::Green,
+        Status::Passed | Status::PassedAsTested => AnsiColor::Green,
         Status::Partial => AnsiColor::Yellow,
         Status::Failed => AnsiColor::Red,
         Status::Unsupported | Status::Untested => AnsiColor::Blue,

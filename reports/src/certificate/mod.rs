@@ -117,6 +117,8 @@ pub struct Section {
 pub enum Status {
     /// Everything that was decided passes; in the core also where recommendations are not followed.
     Passed,
+    /// Everything of a feature that was decided passes, but part of it could not be tested.
+    PassedAsTested,
     /// No requirement of a feature is broken, but recommendations are not followed.
     Partial,
     /// A requirement is broken.

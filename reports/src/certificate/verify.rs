@@ -226,10 +226,12 @@ fn status_change(name: &str, old: Status, new: Status) -> Change {
         Status::Unsupported => 1,
         Status::Untested | Status::Undecided => 2,
         Status::Partial => 3,
-        Status::Passed => 4,
+        Status::PassedAsTested => 4,
+        Status::Passed => 5,
     };
     let direction = match new {
         Status::Undecided => Direction::Unrepeated,
+        Status::PassedAsTested if old == Status::Passed => Direction::Unrepeated,
         Status::Untested if old != Status::Unsupported => Direction::Unrepeated,
         _ if rank(new) < rank(old) => Direction::Worse,
         _ => Direction::Better,
