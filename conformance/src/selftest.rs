@@ -148,11 +148,11 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
     Ok(Trial { mutant, fate: fate(mutant, &run), undecided: undecided(&run) })
 }
 
-/// The newest version in which each requirement holds: a defect shows there or nowhere.
+/// The two newest versions in which each requirement holds: one and the same answer cannot be right in both.
 fn versions(mutant: &Mutant) -> Vec<Version> {
     let known = mutant.breaks.iter().filter_map(|id| catalogue::requirement(id));
-    let newest = known.filter_map(|requirement| {
-        Version::ALL.into_iter().rev().find(|version| requirement.holds_in(*version))
+    let newest = known.flat_map(|requirement| {
+        Version::ALL.into_iter().rev().filter(|version| requirement.holds_in(*version)).take(2)
     });
     newest.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -1,6 +1,6 @@
 //! Checks of the CNI_* variables.
 
-use cni_spec::error::{DECODING_FAILURE, INVALID_ENVIRONMENT};
+use cni_spec::error::{DECODING_FAILURE, INVALID_ENVIRONMENT, UNKNOWN_CONTAINER};
 use cni_spec::{Operation, Version};
 
 use super::protocol::{
@@ -170,7 +170,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "parameters.netns-invalid",
         title: "ADD with a CNI_NETNS that is no network namespace is refused",
-        requirements: &["param.netns-invalid-add", "add.failure-rolls-back"],
+        requirements: &["param.netns-invalid-add", "error.code-3", "add.failure-rolls-back"],
         concerns: Concerns::Kinds(&[Kind::Interface]),
         scope: Scope::Once,
         since: Version::V0_1_0,
@@ -509,6 +509,10 @@ fn netns_invalid(case: &mut Case<'_>) -> Result<(), Stop> {
         let after = case.snapshot()?;
         let what = format!("a refused {}", answer.label);
         case.expect_unchanged(&before, &after, "add.failure-rolls-back", &what, |_| false);
+        // A runtime does not clean up after this code.
+        if answer.code() == Some(UNKNOWN_CONTAINER) {
+            case.expect_unchanged(&before, &after, "error.code-3", &what, |_| false);
+        }
     }
     Ok(())
 }

@@ -71,11 +71,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bridge-ready-but-fails",
         "bridge",
         &["status.not-ready-nonzero"],
-        "says that it is ready although ADD cannot be served",
+        "goes out of order when it is asked for STATUS, and says that it is ready",
         |run| {
-            run.run();
-            if run.is(Operation::Add) {
+            let broken = std::path::Path::new(kernel::STATE).join("broken");
+            if run.is(Operation::Add) && broken.exists() {
                 run.refuse(11, "the daemon does not answer");
+                return Ok(());
+            }
+            run.run();
+            if run.is(Operation::Status) {
+                kernel::write(&broken, "")?;
             }
             Ok(())
         },
@@ -97,7 +102,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "host-local-status-code-of-its-own",
         "host-local",
-        &["error.reserved-range", "status.code-50"],
+        &["status.code-50"],
         "says with code 60 that no address is left",
         |run| {
             run.run();
