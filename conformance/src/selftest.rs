@@ -218,6 +218,7 @@ fn suite_options(options: &Options, only: GlobSet, versions: Vec<Version>, jobs:
         jobs,
         timeout: options.timeout,
         executable: options.executable.clone(),
+        recorded: Default::default(),
     }
 }
 

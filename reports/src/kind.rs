@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+use crate::baseline::Baseline;
 use crate::human::{self, Style};
 use crate::model::RunSet;
 use crate::{deviations, json, junit};
@@ -19,12 +20,19 @@ pub enum ReportKind {
     Junit,
     /// One line for each distinct deviation, sorted: to compare two runs with `diff`.
     Deviations,
+    /// The deviations as a baseline, for `--baseline`.
+    Baseline,
 }
 
 impl ReportKind {
     /// Every kind.
-    pub const ALL: [ReportKind; 4] =
-        [ReportKind::Json, ReportKind::Human, ReportKind::Junit, ReportKind::Deviations];
+    pub const ALL: [ReportKind; 5] = [
+        ReportKind::Json,
+        ReportKind::Human,
+        ReportKind::Junit,
+        ReportKind::Deviations,
+        ReportKind::Baseline,
+    ];
 
     /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +41,7 @@ impl ReportKind {
             ReportKind::Human => "human",
             ReportKind::Junit => "junit",
             ReportKind::Deviations => "deviations",
+            ReportKind::Baseline => "baseline",
         }
     }
 }
@@ -70,6 +79,7 @@ pub fn report(kind: ReportKind, set: &RunSet, out: &mut dyn io::Write) -> io::Re
         ReportKind::Human => human::write(set, &Style { verbose: true, ..Style::default() }, out),
         ReportKind::Junit => junit::write(set, out),
         ReportKind::Deviations => deviations::write(set, out),
+        ReportKind::Baseline => Baseline::of(set).write(out),
     }
 }
 
@@ -83,6 +93,6 @@ mod tests {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
         let error = "html".parse::<ReportKind>().expect_err("unknown").to_string();
-        assert_eq!(error, "unknown kind of report \"html\": use json, human, junit, deviations");
+        assert_eq!(error, "unknown kind of report \"html\": use json, human, junit, deviations, baseline");
     }
 }

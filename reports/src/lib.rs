@@ -3,8 +3,12 @@
 //! - [`model`]: the run itself, written and read as JSON after [`run_schema`].
 //! - [`human`]: for a terminal; [`junit`]: for CI systems; [`json`]: for programs; [`deviations`]: for `diff`.
 //! - [`evidence`]: what was executed and seen, as text; the terminal and JUnit share it.
+//! - [`baseline`]: known deviations, which do not fail a run.
+//! - [`certificate`]: what a run says of a plugin as one of a profile.
 //! - [`report`]: any kind, by name.
 
+pub mod baseline;
+pub mod certificate;
 pub mod deviations;
 pub mod evidence;
 mod group;
@@ -13,6 +17,7 @@ pub mod json;
 pub mod junit;
 mod kind;
 pub mod model;
+pub mod nearest;
 mod page;
 #[cfg(test)]
 mod testing;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use clap::ValueEnum;
 use cni_schemas::Kind;
 use cni_spec::{Version, catalogue};
+use cnitest::certify::{Feature, Profile};
 use cnitest::checks;
 use cnitest::coverage::{self, State};
 use cnitest::mutants::{self, Mutant};
@@ -38,6 +39,8 @@ enum Topic {
     Mutants,
     /// Kinds of documents, with the versions that have a schema.
     Schemas,
+    /// Certification profiles, with their features and the checks of each.
+    Profiles,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,6 +64,8 @@ impl Arguments {
             Topic::Checks => check_rows(),
             Topic::Targets => targets(),
             Topic::Schemas => schemas(),
+            Topic::Profiles if self.format == Format::Human => return profiles_in_words(),
+            Topic::Profiles => profiles(),
         };
         let mut out = std::io::stdout().lock();
         match self.format {
@@ -238,4 +243,53 @@ fn schemas() -> Vec<Row> {
         }
     };
     Kind::ALL.iter().map(row).collect()
+}
+
+fn profiles() -> Vec<Row> {
+    let feature = |profile: Profile, feature: Feature| {
+        let checks: Vec<&str> = profile.checks(feature).iter().map(|check| check.id).collect();
+        json!({ "name": feature.name(), "checks": checks })
+    };
+    let row = |profile: Profile| {
+        let features: Vec<Value> = profile.features().into_iter().map(|one| feature(profile, one)).collect();
+        Row {
+            cells: Vec::new(),
+            json: json!({ "name": profile.as_str(), "summary": profile.describe(), "features": features }),
+        }
+    };
+    Profile::ALL.into_iter().map(row).collect()
+}
+
+/// Too many checks for a table.
+fn profiles_in_words() -> miette::Result<u8> {
+    let mut out = std::io::stdout().lock();
+    for profile in Profile::ALL {
+        writeln!(out, "{profile}: {}", profile.describe()).into_diagnostic()?;
+        for feature in profile.features() {
+            let checks: Vec<&str> = profile.checks(feature).iter().map(|check| check.id).collect();
+            let how = match (feature, checks.len()) {
+                (Feature::Capability(_), 0) => "every case whose configuration hands it over".to_owned(),
+                (_, 1) => "1 check".to_owned(),
+                (_, number) => format!("{number} checks"),
+            };
+            writeln!(out, "  {}: {how}", feature.name()).into_diagnostic()?;
+            for line in lines_of(&checks, super::width() - 6) {
+                writeln!(out, "      {line}").into_diagnostic()?;
+            }
+        }
+        writeln!(out).into_diagnostic()?;
+    }
+    Ok(0)
+}
+
+/// Words in lines of a width.
+fn lines_of(words: &[&str], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut().filter(|line| line.len() + 1 + word.len() <= width) {
+            Some(line) => line.push_str(&format!(" {word}")),
+            None => lines.push((*word).to_owned()),
+        }
+    }
+    lines
 }

@@ -1,5 +1,7 @@
 //! The `cnitest` command as users run it.
 
+mod baseline;
+mod certificate;
 mod common;
 mod hostile;
 mod kill;
