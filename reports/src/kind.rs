@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use crate::human::{self, Style};
 use crate::model::RunSet;
-use crate::{deviations, json, junit};
+use crate::summary::{self, SetSummary};
+use crate::{deviations, json, junit, markdown};
 
 /// A kind of report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,12 +20,22 @@ pub enum ReportKind {
     Junit,
     /// One line for each distinct deviation, sorted: to compare two runs with `diff`.
     Deviations,
+    /// What deviates, for a maintainer, in Markdown.
+    Markdown,
+    /// What deviates, condensed, for programs.
+    Summary,
 }
 
 impl ReportKind {
     /// Every kind.
-    pub const ALL: [ReportKind; 4] =
-        [ReportKind::Json, ReportKind::Human, ReportKind::Junit, ReportKind::Deviations];
+    pub const ALL: [ReportKind; 6] = [
+        ReportKind::Json,
+        ReportKind::Human,
+        ReportKind::Junit,
+        ReportKind::Deviations,
+        ReportKind::Markdown,
+        ReportKind::Summary,
+    ];
 
     /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +44,8 @@ impl ReportKind {
             ReportKind::Human => "human",
             ReportKind::Junit => "junit",
             ReportKind::Deviations => "deviations",
+            ReportKind::Markdown => "markdown",
+            ReportKind::Summary => "summary",
         }
     }
 }
@@ -70,6 +83,8 @@ pub fn report(kind: ReportKind, set: &RunSet, out: &mut dyn io::Write) -> io::Re
         ReportKind::Human => human::write(set, &Style { verbose: true, ..Style::default() }, out),
         ReportKind::Junit => junit::write(set, out),
         ReportKind::Deviations => deviations::write(set, out),
+        ReportKind::Markdown => markdown::write(&SetSummary::of(set, None, None), out),
+        ReportKind::Summary => summary::write(&SetSummary::of(set, None, None), out),
     }
 }
 
@@ -83,6 +98,9 @@ mod tests {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
         let error = "html".parse::<ReportKind>().expect_err("unknown").to_string();
-        assert_eq!(error, "unknown kind of report \"html\": use json, human, junit, deviations");
+        assert_eq!(
+            error,
+            "unknown kind of report \"html\": use json, human, junit, deviations, markdown, summary"
+        );
     }
 }
