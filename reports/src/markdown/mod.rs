@@ -8,7 +8,7 @@ use std::io;
 
 use self::escape::{cell, code, prose};
 use crate::model::Verdict;
-use crate::summary::{Finding, SetSummary, SubjectSummary};
+use crate::summary::{Finding, SetSummary};
 use crate::text::{count, some_of};
 
 /// Names of plugins or checks in a cell.
@@ -46,34 +46,37 @@ fn head(text: &mut String, summary: &SetSummary) {
     };
     let release = summary.release.as_ref().map(|release| format!(", release {}", prose(release)));
     text.push_str(&format!("# Conformance to CNI: {what}{}\n\n", release.unwrap_or_default()));
-    let with = distinct(summary, |subject| {
+    let with = distinct(summary.subjects.iter().map(|subject| {
         let environment = &subject.environment;
         let strict = if subject.strict { ", strict" } else { "" };
-        let lacks = match environment.missing_features.as_slice() {
-            [] => String::new(),
-            missing => format!(", which lacks {}", missing.join(", ")),
+        let privilege = match environment.privilege.as_str() {
+            "user namespace" => "an ordinary user (in a user namespace)",
+            other => other,
         };
         format!(
-            "{} {}, seed {}{strict}, on Linux {} {}{lacks}, as {}",
-            subject.tool.name,
-            subject.tool.version,
-            subject.seed,
-            environment.kernel,
-            environment.arch,
-            match environment.privilege.as_str() {
-                "user namespace" => "an ordinary user (in a user namespace)",
-                other => other,
-            }
+            "{} {}, seed {}{strict}, on Linux {} {}, as {privilege}",
+            subject.tool.name, subject.tool.version, subject.seed, environment.kernel, environment.arch
         )
-    });
-    let days = distinct(summary, |subject| subject.started.chars().take(10).collect());
-    text.push_str(&format!("Tested {} with {}.\n", prose(&days.join(", ")), prose(&with.join("; "))));
+    }));
+    let days = distinct(summary.subjects.iter().map(|subject| subject.started.chars().take(10).collect()));
+    let lacks = distinct(
+        summary.subjects.iter().flat_map(|subject| subject.environment.missing_features.iter().cloned()),
+    );
+    let lacks = match lacks.as_slice() {
+        [] => String::new(),
+        lacks => format!(" This kernel lacks {}; what needs that was skipped.", prose(&lacks.join(", "))),
+    };
+    text.push_str(&format!("Tested {} with {}.{lacks}\n", prose(&days.join(", ")), prose(&with.join("; "))));
 }
 
-/// What is said of the subjects, each once.
-fn distinct(summary: &SetSummary, of: impl Fn(&SubjectSummary) -> String) -> Vec<String> {
-    let mut all: Vec<String> = summary.subjects.iter().map(of).collect();
-    all.dedup();
+/// Each text once, in the order in which they first come.
+fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for text in texts {
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
     all
 }
 

@@ -31,6 +31,7 @@ pub(super) fn summary(set: &RunSet, release: Option<&str>, judgements: Option<&J
         .iter()
         .filter_map(|one| Some((one.judgement.map(|judgement| judgement.verdict), one.finding()?)))
         .collect();
+    join_alike(&mut findings);
     findings.sort_by_cached_key(|(opinion, finding)| {
         let gravity = (rank(finding.verdict), level_rank(&finding.level), *opinion);
         (gravity, Reverse(finding.subjects().len()), finding.check.clone())
@@ -82,6 +83,26 @@ fn gather<'a>(
         }
     }
     all
+}
+
+/// Joins what nobody judged and what looks the same in several subjects.
+fn join_alike(findings: &mut Vec<(Option<Opinion>, Finding)>) {
+    let mut joined: Vec<(Option<Opinion>, Finding)> = Vec::new();
+    for (opinion, finding) in findings.drain(..) {
+        match joined.iter_mut().find(|(_, known)| alike(known, &finding)) {
+            Some((_, known)) => known.shows.extend(finding.shows),
+            None => joined.push((opinion, finding)),
+        }
+    }
+    *findings = joined;
+}
+
+fn alike(one: &Finding, other: &Finding) -> bool {
+    let shown = |finding: &Finding| {
+        let Example { expected, observed, difference, .. } = finding.example.clone();
+        (finding.check.clone(), finding.requirement.clone(), finding.verdict, expected, observed, difference)
+    };
+    one.judgement.is_none() && other.judgement.is_none() && shown(one) == shown(other)
 }
 
 impl Gathered<'_> {

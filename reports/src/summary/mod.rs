@@ -66,7 +66,8 @@ pub struct SubjectSummary {
     pub conformant: bool,
 }
 
-/// A distinct deviation: one check, one requirement, one judgement. What is not judged is told for each subject apart.
+/// A distinct deviation: one check, one requirement, one judgement. What is not judged is told together where it looks
+/// the same.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
