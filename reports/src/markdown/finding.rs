@@ -122,8 +122,7 @@ fn reproduce(text: &mut String, finding: &Finding) {
 
 fn judged(text: &mut String, judgement: &Judgement) {
     text.push_str(&format!("- **judgement** ({}): {}\n", judgement.verdict, judgement.text));
-    let sources: Vec<String> = judgement.source.iter().map(source).collect();
-    text.push_str(&format!("- source: {}\n", sources.join("; ")));
+    text.push_str(&format!("- source: {}\n", sources(&judgement.source)));
     let fixed = match &judgement.fixed {
         None => "no".to_owned(),
         Some(fix) => {
@@ -140,15 +139,26 @@ fn judged(text: &mut String, judgement: &Judgement) {
     text.push('\n');
 }
 
-fn source(source: &Source) -> String {
-    let Source { repository, path, tag, function, lines } = source;
-    let anchor = lines.as_ref().map(|lines| format!("#L{}", lines.replace('-', "-L"))).unwrap_or_default();
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let place = lines.as_ref().map(|lines| format!(":{lines}")).unwrap_or_default();
-    format!(
-        "{} [{}{place}](https://github.com/{repository}/blob/{tag}/{path}{anchor}) {tag}, {}",
-        prose(repository),
-        prose(name),
-        code(function)
-    )
+/// Places, with their repository and tag said once.
+fn sources(places: &[Source]) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut before: Option<(&str, &str)> = None;
+    for Source { repository, path, tag, function, lines } in places {
+        let anchor =
+            lines.as_ref().map(|lines| format!("#L{}", lines.replace('-', "-L"))).unwrap_or_default();
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let place = lines.as_ref().map(|lines| format!(":{lines}")).unwrap_or_default();
+        let link = format!(
+            "[{}](https://github.com/{repository}/blob/{tag}/{path}{anchor})",
+            prose(&format!("{name}{place}"))
+        );
+        let part = format!("{link} {}", code(function));
+        let here = (repository.as_str(), tag.as_str());
+        match before == Some(here) {
+            true => parts.push(part),
+            false => parts.push(format!("{} {}: {part}", prose(repository), prose(tag))),
+        }
+        before = Some(here);
+    }
+    parts.join(", ")
 }

@@ -34,6 +34,7 @@ pub fn write(summary: &SetSummary, out: &mut dyn io::Write) -> io::Result<()> {
             findings.for_each(|finding| finding::write(&mut text, summary, finding));
         }
     }
+    by_plugin(&mut text, summary);
     skips(&mut text, summary);
     subjects(&mut text, summary);
     out.write_all(text.as_bytes())
@@ -131,6 +132,31 @@ fn judging(text: &mut String, summary: &SetSummary) {
             prose(fixed)
         ));
     }
+}
+
+/// Which findings concern which plugin; of no use where there is but one.
+fn by_plugin(text: &mut String, summary: &SetSummary) {
+    if summary.subjects.len() < 2 {
+        return;
+    }
+    text.push_str("\n## By plugin\n\n");
+    for subject in &summary.subjects {
+        let name = subject.name.as_str();
+        let findings = summary.findings.iter().filter(|finding| finding.subjects().contains(&name));
+        let mut checks: Vec<String> = Vec::new();
+        for finding in findings {
+            let check = match finding.verdict {
+                Verdict::Fail => format!("**{}**", prose(&finding.check)),
+                _ => prose(&finding.check),
+            };
+            if !checks.contains(&check) {
+                checks.push(check);
+            }
+        }
+        let checks = if checks.is_empty() { "nothing".to_owned() } else { checks.join(", ") };
+        text.push_str(&format!("- {}: {checks}\n", prose(name)));
+    }
+    text.push_str("\nFailures are bold.\n");
 }
 
 fn skips(text: &mut String, summary: &SetSummary) {
