@@ -32,6 +32,7 @@ pub(super) fn summary(set: &RunSet, release: Option<&str>, judgements: Option<&J
         .filter_map(|one| Some((one.judgement.map(|judgement| judgement.verdict), one.finding()?)))
         .collect();
     join_alike(&mut findings);
+    // Of the same gravity, what nobody judged comes first.
     findings.sort_by_cached_key(|(opinion, finding)| {
         let gravity = (rank(finding.verdict), level_rank(&finding.level), *opinion);
         (gravity, Reverse(finding.subjects().len()), finding.check.clone())
