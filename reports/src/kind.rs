@@ -7,7 +7,8 @@ use std::str::FromStr;
 use crate::baseline::Baseline;
 use crate::human::{self, Style};
 use crate::model::RunSet;
-use crate::{deviations, json, junit};
+use crate::summary::{self, SetSummary};
+use crate::{deviations, json, junit, markdown};
 
 /// A kind of report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,16 +23,22 @@ pub enum ReportKind {
     Deviations,
     /// The deviations as a baseline, for `--baseline`.
     Baseline,
+    /// What deviates, for a maintainer, in Markdown.
+    Markdown,
+    /// What deviates, condensed, for programs.
+    Summary,
 }
 
 impl ReportKind {
     /// Every kind.
-    pub const ALL: [ReportKind; 5] = [
+    pub const ALL: [ReportKind; 7] = [
         ReportKind::Json,
         ReportKind::Human,
         ReportKind::Junit,
         ReportKind::Deviations,
         ReportKind::Baseline,
+        ReportKind::Markdown,
+        ReportKind::Summary,
     ];
 
     /// The name on the command line.
@@ -42,6 +49,8 @@ impl ReportKind {
             ReportKind::Junit => "junit",
             ReportKind::Deviations => "deviations",
             ReportKind::Baseline => "baseline",
+            ReportKind::Markdown => "markdown",
+            ReportKind::Summary => "summary",
         }
     }
 }
@@ -80,6 +89,8 @@ pub fn report(kind: ReportKind, set: &RunSet, out: &mut dyn io::Write) -> io::Re
         ReportKind::Junit => junit::write(set, out),
         ReportKind::Deviations => deviations::write(set, out),
         ReportKind::Baseline => Baseline::of(set).write(out),
+        ReportKind::Markdown => markdown::write(&SetSummary::of(set, None, None), out),
+        ReportKind::Summary => summary::write(&SetSummary::of(set, None, None), out),
     }
 }
 
@@ -93,6 +104,9 @@ mod tests {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
         let error = "html".parse::<ReportKind>().expect_err("unknown").to_string();
-        assert_eq!(error, "unknown kind of report \"html\": use json, human, junit, deviations, baseline");
+        assert_eq!(
+            error,
+            "unknown kind of report \"html\": use json, human, junit, deviations, baseline, markdown, summary"
+        );
     }
 }

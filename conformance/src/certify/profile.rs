@@ -104,7 +104,7 @@ impl Profile {
 
     fn concerns(self, check: &Check) -> bool {
         match check.concerns {
-            Concerns::Every | Concerns::Attaching => true,
+            Concerns::Every | Concerns::Unattended | Concerns::Attaching => true,
             Concerns::Delegating => self != Profile::Ipam,
             Concerns::Kinds(kinds) => kinds.iter().any(|kind| Profile::of(*kind) == self),
         }

@@ -6,5 +6,6 @@ mod common;
 mod hostile;
 mod kill;
 mod plugin;
+mod report;
 mod selftest;
 mod text;
