@@ -11,6 +11,9 @@ const DIGEST_DIGITS: usize = 20;
 /// The digits of a host interface's name after its letter: 70 bits.
 const NAME_DIGITS: usize = 14;
 
+/// The bytes that stand for an attachment.
+pub(crate) const IDENTITY: usize = 16;
+
 /// A container's interface in a network.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Attachment {
@@ -34,15 +37,20 @@ impl Attachment {
         format!("v{}", self.digest(NAME_DIGITS))
     }
 
-    /// Digits that stand for the attachment; names hold no zero byte, so no two have the same text.
+    /// Digits that stand for the attachment.
     pub(crate) fn digest(&self, digits: usize) -> String {
-        digest(
-            [&self.network, &self.container, &self.ifname]
-                .map(|part| format!("{part}\0"))
-                .concat()
-                .as_bytes(),
-            digits,
-        )
+        digest(self.text().as_bytes(), digits)
+    }
+
+    /// Bytes that stand for the attachment.
+    pub(crate) fn identity(&self) -> [u8; IDENTITY] {
+        let hash = Sha256::digest(self.text());
+        std::array::from_fn(|index| hash[index])
+    }
+
+    /// Names hold no zero byte, so no two attachments have the same text.
+    fn text(&self) -> String {
+        [&self.network, &self.container, &self.ifname].map(|part| format!("{part}\0")).concat()
     }
 }
 

@@ -144,6 +144,7 @@ fn ensure(host: &mut Socket, settings: &Settings<'_>) -> Result<(Link, bool), Re
                 let wanted = Change {
                     up: (!link.up).then_some(true),
                     promiscuous: (settings.promiscuous && !link.promiscuous).then_some(true),
+                    ..Change::default()
                 };
                 if wanted.up.is_some() || wanted.promiscuous.is_some() {
                     host.apply(vec![change(name, link.index, wanted)])?;

@@ -16,12 +16,14 @@ mod loopback;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+mod portmap;
 mod ptp;
 mod ranges;
 mod refusal;
 mod skel;
 mod static_ipam;
 mod store;
+mod tuning;
 mod veth;
 
 use std::io::{Read, Write};
@@ -31,8 +33,16 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 6] =
-    [bridge::PLUGIN, debug::PLUGIN, host_local::PLUGIN, loopback::PLUGIN, ptp::PLUGIN, static_ipam::PLUGIN];
+const PLUGINS: [Plugin; 8] = [
+    bridge::PLUGIN,
+    debug::PLUGIN,
+    host_local::PLUGIN,
+    loopback::PLUGIN,
+    portmap::PLUGIN,
+    ptp::PLUGIN,
+    static_ipam::PLUGIN,
+    tuning::PLUGIN,
+];
 
 /// The names of the plugins, which are the names of their executables and their `type` in a network configuration.
 pub const NAMES: &[&str] = &{

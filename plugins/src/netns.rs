@@ -78,6 +78,11 @@ impl Netns {
         self.file.as_raw_fd()
     }
 
+    /// The device and inode numbers, which no other namespace has as long as it exists.
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
     /// Whether both are the same namespace.
     pub fn is_same(&self, other: &Netns) -> bool {
         self.identity == other.identity

@@ -248,12 +248,17 @@ fn prepare_protocols(ifname: &str, ipv6: bool) -> Result<(), Refusal> {
 
 /// Writes a setting below `/proc/sys/net`, unless it has the value already.
 pub(crate) fn sysctl(key: &str, value: &str) -> Result<(), Refusal> {
-    let path = format!("/proc/sys/net/{key}");
-    if std::fs::read_to_string(&path).is_ok_and(|found| found.trim() == value) {
+    if has_sysctl(key, value) {
         return Ok(());
     }
+    let path = format!("/proc/sys/net/{key}");
     std::fs::write(&path, value)
         .map_err(|error| Refusal::new(KERNEL, format!("cannot write {value} to {path}: {error}")))
+}
+
+/// Whether a setting below `/proc/sys/net` has a value.
+pub(crate) fn has_sysctl(key: &str, value: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/sys/net/{key}")).is_ok_and(|found| found.trim() == value)
 }
 
 /// Lets the host pass packets on, for the families of the addresses.

@@ -73,6 +73,10 @@ pub struct Link {
     pub up: bool,
     /// Whether a promiscuous mode was asked for.
     pub promiscuous: bool,
+    /// Whether all multicast packets were asked for.
+    pub all_multicast: bool,
+    /// The length of the transmit queue in packets.
+    pub tx_queue: u32,
 }
 
 /// A change of a link; what is `None` stays as it is.
@@ -82,6 +86,14 @@ pub struct Change {
     pub up: Option<bool>,
     /// The promiscuous mode.
     pub promiscuous: Option<bool>,
+    /// Whether all multicast packets are taken.
+    pub all_multicast: Option<bool>,
+    /// The hardware address.
+    pub mac: Option<Mac>,
+    /// The MTU in bytes.
+    pub mtu: Option<u32>,
+    /// The length of the transmit queue in packets.
+    pub tx_queue: Option<u32>,
 }
 
 /// The two ends of a veth pair that is to be.
@@ -115,6 +127,7 @@ fn read(payload: &[u8]) -> Option<Link> {
         index: u32_at(payload, 4)?,
         up: flags & libc::IFF_UP as u32 != 0,
         promiscuous: flags & libc::IFF_PROMISC as u32 != 0,
+        all_multicast: flags & libc::IFF_ALLMULTI as u32 != 0,
         ..Link::default()
     };
     for (kind, value) in attributes(payload, HEADER) {
@@ -122,6 +135,7 @@ fn read(payload: &[u8]) -> Option<Link> {
             libc::IFLA_IFNAME => link.name = to_text(value),
             libc::IFLA_ADDRESS => link.mac = mac_text(value),
             libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
+            libc::IFLA_TXQLEN => link.tx_queue = u32_at(value, 0)?,
             libc::IFLA_MASTER => link.master = u32_at(value, 0),
             libc::IFLA_IFALIAS => link.alias = to_text(value),
             libc::IFLA_LINKINFO => {
@@ -142,6 +156,15 @@ impl Socket {
         let message = Message::new(libc::RTM_GETLINK, 0, &header(libc::AF_UNSPEC, 0, 0, 0))
             .text(libc::IFLA_IFNAME, name);
         self.get(&format!("look up link {name}"), message, read)
+    }
+
+    /// The link of an index.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn link_at(&mut self, index: u32) -> Result<Option<Link>, NetlinkError> {
+        let message = Message::new(libc::RTM_GETLINK, 0, &header(libc::AF_UNSPEC, index, 0, 0));
+        self.get(&format!("look up link {index}"), message, read)
     }
 
     /// All links, or those that are ports of a bridge.
@@ -171,14 +194,21 @@ impl Socket {
 pub fn change(name: &str, index: u32, change: Change) -> Step {
     let mut flags = 0;
     let mut mask = 0;
-    for (value, bit) in [(change.up, libc::IFF_UP), (change.promiscuous, libc::IFF_PROMISC)] {
+    for (value, bit) in [
+        (change.up, libc::IFF_UP),
+        (change.promiscuous, libc::IFF_PROMISC),
+        (change.all_multicast, libc::IFF_ALLMULTI),
+    ] {
         if let Some(value) = value {
             mask |= bit as u32;
             flags |= if value { bit as u32 } else { 0 };
         }
     }
     let message =
-        Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &header(libc::AF_UNSPEC, index, flags, mask));
+        Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &header(libc::AF_UNSPEC, index, flags, mask))
+            .maybe(change.mac, |m, mac| m.bytes(libc::IFLA_ADDRESS, &mac.0))
+            .maybe(change.mtu, |m, mtu| m.u32(libc::IFLA_MTU, mtu))
+            .maybe(change.tx_queue, |m, length| m.u32(libc::IFLA_TXQLEN, length));
     Step::new(format!("change link {name}"), message)
 }
 

@@ -86,6 +86,11 @@ impl Message {
         self
     }
 
+    /// What is in it after netlink's own header.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER..]
+    }
+
     fn open(&mut self, kind: u16) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0, 0]);
@@ -127,6 +132,14 @@ pub fn to_address(bytes: &[u8]) -> Option<IpAddr> {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
         16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
         _ => None,
+    }
+}
+
+/// An address as 16 bytes: IPv4 addresses are mapped.
+pub fn to_sixteen(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }
 

@@ -210,6 +210,30 @@ impl Socket {
         Err(NetlinkError::new(what, io::Error::from_raw_os_error(libc::EINTR)))
     }
 
+    /// Begins to list objects and hands the first to `read`; `None` if there is none. The rest is never read, so the
+    /// socket goes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn begin_dump<T>(
+        mut self,
+        what: &str,
+        message: Message,
+        mut read: impl FnMut(&[u8]) -> T,
+    ) -> Result<Option<T>, NetlinkError> {
+        self.send(what, message)?;
+        let mut first = None;
+        self.receive(what, |reply| {
+            if first.is_none() {
+                first = Some(match i32::from(reply.kind) {
+                    libc::NLMSG_DONE | libc::NLMSG_ERROR => answer(&reply).into_result(what).map(|()| None),
+                    _ => Ok(Some(read(reply.payload))),
+                });
+            }
+        })?;
+        first.unwrap_or(Ok(None))
+    }
+
     /// One attempt; `None` if it was disturbed.
     fn dump_once<T>(
         &mut self,

@@ -135,7 +135,42 @@ fn read(payload: &[u8]) -> Option<KernelRoute> {
     Some(route)
 }
 
+/// Where the kernel would send a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// The index of the link that it would go out by.
+    pub link: u32,
+    /// Whether the destination is this host itself.
+    pub is_local: bool,
+}
+
 impl Socket {
+    /// The way to a destination; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason than that there is no way.
+    pub fn way(&mut self, destination: IpAddr) -> Result<Option<Way>, NetlinkError> {
+        let full = IpNet::from(destination).prefix_len();
+        let mut header = [0; HEADER];
+        header[0] = family(destination);
+        header[1] = full;
+        let message = Message::new(libc::RTM_GETROUTE, 0, &header).address(libc::RTA_DST, destination);
+        let read = |payload: &[u8]| {
+            let link = attribute(payload, HEADER, libc::RTA_OIF).and_then(|bytes| u32_at(bytes, 0))?;
+            Some(Way { link, is_local: *payload.get(7)? == libc::RTN_LOCAL })
+        };
+        match self.get(&format!("look for the way to {destination}"), message, read) {
+            Err(error)
+                if [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EINVAL, libc::EACCES]
+                    .iter()
+                    .any(|e| error.is(*e)) =>
+            {
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
     /// The unicast routes of a family in every table.
     ///
     /// # Errors

@@ -1,0 +1,405 @@
+//! The parts of a ruleset as netlink messages: batches, tables, chains, rules, sets and their elements.
+//!
+//! Everything is of family `inet`.
+
+use crate::netlink::message::{Message, attribute, attributes, to_text, u32_at};
+use crate::netlink::{NetlinkError, Socket};
+
+/// The longest label in bytes: what the `nft` program takes for a comment.
+pub const LABEL_MAX: usize = 127;
+/// The length of `struct nfgenmsg`.
+pub(crate) const HEADER: usize = 4;
+
+// From linux/netfilter/nfnetlink.h and nf_tables.h.
+pub(crate) const NFPROTO_INET: u8 = 1;
+pub(crate) const NFPROTO_IPV4: u8 = 2;
+pub(crate) const NFPROTO_IPV6: u8 = 10;
+pub(crate) const HOOK_PREROUTING: u32 = 0;
+pub(crate) const HOOK_OUTPUT: u32 = 3;
+pub(crate) const HOOK_POSTROUTING: u32 = 4;
+pub(crate) const PRIORITY_RAW: i32 = -300;
+pub(crate) const PRIORITY_DESTINATION_NAT: i32 = -100;
+pub(crate) const PRIORITY_SOURCE_NAT: i32 = 100;
+const BATCH_GENERATION: u16 = 1;
+const GENERATION_ID: u16 = 1;
+const TABLE_NAME: u16 = 1;
+const CHAIN_TABLE: u16 = 1;
+const CHAIN_NAME: u16 = 3;
+const CHAIN_HOOK: u16 = 4;
+const CHAIN_TYPE: u16 = 7;
+const HOOK_NUMBER: u16 = 1;
+const HOOK_PRIORITY: u16 = 2;
+const RULE_TABLE: u16 = 1;
+const RULE_CHAIN: u16 = 2;
+const RULE_HANDLE: u16 = 3;
+const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USER_DATA: u16 = 7;
+const SET_TABLE: u16 = 1;
+const SET_NAME: u16 = 2;
+const SET_FLAGS: u16 = 3;
+const SET_KEY_TYPE: u16 = 4;
+const SET_KEY_LENGTH: u16 = 5;
+const SET_DATA_TYPE: u16 = 6;
+const SET_DATA_LENGTH: u16 = 7;
+const SET_ID: u16 = 10;
+const SET_USER_DATA: u16 = 13;
+const SET_MAP: u32 = 8;
+/// Tells the `nft` program that a key is in the host's byte order: kind 0, four bytes, the number 1.
+const HOST_ORDER: [u8; 6] = {
+    let order = 1_u32.to_ne_bytes();
+    [0, 4, order[0], order[1], order[2], order[3]]
+};
+const ELEMENTS_TABLE: u16 = 1;
+const ELEMENTS_SET: u16 = 2;
+const ELEMENTS: u16 = 3;
+const ELEMENT_KEY: u16 = 1;
+const ELEMENT_DATA: u16 = 2;
+const ELEMENT_USER_DATA: u16 = 6;
+const LIST_ELEMENT: u16 = 1;
+const EXPRESSION_NAME: u16 = 1;
+const EXPRESSION_DATA: u16 = 2;
+const DATA_VALUE: u16 = 1;
+/// The kind of user data that is a comment, on rules and elements.
+const USER_DATA_COMMENT: u8 = 0;
+/// The bits of one field's type in the type of a concatenation, as the `nft` program has it.
+const TYPE_BITS: u32 = 6;
+
+fn kind(message: i32) -> u16 {
+    (libc::NFNL_SUBSYS_NFTABLES << 8 | message) as u16
+}
+
+fn header(family: u8, resource: u16) -> Vec<u8> {
+    [&[family, 0][..], &resource.to_be_bytes()].concat()
+}
+
+fn change(message: i32, flags: i32) -> Message {
+    Message::new(kind(message), flags | libc::NLM_F_ACK, &header(NFPROTO_INET, 0))
+}
+
+fn query(message: i32, flags: i32) -> Message {
+    Message::new(kind(message), flags, &header(NFPROTO_INET, 0))
+}
+
+/// Executes changes as one transaction: all happen, or none. With a generation, none happen once the ruleset is no
+/// longer of that generation.
+///
+/// # Errors
+/// The kernel's refusal; `ERESTART` for another generation.
+pub(crate) fn transact(
+    socket: &mut Socket,
+    what: &str,
+    generation: Option<u32>,
+    changes: Vec<Message>,
+) -> Result<(), NetlinkError> {
+    let subsystem = libc::NFNL_SUBSYS_NFTABLES as u16;
+    let begin = Message::new(libc::NFNL_MSG_BATCH_BEGIN as u16, 0, &header(0, subsystem))
+        .maybe(generation, |m, generation| m.be32(BATCH_GENERATION, generation));
+    let end = Message::new(libc::NFNL_MSG_BATCH_END as u16, 0, &header(0, subsystem));
+    socket.transaction(what, begin, changes, end)
+}
+
+/// The generation of the ruleset: another after each change.
+pub(crate) fn generation(socket: &mut Socket) -> Result<Option<u32>, NetlinkError> {
+    let message = Message::new(kind(libc::NFT_MSG_GETGEN), 0, &header(libc::AF_UNSPEC as u8, 0));
+    socket.get("read the ruleset's generation", message, |payload| {
+        attribute(payload, HEADER, GENERATION_ID).and_then(|bytes| u32_at(bytes, 0)).map(u32::from_be)
+    })
+}
+
+/// Whether an error says that there is nothing of the kind: no nftables, no table, no chain.
+pub(crate) fn is_absent(error: &NetlinkError) -> bool {
+    [libc::EPROTONOSUPPORT, libc::ENOENT, libc::EOPNOTSUPP, libc::EINVAL]
+        .into_iter()
+        .any(|errno| error.is(errno))
+}
+
+/// Adds a table. With `exclusive`, one that exists is refused with `EEXIST`.
+pub(crate) fn add_table(table: &str, exclusive: bool) -> Message {
+    let flags = libc::NLM_F_CREATE | if exclusive { libc::NLM_F_EXCL } else { 0 };
+    change(libc::NFT_MSG_NEWTABLE, flags).text(TABLE_NAME, table)
+}
+
+/// Deletes a table with all that is in it.
+pub(crate) fn delete_table(table: &str) -> Message {
+    change(libc::NFT_MSG_DELTABLE, 0).text(TABLE_NAME, table)
+}
+
+/// Whether there is a table of that name.
+pub(crate) fn has_table(socket: &mut Socket, table: &str) -> Result<bool, NetlinkError> {
+    let message = query(libc::NFT_MSG_GETTABLE, 0).text(TABLE_NAME, table);
+    match socket.get(&format!("look for the table {table}"), message, |_| Some(())) {
+        Err(error) if is_absent(&error) => Ok(false),
+        other => Ok(other?.is_some()),
+    }
+}
+
+/// Where packets come into a chain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hook {
+    /// `nat` or `filter`.
+    pub(crate) kind: &'static str,
+    pub(crate) number: u32,
+    pub(crate) priority: i32,
+}
+
+/// Adds a chain; without a hook it is one to jump to. One that exists is no error.
+pub(crate) fn add_chain(table: &str, chain: &str, hook: Option<Hook>) -> Message {
+    change(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE).text(CHAIN_TABLE, table).text(CHAIN_NAME, chain).maybe(
+        hook,
+        |m, hook| {
+            m.nest(CHAIN_HOOK, |m| m.be32(HOOK_NUMBER, hook.number).be32(HOOK_PRIORITY, hook.priority as u32))
+                .text(CHAIN_TYPE, hook.kind)
+        },
+    )
+}
+
+/// Adds a rule at the end of a chain; `write` adds its expressions.
+pub(crate) fn add_rule(
+    table: &str,
+    chain: &str,
+    comment: &str,
+    write: impl FnOnce(Message) -> Message,
+) -> Message {
+    change(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND)
+        .text(RULE_TABLE, table)
+        .text(RULE_CHAIN, chain)
+        .nest(RULE_EXPRESSIONS, write)
+        .bytes(RULE_USER_DATA, &user_data(comment))
+}
+
+/// Deletes a rule.
+pub(crate) fn delete_rule(table: &str, chain: &str, handle: u64) -> Message {
+    change(libc::NFT_MSG_DELRULE, 0)
+        .text(RULE_TABLE, table)
+        .text(RULE_CHAIN, chain)
+        .bytes(RULE_HANDLE, &handle.to_be_bytes())
+}
+
+/// A rule as the kernel lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListedRule {
+    /// Its comment; empty if it has none.
+    pub(crate) comment: String,
+    pub(crate) handle: u64,
+    /// The name and the attributes of each expression.
+    pub(crate) expressions: Vec<(String, Vec<u8>)>,
+}
+
+impl ListedRule {
+    /// The values that expressions of a name hold in an attribute.
+    pub(crate) fn values(&self, name: &str, kind: u16) -> Vec<Vec<u8>> {
+        let own = self.expressions.iter().filter(|(found, _)| found == name);
+        let value = |data: &Vec<u8>| Some(attribute(attribute(data, 0, kind)?, 0, DATA_VALUE)?.to_vec());
+        own.filter_map(|(_, data)| value(data)).collect()
+    }
+
+    /// Whether it has an expression of a name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.expressions.iter().any(|(found, _)| found == name)
+    }
+}
+
+/// The rules of a chain in order; none if there is no such chain.
+pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str) -> Result<Vec<ListedRule>, NetlinkError> {
+    let message =
+        query(libc::NFT_MSG_GETRULE, libc::NLM_F_DUMP).text(RULE_TABLE, table).text(RULE_CHAIN, chain);
+    let read = |payload: &[u8]| {
+        let text = |kind| attribute(payload, HEADER, kind).map(to_text);
+        if text(RULE_TABLE)? != table || text(RULE_CHAIN)? != chain {
+            return None;
+        }
+        let handle = attribute(payload, HEADER, RULE_HANDLE)?;
+        let data = attribute(payload, HEADER, RULE_USER_DATA).unwrap_or_default();
+        let expressions = attribute(payload, HEADER, RULE_EXPRESSIONS).unwrap_or_default();
+        let expression = |(_, element): (u16, &[u8])| {
+            let name = attribute(element, 0, EXPRESSION_NAME).map(to_text)?;
+            Some((name, attribute(element, 0, EXPRESSION_DATA).unwrap_or_default().to_vec()))
+        };
+        Some(ListedRule {
+            comment: comment(data),
+            handle: u64::from_be_bytes(handle.try_into().ok()?),
+            expressions: attributes(expressions, 0).filter_map(expression).collect(),
+        })
+    };
+    match socket.dump(&format!("list the rules of {chain}"), &message, read) {
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+/// The type of a field in the keys and values of sets, with the number that the `nft` program knows it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    Ipv4 = 7,
+    Ipv6 = 8,
+    Protocol = 12,
+    Port = 13,
+    Mark = 19,
+    Interface = 20,
+}
+
+impl Field {
+    /// Its length in bytes; each field begins in a register of its own.
+    fn length(self) -> u32 {
+        if self == Field::Ipv6 { 16 } else { 4 }
+    }
+}
+
+/// A named set, or a map when it has a value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Set {
+    pub(crate) name: &'static str,
+    pub(crate) key: &'static [Field],
+    pub(crate) value: &'static [Field],
+}
+
+fn type_number(fields: &[Field]) -> u32 {
+    fields.iter().fold(0, |number, field| number << TYPE_BITS | *field as u32)
+}
+
+fn length(fields: &[Field]) -> u32 {
+    fields.iter().map(|field| field.length()).sum()
+}
+
+/// Adds a set; `id` tells it from the others of the same transaction. One that exists is no error.
+pub(crate) fn add_set(table: &str, set: &Set, id: u32) -> Message {
+    let is_map = !set.value.is_empty();
+    change(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE)
+        .text(SET_TABLE, table)
+        .text(SET_NAME, set.name)
+        .be32(SET_FLAGS, if is_map { SET_MAP } else { 0 })
+        .be32(SET_KEY_TYPE, type_number(set.key))
+        .be32(SET_KEY_LENGTH, length(set.key))
+        .maybe(is_map.then_some(set.value), |m, value| {
+            m.be32(SET_DATA_TYPE, type_number(value)).be32(SET_DATA_LENGTH, length(value))
+        })
+        .be32(SET_ID, id)
+        .maybe((set.key == [Field::Interface]).then_some(HOST_ORDER), |m, order| {
+            m.bytes(SET_USER_DATA, &order)
+        })
+}
+
+/// An element of a set; the value is empty where the set is no map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Element {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) comment: String,
+}
+
+fn elements(message: Message, table: &str, set: &str, write: impl FnOnce(Message) -> Message) -> Message {
+    message
+        .text(ELEMENTS_TABLE, table)
+        .text(ELEMENTS_SET, set)
+        .nest(ELEMENTS, |m| m.nest(LIST_ELEMENT, write))
+}
+
+fn datum(message: Message, kind: u16, bytes: &[u8]) -> Message {
+    message.nest(kind, |m| m.bytes(DATA_VALUE, bytes))
+}
+
+/// Adds an element. One with the same key is refused with `EEXIST`, or `EBUSY` if its value is another.
+pub(crate) fn add_element(table: &str, set: &str, element: &Element) -> Message {
+    let message = change(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+    elements(message, table, set, |m| {
+        let m = datum(m, ELEMENT_KEY, &element.key);
+        let value = Some(&element.value).filter(|value| !value.is_empty());
+        m.maybe(value, |m, value| datum(m, ELEMENT_DATA, value))
+            .bytes(ELEMENT_USER_DATA, &user_data(&element.comment))
+    })
+}
+
+/// Adds an element, which may be there already.
+pub(crate) fn ensure_element(table: &str, set: &str, key: &[u8]) -> Message {
+    let message = change(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
+    elements(message, table, set, |m| datum(m, ELEMENT_KEY, key))
+}
+
+/// Deletes the element with a key; `ENOENT` if there is none.
+pub(crate) fn delete_element(table: &str, set: &str, key: &[u8]) -> Message {
+    elements(change(libc::NFT_MSG_DELSETELEM, 0), table, set, |m| datum(m, ELEMENT_KEY, key))
+}
+
+/// The element with a key; `None` also if there is no such set.
+pub(crate) fn element(
+    socket: &mut Socket,
+    table: &str,
+    set: &str,
+    key: &[u8],
+) -> Result<Option<Element>, NetlinkError> {
+    let message = elements(query(libc::NFT_MSG_GETSETELEM, 0), table, set, |m| datum(m, ELEMENT_KEY, key));
+    let what = format!("look for an element of {set}");
+    match socket.get(&what, message, |payload| read_elements(payload).next()) {
+        Err(error) if is_absent(&error) => Ok(None),
+        other => other,
+    }
+}
+
+/// All elements of a set; none if there is no such set.
+pub(crate) fn all_elements(
+    socket: &mut Socket,
+    table: &str,
+    set: &str,
+) -> Result<Vec<Element>, NetlinkError> {
+    let message =
+        query(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP).text(ELEMENTS_TABLE, table).text(ELEMENTS_SET, set);
+    let what = format!("list the elements of {set}");
+    match socket.dump(&what, &message, |payload| Some(read_elements(payload).collect::<Vec<_>>())) {
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
+        other => Ok(other?.into_iter().flatten().collect()),
+    }
+}
+
+/// Whether a set has elements, however many; `false` also if there is no such set.
+pub(crate) fn has_elements(table: &str, set: &str) -> Result<bool, NetlinkError> {
+    let message =
+        query(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP).text(ELEMENTS_TABLE, table).text(ELEMENTS_SET, set);
+    // On a socket of its own, as the rest of the list is never read.
+    let socket = Socket::netfilter()?;
+    let what = format!("look for elements of {set}");
+    match socket.begin_dump(&what, message, |payload| read_elements(payload).next().is_some()) {
+        Err(error) if is_absent(&error) => Ok(false),
+        other => Ok(other?.unwrap_or(false)),
+    }
+}
+
+fn read_elements(payload: &[u8]) -> impl Iterator<Item = Element> {
+    let list = attribute(payload, HEADER, ELEMENTS).unwrap_or_default();
+    attributes(list, 0).filter_map(|(_, element)| {
+        let value = |kind| attribute(attribute(element, 0, kind)?, 0, DATA_VALUE).map(<[u8]>::to_vec);
+        Some(Element {
+            key: value(ELEMENT_KEY)?,
+            value: value(ELEMENT_DATA).unwrap_or_default(),
+            comment: comment(attribute(element, 0, ELEMENT_USER_DATA).unwrap_or_default()),
+        })
+    })
+}
+
+/// Adds an expression to a rule.
+pub(crate) fn expression(message: Message, name: &str, data: impl FnOnce(Message) -> Message) -> Message {
+    message.nest(LIST_ELEMENT, |m| m.text(EXPRESSION_NAME, name).nest(EXPRESSION_DATA, data))
+}
+
+fn user_data(label: &str) -> Vec<u8> {
+    debug_assert!(label.len() <= LABEL_MAX);
+    let length = u8::try_from(label.len() + 1).unwrap_or(u8::MAX);
+    let text = label.bytes().take(usize::from(length) - 1);
+    [USER_DATA_COMMENT, length].into_iter().chain(text).chain([0]).collect()
+}
+
+fn comment(user_data: &[u8]) -> String {
+    match user_data {
+        [USER_DATA_COMMENT, length, text @ ..] => {
+            text.get(..usize::from(*length)).map(to_text).unwrap_or_default()
+        }
+        _ => String::new(),
+    }
+}
+
+/// The names of the expressions that `write` adds.
+pub(crate) fn expression_names(write: impl FnOnce(Message) -> Message) -> Vec<String> {
+    let message = write(Message::new(0, 0, &[]));
+    let names = attributes(message.payload(), 0)
+        .filter_map(|(_, element)| attribute(element, 0, EXPRESSION_NAME).map(to_text));
+    names.collect()
+}
