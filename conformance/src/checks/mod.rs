@@ -11,6 +11,9 @@ mod case;
 mod chained;
 mod changes;
 mod check;
+mod concurrency;
+mod connectivity;
+mod conventions;
 mod cycle;
 mod del;
 mod delegation;
@@ -47,6 +50,8 @@ pub enum Scope {
     Versions,
     /// Once per variant in each version with the first configuration, and in the newest version with the others.
     Attachments,
+    /// Once per variant with each configuration, in the newest version: what depends on what the configuration asks for.
+    Configurations,
 }
 
 /// The targets that a check concerns.
@@ -60,6 +65,12 @@ pub enum Concerns {
     Kinds(&'static [Kind]),
     /// Targets that execute the `ipam` of their configuration.
     Delegating,
+    /// Targets that follow the convention of this name.
+    Taking(&'static str),
+    /// Targets that follow some convention.
+    Obliging,
+    /// Targets that read this well-known key of the configuration.
+    Reading(&'static str),
 }
 
 /// Why a check is not played on a target.
@@ -84,6 +95,9 @@ impl Concerns {
         let concerned = match self {
             Concerns::Kinds(kinds) => kinds.contains(&target.kind),
             Concerns::Delegating => target.delegates,
+            Concerns::Taking(name) => target.capability(name).is_some(),
+            Concerns::Obliging => !target.capabilities.is_empty(),
+            Concerns::Reading(key) => target.reads(key),
             Concerns::Every | Concerns::Attaching => true,
         };
         if !concerned {
@@ -130,6 +144,9 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         del::CHECKS,
         status::CHECKS,
         gc::CHECKS,
+        connectivity::CHECKS,
+        conventions::CHECKS,
+        concurrency::CHECKS,
     ]
     .into_iter()
     .flatten()

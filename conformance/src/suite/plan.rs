@@ -72,7 +72,7 @@ fn plan_check<'a>(
         return vec![skip(None, reason.clone())];
     }
     let mut plans = Vec::new();
-    if check.scope == Scope::Attachments {
+    if matches!(check.scope, Scope::Attachments | Scope::Configurations) {
         plans.extend(probe.unusable.iter().map(|(name, reason)| skip(Some(name.clone()), reason.clone())));
     }
     // The rules of the protocol are the same whether or not the configuration can work here.
@@ -109,6 +109,7 @@ fn plan_check<'a>(
             fitting.iter().for_each(|version| add(first, *version));
             others.iter().for_each(|configuration| add(configuration, newest));
         }
+        Scope::Configurations => usable.iter().for_each(|configuration| add(configuration, newest)),
     }
     plans
 }
