@@ -63,6 +63,8 @@ pub struct Exchange {
     pub listeners: Vec<Listener>,
     /// How long to go on trying until an answer comes.
     pub patience: Duration,
+    /// Whether to go on when the packets are refused; nothing may be ready at first.
+    pub persistent: bool,
 }
 
 /// What came of an [`Exchange`].
@@ -121,7 +123,12 @@ impl Network {
                     return Ok(seen);
                 }
                 Ok(false) => {}
-                Err(error) => seen.problem = Some(text_of(&error)),
+                Err(error) => {
+                    seen.problem = Some(text_of(&error));
+                    if !exchange.persistent {
+                        return Ok(seen);
+                    }
+                }
             }
             if Instant::now() >= end {
                 return Ok(seen);
@@ -337,6 +344,7 @@ mod tests {
             destination: "10.0.0.1:53".parse().unwrap(),
             listeners: vec![Listener { place, address: "10.0.0.2:5353".parse().unwrap() }],
             patience: Duration::from_secs(2),
+            persistent: true,
         };
         let text = exchange.shell(Some(0), "/run/seen");
         assert!(text.starts_with("rm -f /run/seen; ip netns exec c1 timeout 3 python3 -c "), "{text}");

@@ -56,7 +56,7 @@ pub(super) const CHECKS: &[Check] = &[
         concerns: Concerns::Reading("ipMasq"),
         scope: Scope::Configurations,
         since: Version::V1_0_0,
-        variants: &["as-configured", "two-addresses"],
+        variants: &["as-configured", "dual-stack"],
         run: masquerade,
     },
     Check {
@@ -229,7 +229,7 @@ fn goes_on(
 fn masquerade(case: &mut Case<'_>) -> Result<(), Stop> {
     let mut attachment = case.attachment()?;
     attachment.plugin.insert("ipMasq".to_owned(), json!(true));
-    if case.variant == "two-addresses" {
+    if case.variant == "dual-stack" {
         if !attachment.plugin.contains_key("ipam") {
             return Err(Stop::Skip("the configuration has no ipam".to_owned()));
         }
@@ -238,9 +238,9 @@ fn masquerade(case: &mut Case<'_>) -> Result<(), Stop> {
             "type": "static",
             "addresses": [
                 { "address": "10.98.0.5/24", "gateway": "10.98.0.1" },
-                { "address": "10.98.0.6/24", "gateway": "10.98.0.1" }
+                { "address": "fd00:98::5/64", "gateway": "fd00:98::1" }
             ],
-            "routes": [{ "dst": "0.0.0.0/0", "gw": "10.98.0.1" }]
+            "routes": [{ "dst": "0.0.0.0/0", "gw": "10.98.0.1" }, { "dst": "::/0", "gw": "fd00:98::1" }]
         });
         attachment.plugin.insert("ipam".to_owned(), ipam);
     }
@@ -322,6 +322,7 @@ fn port_mappings(case: &mut Case<'_>) -> Result<(), Stop> {
                     address: SocketAddr::new(address, CONTAINER_PORT),
                 }],
                 patience: PATIENCE,
+                persistent: true,
             });
         }
     }
@@ -334,7 +335,7 @@ fn port_mappings(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     cycle::detach(case, &attachment)?;
     for exchange in &exchanges {
-        let exchange = Exchange { patience: SILENCE, ..exchange.clone() };
+        let exchange = Exchange { patience: SILENCE, persistent: false, ..exchange.clone() };
         let seen = case.exchange(&exchange)?;
         let expected = format!(
             "{} does not reach the container through {}, by {}, after DEL",
@@ -364,6 +365,7 @@ fn forwarded(case: &mut Case<'_>) -> Result<(), Stop> {
                     Listener { place: attachment.place(), address: SocketAddr::new(address, CONTAINER_PORT) },
                 ],
                 patience: PATIENCE,
+                persistent: true,
             };
             let seen = case.exchange(&exchange)?;
             let expected = format!(
@@ -385,7 +387,7 @@ fn forwarded(case: &mut Case<'_>) -> Result<(), Stop> {
 fn port_mappings_lasting(case: &mut Case<'_>) -> Result<(), Stop> {
     let outside = outside(case, "outside", OUTSIDE)?;
     let (first, addresses) = forward(case, None)?;
-    let mut second = case.attachment()?;
+    let mut second = made_at_once(case, |case| case.attachment())?;
     set_mappings(&mut second, HOST_PORT + 1, None);
     case.add(&mut second)?;
     let exchanges: Vec<Exchange> = addresses
@@ -400,6 +402,7 @@ fn port_mappings_lasting(case: &mut Case<'_>) -> Result<(), Stop> {
                 address: SocketAddr::new(address, CONTAINER_PORT),
             }],
             patience: PATIENCE,
+            persistent: true,
         })
         .collect();
     goes_on(case, &exchanges, &[&first], &second)
@@ -412,7 +415,7 @@ const CONTAINER_PORT: u16 = 8080;
 /// A container with a forwarded port for TCP and UDP, from all addresses of the host or from these. Also answers the
 /// addresses of the container that it is forwarded to.
 fn forward(case: &mut Case<'_>, host_ips: Option<Net>) -> Result<(Attachment, Vec<IpAddr>), Stop> {
-    let mut attachment = case.attachment()?;
+    let mut attachment = made_at_once(case, |case| case.attachment())?;
     set_mappings(&mut attachment, HOST_PORT, host_ips);
     set_up_loopback(case, &attachment)?;
     // As the plugin in front does that makes the host a gateway.
@@ -503,14 +506,17 @@ fn outside(case: &mut Case<'_>, name: &str, net: Net) -> Result<Outside, Stop> {
     case.arena.create_netns(name)?;
     let place = Place::Container(name.to_owned());
     let link = format!("to-{name}");
-    let pair = NetOp::AddVeth { a: link.clone(), b: "up0".to_owned(), peer_place: place.clone() };
-    case.network(&Place::Host, pair)?;
-    for (at, link, last) in [(&Place::Host, link.as_str(), 1), (&place, "up0", 2)] {
-        for (address, prefix) in [(net.v4(last), 24), (net.v6(last), 64)] {
-            case.network(at, NetOp::AddAddress { link: link.to_owned(), address, prefix })?;
+    made_at_once(case, |case| {
+        let pair = NetOp::AddVeth { a: link.clone(), b: "up0".to_owned(), peer_place: place.clone() };
+        case.network(&Place::Host, pair)?;
+        for (at, link, last) in [(&Place::Host, link.as_str(), 1), (&place, "up0", 2)] {
+            for (address, prefix) in [(net.v4(last), 24), (net.v6(last), 64)] {
+                case.network(at, NetOp::AddAddress { link: link.to_owned(), address, prefix })?;
+            }
+            case.network(at, NetOp::SetUp { link: link.to_owned() })?;
         }
-        case.network(at, NetOp::SetUp { link: link.to_owned() })?;
-    }
+        Ok(())
+    })?;
     for (gateway, destination) in [(net.v4(1), IpAddr::from([0; 4])), (net.v6(1), IpAddr::from([0_u16; 8]))] {
         let op = NetOp::AddRoute {
             destination,
@@ -523,6 +529,19 @@ fn outside(case: &mut Case<'_>, name: &str, net: Net) -> Result<Outside, Stop> {
         case.network(&place, op)?;
     }
     Ok(Outside { place, net })
+}
+
+/// Makes links of cnitest's own, which can be used at once: the kernel does not look whether the host's end has an IPv6
+/// address that others have, for which it takes seconds.
+fn made_at_once<T>(
+    case: &mut Case<'_>,
+    make: impl FnOnce(&mut Case<'_>) -> Result<T, Stop>,
+) -> Result<T, Stop> {
+    let setting = "net/ipv6/conf/default/accept_dad";
+    set_sysctl(case, setting, "0")?;
+    let made = make(case)?;
+    set_sysctl(case, setting, "1")?;
+    Ok(made)
 }
 
 fn set_sysctl(case: &mut Case<'_>, name: &str, value: &str) -> Result<(), Stop> {
@@ -571,6 +590,7 @@ fn direct(
         destination,
         listeners: vec![Listener { place: server.clone(), address: destination }],
         patience: PATIENCE,
+        persistent: true,
     }
 }
 

@@ -1,0 +1,3 @@
+//! x
+use super::Mutant;
+pub(super) const MUTANTS: &[Mutant] = &[];
