@@ -3,17 +3,19 @@
 //! Which plugin follows which convention, and what it can be asked for, is the target's to say.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use cni_spec::result::AddResult;
 use cni_spec::{Operation, Version};
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::case::{Attachment, Case, Stop};
+use super::case::{Answer, Attachment, Case, Stop};
 use super::kernel::{self, Added};
 use super::reproducer::Assertion;
 use super::{Check, Concerns, Scope, changes, cycle, front};
 use crate::arena::NetOp;
+use crate::arena::snapshot::Snapshot;
 use crate::target::{Capability, Kind, Way};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -221,15 +223,12 @@ fn followed(case: &mut Case<'_>) -> Result<(), Stop> {
             let mut attachment = case.attachment()?;
             ask(&mut attachment, &capability.name, *way, &value);
             let what = format!("{} {value} by {}", capability.name, way.as_str());
-            let before = std::sync::Arc::new(case.snapshot()?);
-            let call = case.call(Operation::Add, &attachment).label(format!("ADD with {what}"));
-            let answer = case.run(call)?;
+            let (before, answer, after) = watched(case, &attachment, &format!("ADD with {what}"))?;
             if !case.expect_success(&answer, "conv.follow-plugin") {
                 continue;
             }
             attachment.result = answer.document().cloned();
             let result = kernel::read(case, answer.document())?;
-            let after = std::sync::Arc::new(case.snapshot()?);
             let added = Added { attachment, before, after, result };
             let wrong = lacking(case, &added, &capability.name, &value)?;
             let expected = format!("the container gets {what}");
@@ -244,6 +243,17 @@ fn followed(case: &mut Case<'_>) -> Result<(), Stop> {
     }
 }
 
+/// ADD between two looks at the state.
+fn watched(
+    case: &mut Case<'_>,
+    attachment: &Attachment,
+    label: &str,
+) -> Result<(Arc<Snapshot>, Answer, Arc<Snapshot>), Stop> {
+    let before = Arc::new(case.snapshot()?);
+    let answer = case.run(case.call(Operation::Add, attachment).label(label))?;
+    Ok((before, answer, Arc::new(case.snapshot()?)))
+}
+
 fn args_before_cni_args(case: &mut Case<'_>) -> Result<(), Stop> {
     let mut tried = false;
     for capability in capabilities(case) {
@@ -253,11 +263,24 @@ fn args_before_cni_args(case: &mut Case<'_>) -> Result<(), Stop> {
         let mut attachment = case.attachment()?;
         ask(&mut attachment, &capability.name, Way::Args, &value);
         ask(&mut attachment, &capability.name, Way::CniArgs, &other);
-        let added = kernel::add(case, attachment)?;
-        let wrong = lacking(case, &added, &capability.name, &value)?;
         let name = &capability.name;
         let expected = format!("the container gets {name} {value} of args, not {other} of CNI_ARGS");
         let requirement = "param.args-superseded-by-args";
+        let (before, answer, after) = watched(case, &attachment, "ADD with args and CNI_ARGS")?;
+        if !answer.succeeded() {
+            // To blame is what came through CNI_ARGS, if args alone are fine.
+            let mut alone = case.attachment()?;
+            ask(&mut alone, name, Way::Args, &value);
+            case.add(&mut alone)?;
+            let assertion = Assertion::Succeeds(answer.index);
+            case.expect_as(false, requirement, expected, answer.summary(), assertion);
+            case.operate(Operation::Del, &alone)?;
+            continue;
+        }
+        attachment.result = answer.document().cloned();
+        let result = kernel::read(case, answer.document())?;
+        let added = Added { attachment, before, after, result };
+        let wrong = lacking(case, &added, name, &value)?;
         case.expect(wrong.is_none(), requirement, expected, wrong.unwrap_or_default());
         case.operate(Operation::Del, &added.attachment)?;
     }
@@ -312,8 +335,13 @@ fn malformed(case: &mut Case<'_>) -> Result<(), Stop> {
     if capabilities.is_empty() {
         return Err(Stop::Skip("the plugin takes nothing through runtimeConfig".to_owned()));
     }
-    cycle::settle(case)?;
     for capability in capabilities {
+        // So that what belongs to no attachment, folders and chains, is there already.
+        let mut first = case.attachment()?;
+        if let Some((value, _)) = values(&capability) {
+            ask(&mut first, &capability.name, Way::RuntimeConfig, &value);
+        }
+        case.add(&mut first)?;
         for value in malformed_values(&capability.name) {
             let mut attachment = case.attachment()?;
             ask(&mut attachment, &capability.name, Way::RuntimeConfig, &value);
