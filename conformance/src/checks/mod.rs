@@ -23,11 +23,13 @@ mod gc;
 mod input;
 mod ipam;
 mod kernel;
+mod legacy;
 mod negotiation;
 mod observation;
 mod parameters;
 mod protocol;
 mod reproducer;
+mod returned;
 mod status;
 mod version;
 
@@ -144,6 +146,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         del::CHECKS,
         status::CHECKS,
         gc::CHECKS,
+        returned::CHECKS,
+        legacy::CHECKS,
         connectivity::CHECKS,
         conventions::CHECKS,
         concurrency::CHECKS,
