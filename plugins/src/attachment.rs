@@ -69,7 +69,7 @@ fn shorten(text: &str, max: usize) -> String {
 }
 
 /// The first digits, five bits each, of the SHA-256 digest.
-fn digest(bytes: &[u8], digits: usize) -> String {
+pub(crate) fn digest(bytes: &[u8], digits: usize) -> String {
     const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
     let hash = Sha256::digest(bytes);
     let bit = |index: usize| usize::from(hash[index / 8] >> (7 - index % 8) & 1);

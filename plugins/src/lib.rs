@@ -11,6 +11,7 @@ mod bridge;
 mod debug;
 mod delegate;
 mod fields;
+mod firewall;
 mod host_local;
 mod loopback;
 pub mod netlink;
@@ -33,9 +34,10 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 8] = [
+const PLUGINS: [Plugin; 9] = [
     bridge::PLUGIN,
     debug::PLUGIN,
+    firewall::PLUGIN,
     host_local::PLUGIN,
     loopback::PLUGIN,
     portmap::PLUGIN,

@@ -3,6 +3,7 @@
 //! Each rule carries a label in its comment, so that it can be found again without any other state.
 
 pub(crate) mod expression;
+pub(crate) mod ledger;
 pub(crate) mod object;
 
 use std::net::IpAddr;

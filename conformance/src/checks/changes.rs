@@ -93,6 +93,11 @@ pub(super) fn is_file_content(line: &str) -> bool {
     line.starts_with("~ ") && subject_of(line) == Subject::File
 }
 
+/// Whether a line tells of a folder; what it holds has lines of its own.
+pub(super) fn is_folder(line: &str) -> bool {
+    subject_of(line) == Subject::File && line.contains(" (directory, ")
+}
+
 /// Whether a line tells of a file that nobody expects to go away: a log, or what the configuration names.
 fn is_log(case: &Case<'_>, line: &str) -> bool {
     let path = line.split_whitespace().nth(2).unwrap_or_default();
@@ -132,6 +137,9 @@ mod tests {
         assert_eq!(subject_of("~ container c1 link eth0 mtu 1500 -> 1400"), Subject::Link);
         assert_eq!(subject_of("+ host nftables table ip nat"), Subject::Setting);
         assert_eq!(subject_of("+ container c1 route 0.0.0.0/0"), Subject::Setting);
+        assert!(
+            is_folder("+ file /run/cni (directory, mode 0755)") && !is_folder("+ file /run/cni (1 bytes)")
+        );
         assert!(is_file_content("~ file /run/x/last_reserved_ip.0 digest 1 -> 2"));
         assert!(!is_file_content("+ file /run/x/last_reserved_ip.0"));
     }

@@ -370,7 +370,9 @@ fn after_del(case: &mut Case<'_>) -> Result<(), Stop> {
     cycle::detach(case, &added.attachment)?;
     let after = case.snapshot_with_sysctls()?;
     let left = changes::between(case, &added.before, &after);
-    if let Some(line) = left.iter().find(|line| !changes::is_file_content(line) && made.contains(line)) {
+    let would_be_missed =
+        |line: &&String| !changes::is_file_content(line) && !changes::is_folder(line) && made.contains(line);
+    if let Some(line) = left.iter().find(would_be_missed) {
         return Err(Stop::Skip(format!(
             "DEL leaves what CHECK would miss, as del.nothing-left reports: {line}"
         )));

@@ -46,13 +46,17 @@ const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
 const JUMP: i32 = -3;
+const GOTO: i32 = -4;
 /// The attribute of `cmp` with the value.
 pub(crate) const CMP_DATA: u16 = 3;
+const META_INPUT: u32 = 6;
+const META_OUTPUT: u32 = 7;
 const META_INPUT_INDEX: u32 = 4;
 const META_PROTOCOL_FAMILY: u32 = 15;
 const META_TRANSPORT_PROTOCOL: u32 = 16;
 const BASE_NETWORK: u32 = 1;
 const BASE_TRANSPORT: u32 = 2;
+const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 const FIB_ADDRESS_TYPE: u32 = 3;
 const FIB_DESTINATION: u32 = 2;
@@ -60,6 +64,8 @@ const FIB_DESTINATION: u32 = 2;
 const LOCAL: u32 = 2;
 /// `IPS_DST_NAT`.
 const DESTINATION_CHANGED: u32 = 1 << 5;
+/// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED)`.
+const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
 const NAT_DESTINATION: u32 = 1;
 
 impl Expressions {
@@ -88,6 +94,21 @@ impl Expressions {
         self.meta(META_INPUT_INDEX, to)
     }
 
+    /// Loads the names of the interfaces that a packet comes in and goes out by, 16 bytes each.
+    pub(crate) fn interfaces(self) -> Expressions {
+        self.meta(META_INPUT, FIRST).meta(META_OUTPUT, FIRST.after(16))
+    }
+
+    /// Loads the name of the interface that a packet comes in by, 16 bytes.
+    pub(crate) fn input_name(self) -> Expressions {
+        self.meta(META_INPUT, FIRST)
+    }
+
+    /// Loads the name of the interface that a packet goes out by, 16 bytes.
+    pub(crate) fn output_name(self) -> Expressions {
+        self.meta(META_OUTPUT, FIRST)
+    }
+
     /// Loads from the packet's headers.
     pub(crate) fn load(self, what: Packet, ipv4: bool, to: Register) -> Expressions {
         let (base, offset, length) = match (what, ipv4) {
@@ -113,8 +134,17 @@ impl Expressions {
         )
     }
 
+    /// Goes on only for packets of connections that are established, or related to such.
+    pub(crate) fn established(self) -> Expressions {
+        self.tracked(CT_STATE).mask(FIRST, &ESTABLISHED_OR_RELATED.to_ne_bytes()).compare(
+            FIRST,
+            Operator::NotEqual,
+            &[0; 4],
+        )
+    }
+
     /// Goes on only for packets whose destination is an address of this host.
-    pub(crate) fn to_this_host(self) -> Expressions {
+    pub(crate) fn for_this_host(self) -> Expressions {
         self.add("fib", |m| m.be32(1, FIRST.0).be32(2, FIB_ADDRESS_TYPE).be32(3, FIB_DESTINATION)).compare(
             FIRST,
             Operator::Equal,
@@ -183,6 +213,16 @@ impl Expressions {
     /// Goes on in another chain, and comes back.
     pub(crate) fn jump(self, chain: &str) -> Expressions {
         self.verdict(JUMP, Some(chain))
+    }
+
+    /// Goes on in another chain for good.
+    pub(crate) fn go(self, chain: &str) -> Expressions {
+        self.verdict(GOTO, Some(chain))
+    }
+
+    /// Lets the packet through.
+    pub(crate) fn accept(self) -> Expressions {
+        self.verdict(libc::NF_ACCEPT, None)
     }
 
     /// Throws the packet away.

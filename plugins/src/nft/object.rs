@@ -15,10 +15,12 @@ pub(crate) const NFPROTO_INET: u8 = 1;
 pub(crate) const NFPROTO_IPV4: u8 = 2;
 pub(crate) const NFPROTO_IPV6: u8 = 10;
 pub(crate) const HOOK_PREROUTING: u32 = 0;
+pub(crate) const HOOK_FORWARD: u32 = 2;
 pub(crate) const HOOK_OUTPUT: u32 = 3;
 pub(crate) const HOOK_POSTROUTING: u32 = 4;
 pub(crate) const PRIORITY_RAW: i32 = -300;
 pub(crate) const PRIORITY_DESTINATION_NAT: i32 = -100;
+pub(crate) const PRIORITY_FILTER: i32 = 0;
 pub(crate) const PRIORITY_SOURCE_NAT: i32 = 100;
 const BATCH_GENERATION: u16 = 1;
 const GENERATION_ID: u16 = 1;
@@ -236,12 +238,16 @@ pub(crate) enum Field {
     Port = 13,
     Mark = 19,
     Interface = 20,
+    InterfaceName = 41,
 }
 
 impl Field {
     /// Its length in bytes; each field begins in a register of its own.
     fn length(self) -> u32 {
-        if self == Field::Ipv6 { 16 } else { 4 }
+        match self {
+            Field::Ipv6 | Field::InterfaceName => 16,
+            _ => 4,
+        }
     }
 }
 
@@ -253,6 +259,14 @@ pub(crate) struct Set {
     pub(crate) value: &'static [Field],
 }
 
+#[cfg(test)]
+impl Set {
+    /// The length of a key in bytes.
+    pub(crate) fn key_length(&self) -> usize {
+        length(self.key) as usize
+    }
+}
+
 fn type_number(fields: &[Field]) -> u32 {
     fields.iter().fold(0, |number, field| number << TYPE_BITS | *field as u32)
 }
@@ -261,12 +275,12 @@ fn length(fields: &[Field]) -> u32 {
     fields.iter().map(|field| field.length()).sum()
 }
 
-/// Adds a set; `id` tells it from the others of the same transaction. One that exists is no error.
-pub(crate) fn add_set(table: &str, set: &Set, id: u32) -> Message {
+/// Adds a set under a name; `id` tells it from the others of the same transaction. One that exists is no error.
+pub(crate) fn add_set(table: &str, name: &str, set: &Set, id: u32) -> Message {
     let is_map = !set.value.is_empty();
     change(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE)
         .text(SET_TABLE, table)
-        .text(SET_NAME, set.name)
+        .text(SET_NAME, name)
         .be32(SET_FLAGS, if is_map { SET_MAP } else { 0 })
         .be32(SET_KEY_TYPE, type_number(set.key))
         .be32(SET_KEY_LENGTH, length(set.key))
@@ -274,9 +288,15 @@ pub(crate) fn add_set(table: &str, set: &Set, id: u32) -> Message {
             m.be32(SET_DATA_TYPE, type_number(value)).be32(SET_DATA_LENGTH, length(value))
         })
         .be32(SET_ID, id)
-        .maybe((set.key == [Field::Interface]).then_some(HOST_ORDER), |m, order| {
-            m.bytes(SET_USER_DATA, &order)
-        })
+        .maybe(
+            matches!(set.key, [Field::Interface | Field::InterfaceName]).then_some(HOST_ORDER),
+            |m, order| m.bytes(SET_USER_DATA, &order),
+        )
+}
+
+/// Deletes a set.
+pub(crate) fn delete_set(table: &str, name: &str) -> Message {
+    change(libc::NFT_MSG_DELSET, 0).text(SET_TABLE, table).text(SET_NAME, name)
 }
 
 /// An element of a set; the value is empty where the set is no map.
@@ -402,4 +422,30 @@ pub(crate) fn expression_names(write: impl FnOnce(Message) -> Message) -> Vec<St
     let names = attributes(message.payload(), 0)
         .filter_map(|(_, element)| attribute(element, 0, EXPRESSION_NAME).map(to_text));
     names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_fit_into_what_nft_knows() {
+        assert_eq!(type_number(&[Field::Ipv4, Field::Port]), 7 << 6 | 13);
+        assert_eq!(length(&[Field::Ipv6, Field::InterfaceName, Field::Mark]), 36);
+    }
+
+    #[test]
+    fn elements_are_read_back() {
+        let element = Element { key: vec![1, 2, 3, 4], value: vec![5; 8], comment: "n/c/eth0".into() };
+        let message = add_element("t", "s", &element);
+        assert_eq!(read_elements(message.payload()).collect::<Vec<_>>(), [element]);
+        assert_eq!(read_elements(&[]).count(), 0);
+    }
+
+    #[test]
+    fn comments_end_where_they_say() {
+        assert_eq!(comment(&user_data("label")), "label");
+        assert_eq!(comment(&[0, 200, b'a']), "");
+        assert_eq!(comment(&[1, 2, b'a', 0]), "");
+    }
 }

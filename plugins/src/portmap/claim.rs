@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use cni_spec::result::AddResult;
 use serde_json::{Map, Value};
@@ -148,6 +149,8 @@ pub(super) struct Claim {
     pub(super) masquerading: Masquerading,
     /// Another attachment has the port; this one takes over when it goes.
     pub(super) waiting: bool,
+    /// The index of the interface that packets from 127.0.0.1 have to be let out by, if this is what asks for it.
+    pub(super) interface: Option<NonZeroU32>,
 }
 
 // The lowest byte of the flags is the protocol.
@@ -197,6 +200,7 @@ impl Claim {
                         waiting: false,
                     },
                     waiting: false,
+                    interface: None,
                 };
                 // "0.0.0.0" and no address at all ask for the same.
                 if !claims.iter().any(|other| other.same_port(&claim)) {
@@ -216,7 +220,7 @@ impl Claim {
         self.container.is_ipv4()
     }
 
-    /// The 44 bytes that note a claim: both addresses, both ports, and flags.
+    /// The 44 bytes that note a claim: both addresses, both ports, flags, and the interface.
     pub(super) fn note(&self) -> Vec<u8> {
         let any = if self.ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
         let flags = [
@@ -233,16 +237,17 @@ impl Claim {
         [
             &to_sixteen(self.host_ip.unwrap_or(any))[..],
             &to_sixteen(self.container),
-            &port_bytes(self.host_port),
-            &port_bytes(self.container_port),
+            &self.host_port.to_be_bytes(),
+            &self.container_port.to_be_bytes(),
             &flags.to_ne_bytes(),
+            &self.interface.map_or(0, NonZeroU32::get).to_ne_bytes(),
         ]
         .concat()
     }
 
     /// Reads a note.
     pub(super) fn from_note(note: &[u8]) -> Option<Claim> {
-        let flags = u32_at(note, 40)?;
+        let flags = u32_at(note, 36)?;
         let is = |flag| flags & flag != 0;
         let address = |offset: usize| {
             let address = std::net::Ipv6Addr::from(*note.get(offset..)?.first_chunk()?);
@@ -254,7 +259,7 @@ impl Claim {
             host_port: port(32)?,
             protocol: Protocol::ALL.into_iter().find(|known| *known as u32 == flags & 0xff)?,
             container: address(16)?,
-            container_port: port(36)?,
+            container_port: port(34)?,
             masquerading: Masquerading {
                 hairpin: is(FLAG_HAIRPIN),
                 localhost: is(FLAG_LOCALHOST),
@@ -262,13 +267,14 @@ impl Claim {
                 waiting: is(FLAG_MASQUERADING_WAITING),
             },
             waiting: is(FLAG_WAITING),
+            interface: NonZeroU32::new(u32_at(note, 40)?),
         })
     }
 
     /// The same claim as it would be if nobody else claimed anything.
     pub(super) fn alone(&self) -> Claim {
         let masquerading = Masquerading { waiting: false, ..self.masquerading };
-        Claim { waiting: false, masquerading, ..*self }
+        Claim { waiting: false, interface: None, masquerading, ..*self }
     }
 }
 
@@ -328,6 +334,7 @@ mod tests {
             container_port: 80,
             masquerading: Masquerading { hairpin: true, localhost: true, ..Masquerading::default() },
             waiting: false,
+            interface: NonZeroU32::new(7),
         };
         let v6 = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 2]);
         let other = Claim {
@@ -335,6 +342,7 @@ mod tests {
             container: v6,
             masquerading: Masquerading { all: true, waiting: true, ..Masquerading::default() },
             waiting: true,
+            interface: None,
             ..claim
         };
         for claim in [claim, other, Claim { host_ip: Some([127, 0, 0, 1].into()), ..claim }] {

@@ -7,7 +7,7 @@ mod table;
 mod tracking;
 
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use cni_spec::error::{INVALID_CONFIGURATION, UNAVAILABLE};
 use cni_spec::result::AddResult;
@@ -17,10 +17,9 @@ use self::table::InstallError;
 use crate::attachment::network_prefix;
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::Socket;
-use crate::netns::Netns;
 use crate::refusal::{DIFFERS, EXISTS, Refusal};
-use crate::skel::{Answer, Outcome, Plugin, Request, io_failure};
-use crate::veth::{has_sysctl, sysctl};
+use crate::skel::{Answer, Outcome, Plugin, Request};
+use crate::veth::{differs, has_sysctl, sysctl};
 
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "portmap",
@@ -88,21 +87,15 @@ fn add(request: &Request) -> Outcome {
         }
         return Ok(answer);
     }
-    let netns = Netns::current()?;
-    // Shared with other ADDs; keeps the table and the settings that go with it from being removed meanwhile.
-    let lock = netns.lock(false).map_err(|error| lock_failure(&error))?;
-    let claims = match table::install(&request.attachment, claims) {
+    let claims = match table::install(&request.attachment, note_interface(claims)?) {
         Ok(claims) => claims,
         Err(InstallError::Exists) => {
             return Err(Refusal::new(EXISTS, "the attachment has forwarded ports already: run DEL first"));
         }
         Err(InstallError::Netlink(error)) => return Err(error.into()),
     };
-    let opened = open_localhost(&claims);
-    drop(lock);
-    if let Err(error) = opened {
-        let undone = table::remove(&request.attachment).map_err(Refusal::from).and_then(|_| clean_up());
-        if let Err(error) = undone {
+    if let Err(error) = open(&table::interfaces(&claims)) {
+        if let Err(error) = remove(request) {
             request.log(format_args!("undoing the ADD: {error}"));
         }
         return Err(error);
@@ -116,60 +109,79 @@ fn add(request: &Request) -> Outcome {
     Ok(answer)
 }
 
-fn lock_failure(error: &std::io::Error) -> Refusal {
-    io_failure("cannot lock the host's network namespace", error)
-}
-
 /// The setting that lets packets from 127.0.0.1 out by an interface, or by all.
 fn setting(interface: &str) -> String {
     format!("ipv4/conf/{interface}/route_localnet")
 }
 
-/// Lets packets from 127.0.0.1 out to containers that are reached through localhost. A rule keeps out what the setting
-/// would let in.
-fn open_localhost(claims: &[Claim]) -> Result<(), Refusal> {
-    let local = claims.iter().filter(|claim| claim.masquerading.localhost).map(|claim| claim.container);
-    let containers: HashSet<IpAddr> = local.collect();
-    if containers.is_empty() || has_sysctl(&setting("all"), "1") {
-        return Ok(());
-    }
+/// Notes in claims of localhost which interface leads to the container, unless packets from 127.0.0.1 are let out by it
+/// already, whoever wanted that.
+fn note_interface(mut claims: Vec<Claim>) -> Result<Vec<Claim>, Refusal> {
+    let Some(container) =
+        claims.iter().find(|claim| claim.masquerading.localhost).map(|claim| claim.container)
+    else {
+        return Ok(claims);
+    };
     let mut route = Socket::route()?;
-    for container in containers {
-        let link = match route.way(container)?.filter(|way| !way.is_local) {
-            Some(way) => route.link_at(way.link)?,
-            None => None,
-        };
-        if let Some(link) = link.filter(|link| !has_sysctl(&setting(&link.name), "1")) {
-            table::note_opened(link.index)?;
-            sysctl(&setting(&link.name), "1")?;
+    let way = route.way(container)?.filter(|way| !way.is_local);
+    let Some(interface) = way.and_then(|way| NonZeroU32::new(way.link)) else { return Ok(claims) };
+    let Some(link) = route.link_at(interface.get())? else { return Ok(claims) };
+    // Asked before and after, as another ADD or DEL may open or shut it between.
+    let was_opened = table::is_opened(interface)?;
+    let is_open = has_sysctl(&setting("all"), "1") || has_sysctl(&setting(&link.name), "1");
+    if was_opened || !is_open || table::is_opened(interface)? {
+        for claim in claims.iter_mut().filter(|claim| claim.masquerading.localhost) {
+            claim.interface = Some(interface);
         }
+    }
+    Ok(claims)
+}
+
+/// Sets the setting of an interface, if there still is one.
+fn set(interface: NonZeroU32, value: &str) -> Result<(), Refusal> {
+    match Socket::route()?.link_at(interface.get())? {
+        Some(link) => sysctl(&setting(&link.name), value),
+        None => Ok(()),
+    }
+}
+
+/// Lets packets from 127.0.0.1 out by interfaces. A rule of the table keeps out what that would let in.
+fn open(interfaces: &HashSet<NonZeroU32>) -> Result<(), Refusal> {
+    interfaces.iter().try_for_each(|interface| set(*interface, "1"))
+}
+
+/// Takes that back for an interface that nobody needs any more. Whoever needs it anew while this happens notes that
+/// first and opens it then, so it is open in the end.
+fn shut_unused(interface: NonZeroU32) -> Result<(), Refusal> {
+    if table::forget_unused(interface, || set(interface, "0"))? {
+        set(interface, "1")?;
     }
     Ok(())
 }
 
-/// Removes the table if nobody claims a port any more, and takes the settings back that went with it.
-fn clean_up() -> Result<(), Refusal> {
-    if !table::is_idle()? {
-        return Ok(());
+/// Takes back what removed claims needed, and the table with the last claim.
+fn clean_up(removed: &[Claim]) -> Result<(), Refusal> {
+    table::interfaces(removed).into_iter().try_for_each(shut_unused)?;
+    if table::LEDGER.is_idle()? {
+        // What a DEL that was killed left open.
+        table::opened()?.into_iter().try_for_each(shut_unused)?;
+        table::LEDGER.remove_if_idle()?;
     }
-    let netns = Netns::current()?;
-    let _lock = netns.lock(true).map_err(|error| lock_failure(&error))?;
-    let mut route = Socket::route()?;
-    for index in table::remove_if_empty()? {
-        if let Some(link) = route.link_at(index)? {
-            sysctl(&setting(&link.name), "0")?;
-        }
+    Ok(())
+}
+
+/// Removes what the attachment has.
+fn remove(request: &Request) -> Result<(), Refusal> {
+    let removed = table::remove(&request.attachment)?;
+    clean_up(&removed)?;
+    if let Err(error) = tracking::forget_own(&removed) {
+        request.log(format_args!("stale UDP flows may remain: {error}"));
     }
     Ok(())
 }
 
 fn del(request: &Request) -> Outcome {
-    let removed = table::remove(&request.attachment)?;
-    clean_up()?;
-    if let Err(error) = tracking::forget_own(&removed) {
-        request.log(format_args!("stale UDP flows may remain: {error}"));
-    }
-    Ok(Answer::Silence)
+    remove(request).map(|()| Answer::Silence)
 }
 
 fn check(request: &Request) -> Outcome {
@@ -182,16 +194,28 @@ fn check(request: &Request) -> Outcome {
     }
     match table::missing(&request.attachment, &claims)? {
         Some(problem) => Err(Refusal::new(DIFFERS, problem)),
-        None => Ok(Answer::Silence),
+        None => check_localhost(&claims).map(|()| Answer::Silence),
     }
+}
+
+/// Claims of localhost need packets from 127.0.0.1 to be let out.
+fn check_localhost(claims: &[Claim]) -> Result<(), Refusal> {
+    let mut route = Socket::route()?;
+    for claim in claims.iter().filter(|claim| claim.masquerading.localhost) {
+        let Some(way) = route.way(claim.container)?.filter(|way| !way.is_local) else { continue };
+        let Some(link) = route.link_at(way.link)? else { continue };
+        if !["all", &link.name].into_iter().any(|interface| has_sysctl(&setting(interface), "1")) {
+            return differs(format!("{claim} does not work from localhost: {} is 0", setting(&link.name)));
+        }
+    }
+    Ok(())
 }
 
 fn gc(request: &Request) -> Outcome {
     let valid = request.valid_attachments()?;
     let prefix = network_prefix(&request.attachment.network);
     let labels: HashSet<String> = valid.iter().map(|attachment| attachment.label()).collect();
-    table::collect(|label| label.starts_with(&prefix) && !labels.contains(label))?;
-    clean_up()?;
+    clean_up(&table::collect(|label| label.starts_with(&prefix) && !labels.contains(label))?)?;
     Ok(Answer::Silence)
 }
 

@@ -7,16 +7,19 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::claim::{Claim, port_bytes};
 use crate::attachment::{Attachment, IDENTITY};
 use crate::netlink::message::{Message, octets, u32_at};
 use crate::netlink::{NetlinkError, Socket};
 use crate::nft::expression::{Expressions, FIRST, Operator, Packet};
+use crate::nft::ledger::{ATTEMPTS, Ledger, SharedRule, missing_rule, socket_if_any};
 use crate::nft::object::{
     self, Element, Field, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, PRIORITY_DESTINATION_NAT,
-    PRIORITY_RAW, PRIORITY_SOURCE_NAT, Set, is_absent, transact,
+    PRIORITY_RAW, PRIORITY_SOURCE_NAT, Set, transact,
 };
+use crate::refusal::Refusal;
 
 /// The table's name, of family `inet`.
 pub(super) const TABLE: &str = "cni_reference_portmap";
@@ -32,17 +35,25 @@ const WAITING: &str = "waiting";
 /// The chain of what these masquerade.
 const WAITING_MASQUERADING: &str = "waiting_masquerading";
 
-/// How often a change is begun anew because others changed the same at the same time.
-const ATTEMPTS: usize = 1000;
-
 use Field::{Interface, Ipv4, Ipv6, Mark, Port, Protocol};
 
 /// What each attachment has: its identity and a number, and a note. The `nft` program knows at most five fields.
 const ATTACHMENTS: Set =
-    Set { name: "attachments", key: &[Ipv6, Mark], value: &[Ipv6, Ipv6, Port, Port, Mark] };
+    Set { name: "attachments", key: &[Ipv6, Mark], value: &[Ipv6, Ipv6, Mark, Mark, Interface] };
 
-/// The interfaces that packets from 127.0.0.1 were let out by, which is undone when the table goes.
+/// The notes of the attachments.
+pub(super) const LEDGER: Ledger = Ledger { table: TABLE, map: ATTACHMENTS.name };
+
+/// The interfaces that packets from 127.0.0.1 are let out by because somebody claims a port of localhost.
 const OPENED: Set = Set { name: "opened", key: &[Interface], value: &[] };
+
+/// The attachments that need an interface to be opened; there is one such set for each that is.
+const USERS: Set = Set { name: "users_of_", key: &[Ipv6], value: &[] };
+
+/// The name of the set of those who need an interface.
+fn users_of(interface: NonZeroU32) -> String {
+    format!("{}{interface}", USERS.name)
+}
 
 /// The map of the claims of a family, with a host's address or without.
 struct Ports {
@@ -98,13 +109,6 @@ const MASQUERADED: [Masqueraded; 2] = [
     },
 ];
 
-/// A rule that is there for all claims.
-struct SharedRule {
-    chain: &'static str,
-    comment: &'static str,
-    write: Box<dyn Fn(Expressions) -> Expressions>,
-}
-
 /// The rules that are there for all claims, in their order.
 fn shared_rules() -> Vec<SharedRule> {
     let mut rules: Vec<SharedRule> = Vec::new();
@@ -113,7 +117,7 @@ fn shared_rules() -> Vec<SharedRule> {
     };
     for chain in [PREROUTING, OUTPUT] {
         // Only what is for this host: traffic that it forwards has nothing to do with its ports.
-        rule(chain, "packets for this host", Box::new(|e| e.to_this_host().jump(MAPPINGS)));
+        rule(chain, "packets for this host", Box::new(|e| e.for_this_host().jump(MAPPINGS)));
     }
     rule(POSTROUTING, "redirected connections", Box::new(|e| e.redirected().jump(MASQUERADING)));
     // Answers to 127.0.0.1 have another destination this early; nobody else has a reason to send there.
@@ -184,12 +188,8 @@ fn structure() -> Vec<Message> {
     let sets = [&ATTACHMENTS, &OPENED].into_iter().chain(ports).chain(masqueraded);
     let mut messages = vec![object::add_table(TABLE, true)];
     messages.extend(chains.map(|(name, hook)| object::add_chain(TABLE, name, hook)));
-    messages.extend(sets.zip(1..).map(|(set, id)| object::add_set(TABLE, set, id)));
-    messages.extend(
-        shared_rules().iter().map(|rule| {
-            object::add_rule(TABLE, rule.chain, rule.comment, |m| (rule.write)(Expressions(m)).0)
-        }),
-    );
+    messages.extend(sets.zip(1..).map(|(set, id)| object::add_set(TABLE, set.name, set, id)));
+    messages.extend(shared_rules().iter().map(|rule| rule.add(TABLE)));
     messages
 }
 
@@ -293,19 +293,26 @@ fn rules(claims: &[Claim], label: &str) -> (Vec<Message>, Vec<Message>) {
     (ports.collect(), masquerading.flat_map(|claim| claim.masquerading_rules(label)).collect())
 }
 
-/// The key of an attachment's note.
-fn note_key(identity: [u8; IDENTITY], number: usize) -> Vec<u8> {
-    [&identity[..], &(number as u32).to_ne_bytes()].concat()
+/// The interfaces that claims need to be opened.
+pub(super) fn interfaces(claims: &[Claim]) -> HashSet<NonZeroU32> {
+    claims.iter().filter_map(|claim| claim.interface).collect()
 }
 
-fn notes(attachment: &Attachment, claims: &[Claim]) -> Vec<Message> {
-    let (identity, label) = (attachment.identity(), attachment.label());
-    let note = |(number, claim): (usize, &Claim)| {
-        let element =
-            Element { key: note_key(identity, number), value: claim.note(), comment: label.clone() };
-        object::add_element(TABLE, ATTACHMENTS.name, &element)
+/// Notes that an attachment needs interfaces.
+fn uses(attachment: &Attachment, claims: &[Claim]) -> Vec<Message> {
+    // No set of the structure has such a number.
+    let numbers = 1000..;
+    let use_of = |(interface, id): (NonZeroU32, u32)| {
+        let name = users_of(interface);
+        let key = attachment.identity().to_vec();
+        let element = Element { key, value: Vec::new(), comment: attachment.label() };
+        [
+            object::add_set(TABLE, &name, &USERS, id),
+            object::add_element(TABLE, &name, &element),
+            object::ensure_element(TABLE, OPENED.name, &interface.get().to_ne_bytes()),
+        ]
     };
-    claims.iter().enumerate().map(note).collect()
+    interfaces(claims).into_iter().zip(numbers).flat_map(use_of).collect()
 }
 
 /// Why claims cannot be installed.
@@ -330,7 +337,9 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
     let mut attempt = 1;
     loop {
         let mut changes = if is_missing { structure() } else { Vec::new() };
-        changes.extend(notes(attachment, &claims));
+        let notes: Vec<Vec<u8>> = claims.iter().map(Claim::note).collect();
+        changes.extend(LEDGER.add(attachment, &notes));
+        changes.extend(uses(attachment, &claims));
         changes.extend(
             elements(&claims, &label).iter().map(|(set, element)| object::add_element(TABLE, set, element)),
         );
@@ -347,9 +356,7 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
         }
         attempt += 1;
         is_missing = !object::has_table(&mut socket, TABLE)?;
-        if object::element(&mut socket, TABLE, ATTACHMENTS.name, &note_key(attachment.identity(), 0))?
-            .is_some()
-        {
+        if LEDGER.knows(&mut socket, attachment.identity())? {
             return Err(InstallError::Exists);
         }
         let mut is_taken = |(set, element): Placed| {
@@ -368,15 +375,7 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
 
 /// What is noted of an attachment.
 fn noted(socket: &mut Socket, identity: [u8; IDENTITY]) -> Result<Vec<Claim>, NetlinkError> {
-    let mut found = Vec::new();
-    loop {
-        let key = note_key(identity, found.len());
-        let element = object::element(socket, TABLE, ATTACHMENTS.name, &key)?;
-        match element.and_then(|element| Claim::from_note(&element.value)) {
-            Some(claim) => found.push(claim),
-            None => return Ok(found),
-        }
-    }
+    Ok(LEDGER.read(socket, identity)?.iter().filter_map(|note| Claim::from_note(note)).collect())
 }
 
 /// Removes what an attachment has, if anything. Answers what was removed.
@@ -387,27 +386,52 @@ pub(super) fn remove(attachment: &Attachment) -> Result<Vec<Claim>, NetlinkError
     }
 }
 
-/// Notes an interface, by its index, as one that packets from 127.0.0.1 are let out by.
-pub(super) fn note_opened(interface: u32) -> Result<(), NetlinkError> {
-    let changes = vec![object::ensure_element(TABLE, OPENED.name, &interface.to_ne_bytes())];
-    transact(&mut Socket::netfilter()?, "note an interface", None, changes)
-}
-
-/// Whether the table is there though nobody claims a port.
-pub(super) fn is_idle() -> Result<bool, NetlinkError> {
+/// Whether an interface is open because somebody claims a port of localhost.
+pub(super) fn is_opened(interface: NonZeroU32) -> Result<bool, NetlinkError> {
     match socket_if_any()? {
         Some(mut socket) => {
-            Ok(!object::has_elements(TABLE, ATTACHMENTS.name)? && object::has_table(&mut socket, TABLE)?)
+            let key = interface.get().to_ne_bytes();
+            Ok(object::element(&mut socket, TABLE, OPENED.name, &key)?.is_some())
         }
         None => Ok(false),
     }
 }
 
-fn socket_if_any() -> Result<Option<Socket>, NetlinkError> {
-    match Socket::netfilter() {
-        Ok(socket) => Ok(Some(socket)),
-        Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(error),
+/// The interfaces that are open.
+pub(super) fn opened() -> Result<Vec<NonZeroU32>, NetlinkError> {
+    let Some(mut socket) = socket_if_any()? else { return Ok(Vec::new()) };
+    let all = object::all_elements(&mut socket, TABLE, OPENED.name)?;
+    Ok(all.iter().filter_map(|element| NonZeroU32::new(u32_at(&element.key, 0)?)).collect())
+}
+
+/// Whether somebody needs an interface to be open.
+pub(super) fn is_used(interface: NonZeroU32) -> Result<bool, NetlinkError> {
+    object::has_elements(TABLE, &users_of(interface))
+}
+
+/// Forgets an interface if nobody needs it; `shut` is called right before. Answers whether somebody needs it.
+pub(super) fn forget_unused(
+    interface: NonZeroU32,
+    mut shut: impl FnMut() -> Result<(), Refusal>,
+) -> Result<bool, Refusal> {
+    let mut attempt = 1;
+    loop {
+        let mut socket = Socket::netfilter()?;
+        let generation = object::generation(&mut socket)?;
+        if is_used(interface)? {
+            return Ok(true);
+        }
+        shut()?;
+        let key = interface.get().to_ne_bytes();
+        let changes = vec![
+            object::delete_element(TABLE, OPENED.name, &key),
+            object::delete_set(TABLE, &users_of(interface)),
+        ];
+        match transact(&mut socket, "forget an interface", generation, changes) {
+            Err(error) if error.is(libc::ERESTART) && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if error.is(libc::ENOENT) => return Ok(false),
+            other => return other.map(|()| false).map_err(Refusal::from),
+        }
     }
 }
 
@@ -422,14 +446,18 @@ fn remove_claims(
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = (0..claims.len()).map(|number| note_key(identity, number));
-        let mut changes: Vec<Message> =
-            keys.map(|key| object::delete_element(TABLE, ATTACHMENTS.name, &key)).collect();
+        let mut changes = LEDGER.delete(identity, claims.len());
         for (set, element) in elements(&claims, label) {
             // Whoever emptied the set may have let somebody else in.
             let found = object::element(socket, TABLE, set, &element.key)?;
             if found.is_some_and(|found| found.comment == label) {
                 changes.push(object::delete_element(TABLE, set, &element.key));
+            }
+        }
+        for interface in interfaces(&claims) {
+            let users = users_of(interface);
+            if object::element(socket, TABLE, &users, &identity)?.is_some() {
+                changes.push(object::delete_element(TABLE, &users, &identity));
             }
         }
         for (chain, is_needed) in [
@@ -450,41 +478,14 @@ fn remove_claims(
     }
 }
 
-/// Removes the table unless somebody claims a port; answers the interfaces that were noted. The transaction is refused
-/// unless the ruleset is still the one that was looked at: otherwise the table might go together with a claim that
-/// came in between.
-pub(super) fn remove_if_empty() -> Result<Vec<u32>, NetlinkError> {
-    for _ in 0..ATTEMPTS {
-        let Some(mut socket) = socket_if_any()? else { break };
-        let generation = object::generation(&mut socket)?;
-        if !is_idle()? {
-            break;
-        }
-        let opened = object::all_elements(&mut socket, TABLE, OPENED.name)?;
-        let changes = vec![object::delete_table(TABLE)];
-        match transact(&mut socket, "remove the table of forwarded ports", generation, changes) {
-            Err(error) if [libc::ERESTART, libc::ENOENT].iter().any(|errno| error.is(*errno)) => {}
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(opened.iter().filter_map(|element| u32_at(&element.key, 0)).collect()),
-        }
+/// Removes what attachments have whose label is chosen. Answers what was removed.
+pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<Vec<Claim>, NetlinkError> {
+    let Some(mut socket) = socket_if_any()? else { return Ok(Vec::new()) };
+    let mut removed = Vec::new();
+    for (identity, label) in LEDGER.attachments(&mut socket, chosen)? {
+        removed.extend(remove_claims(&mut socket, identity, &label)?);
     }
-    // Others are so busy here that one of them will remove it.
-    Ok(Vec::new())
-}
-
-/// Removes what attachments have whose label is chosen.
-pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
-    let Some(mut socket) = socket_if_any()? else { return Ok(()) };
-    let all = object::all_elements(&mut socket, TABLE, ATTACHMENTS.name)?;
-    let stale: HashSet<([u8; IDENTITY], String)> = all
-        .into_iter()
-        .filter(|element| chosen(&element.comment))
-        .filter_map(|element| Some((*element.key.first_chunk()?, element.comment)))
-        .collect();
-    for (identity, label) in stale {
-        remove_claims(&mut socket, identity, &label)?;
-    }
-    Ok(())
+    Ok(removed)
 }
 
 /// What of an attachment's claims is missing, in words; `None` if everything is there.
@@ -492,7 +493,10 @@ pub(super) fn missing(attachment: &Attachment, claims: &[Claim]) -> Result<Optio
     let Some(mut socket) = socket_if_any()? else { return Ok(Some("the kernel has no nftables".to_owned())) };
     let label = attachment.label();
     let noted = noted(&mut socket, attachment.identity())?;
-    if let Some(claim) = claims.iter().find(|claim| !noted.iter().any(|noted| noted.alone() == **claim)) {
+    // A later plugin may have added the first address of the other family.
+    let is_expected = |claim: &&Claim| noted.is_empty() || noted.iter().any(|one| one.ipv4() == claim.ipv4());
+    let is_noted = |claim: &Claim| noted.iter().any(|noted| noted.alone() == *claim);
+    if let Some(claim) = claims.iter().filter(is_expected).find(|claim| !is_noted(claim)) {
         return Ok(Some(format!("table inet {TABLE} has no mapping of {claim}")));
     }
     for (set, element) in elements(&noted, &label) {
@@ -509,21 +513,46 @@ pub(super) fn missing(attachment: &Attachment, claims: &[Claim]) -> Result<Optio
             }
         }
     }
-    for chain in [PREROUTING, OUTPUT, POSTROUTING, MARTIANS, MAPPINGS, MASQUERADING] {
-        let found = object::rules(&mut socket, TABLE, chain)?;
-        for rule in shared_rules().iter().filter(|rule| rule.chain == chain) {
-            let names = object::expression_names(|m| (rule.write)(Expressions(m)).0);
-            let is_same = |found: &object::ListedRule| {
-                found.comment == rule.comment
-                    && found.expressions.iter().map(|(name, _)| name).eq(names.iter())
-            };
-            if !found.iter().any(is_same) {
-                let comment = rule.comment;
-                return Ok(Some(format!(
-                    "the chain {chain} of table inet {TABLE} lacks its rule {comment:?}"
-                )));
-            }
+    missing_rule(&mut socket, TABLE, &shared_rules())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_rules_are_told_apart_by_their_comments() {
+        crate::nft::ledger::expect_distinct(&shared_rules());
+    }
+
+    #[test]
+    fn elements_that_several_claims_need_are_there_once() {
+        let claim = Claim {
+            host_ip: None,
+            host_port: 8080,
+            protocol: super::super::claim::Protocol::Tcp,
+            container: [10, 1, 0, 2].into(),
+            container_port: 80,
+            masquerading: super::super::claim::Masquerading {
+                hairpin: true,
+                localhost: true,
+                ..Default::default()
+            },
+            waiting: false,
+            interface: None,
+        };
+        let second = Claim { host_port: 8081, ..claim };
+        let sets = |claims: &[Claim]| elements(claims, "l").iter().map(|(set, _)| *set).collect::<Vec<_>>();
+        assert_eq!(sets(&[claim, second]), ["ports_v4", "sources_v4", "sources_v4", "ports_v4"]);
+        let waiting = Claim { waiting: true, ..claim };
+        assert_eq!(sets(&[waiting]), ["sources_v4", "sources_v4"]);
+        assert_eq!(rules(&[waiting], "l").0.len(), 1);
+        // The keys have the lengths that the sets have.
+        for (set, element) in elements(&[claim], "l") {
+            let ports = PORTS.iter().map(|ports| ports.map);
+            let others = MASQUERADED.iter().flat_map(|one| [one.sources, one.all]);
+            let set = ports.chain(others).find(|one| one.name == set).unwrap();
+            assert_eq!(element.key.len(), set.key_length());
         }
     }
-    Ok(None)
 }

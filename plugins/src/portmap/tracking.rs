@@ -114,3 +114,33 @@ pub(super) fn forget_earlier(claims: &[Claim]) -> Result<(), NetlinkError> {
 pub(super) fn forget_own(claims: &[Claim]) -> Result<(), NetlinkError> {
     forget(claims, |claim, flow| Ok(flow.answers == (claim.container, claim.container_port)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracked(protocol: u8, port: u16) -> Message {
+        let tuple = |m: Message, source: [u8; 4], destination: [u8; 4], ports: (u16, u16)| {
+            m.nest(TUPLE_ADDRESSES, |m| m.bytes(IPV4_SOURCE, &source).bytes(IPV4_DESTINATION, &destination))
+                .nest(TUPLE_PROTOCOL, |m| {
+                    m.bytes(NUMBER, &[protocol])
+                        .bytes(SOURCE_PORT, &ports.0.to_be_bytes())
+                        .bytes(DESTINATION_PORT, &ports.1.to_be_bytes())
+                })
+        };
+        Message::new(GET, 0, &header(true))
+            .nest(ORIGINAL, |m| tuple(m, [192, 0, 2, 9], [192, 0, 2, 1], (7777, port)))
+            .nest(REPLY, |m| tuple(m, [10, 1, 0, 2], [192, 0, 2, 9], (53, 7777)))
+    }
+
+    #[test]
+    fn only_flows_of_udp_to_the_port_are_read() {
+        let udp = Protocol::Udp as u8;
+        let flow = read(tracked(udp, 5353).payload(), 5353).unwrap();
+        assert_eq!(flow.destination, IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(flow.answers, (IpAddr::from([10, 1, 0, 2]), 53));
+        assert!(read(tracked(udp, 5354).payload(), 5353).is_none());
+        assert!(read(tracked(Protocol::Tcp as u8, 5353).payload(), 5353).is_none());
+        assert!(read(&[0; 4], 5353).is_none());
+    }
+}

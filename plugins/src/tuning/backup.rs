@@ -246,7 +246,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&folder.file(&one.attachment))), (0o700, 0o600));
         folder.remove(&one.attachment).unwrap();
-        assert_eq!(folder.all().unwrap(), [two.clone()]);
+        assert_eq!(folder.all().unwrap(), std::slice::from_ref(&two));
         folder.remove(&two.attachment).unwrap();
         assert!(!path.exists());
     }

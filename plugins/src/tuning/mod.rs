@@ -70,7 +70,10 @@ impl Settings {
                 settings.sysctls.push(own);
             }
         }
-        settings.mac = veth::read_mac(request)?.or(settings.mac);
+        // The others have no CNI_ARGS to look at.
+        if request.operation.is_attachment() {
+            settings.mac = veth::read_mac(request)?.or(settings.mac);
+        }
         sysctl::require_allowed(&settings.sysctls)?;
         Ok(settings)
     }

@@ -1,0 +1,216 @@
+//! What the chained reference plugins do to real packets and interfaces, in an arena.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cnitest::arena::{Arena, ArenaConfig, NetOp, Place, PluginAlias, Scope};
+use cnitest::invoke::{Execution, Invocation};
+use serde_json::{Value, json};
+
+use super::support::{config, run};
+
+const PERL: &str = "/usr/bin/perl";
+
+/// An arena with a container `c1` behind a veth pair, its address ending in .2 and the host's in .1, and the plugin.
+fn arena(plugin: &str) -> Arena {
+    let alias = PluginAlias { name: plugin.into(), executable: "/proc/self/exe".into() };
+    let mut arena = Arena::start(&ArenaConfig { plugin_aliases: vec![alias], ..config() })
+        .unwrap_or_else(|error| panic!("these tests need namespaces: {error}"));
+    connect(&mut arena, "c1", 1);
+    arena
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+fn connect(arena: &mut Arena, name: &str, number: u8) {
+    arena.create_netns(name).expect("namespace");
+    let place = Place::container(name);
+    let host_link = format!("front{number}");
+    let pair = NetOp::AddVeth { a: host_link.clone(), b: "eth0".into(), peer_place: place.clone() };
+    arena.network(&Place::Host, &pair).expect("a pair");
+    for (place, link, last) in [(&Place::Host, host_link.as_str(), 1), (&place, "eth0", 2)] {
+        for (address, prefix) in
+            [(format!("10.90.{number}.{last}"), 24), (format!("fd00:90:{number}::{last}"), 64)]
+        {
+            let op = NetOp::AddAddress { link: link.into(), address: ip(&address), prefix };
+            arena.network(place, &op).expect("an address");
+        }
+        arena.network(place, &NetOp::SetUp { link: link.into() }).expect("up");
+    }
+    for (any, gateway) in [("0.0.0.0", format!("10.90.{number}.1")), ("::", format!("fd00:90:{number}::1"))] {
+        let route = NetOp::AddRoute {
+            destination: ip(any),
+            prefix: 0,
+            gateway: Some(ip(&gateway)),
+            link: None,
+            table: None,
+            metric: None,
+        };
+        arena.network(&place, &route).expect("a route");
+    }
+}
+
+/// Executes the plugin for the container `name`, whose addresses are those of [`connect`].
+fn operate(arena: &mut Arena, operation: &str, name: &str, number: u8, plugin: &Value) -> Execution {
+    let mut config = plugin.clone();
+    config["cniVersion"] = json!("1.1.0");
+    config["name"] = json!("net");
+    config["prevResult"] = json!({
+        "cniVersion": "1.1.0",
+        "interfaces": [{ "name": format!("front{number}") }, { "name": "eth0", "sandbox": format!("/run/netns/{name}") }],
+        "ips": [
+            { "address": format!("10.90.{number}.2/24"), "interface": 1 },
+            { "address": format!("fd00:90:{number}::2/64"), "interface": 1 }
+        ]
+    });
+    let kind = plugin["type"].as_str().expect("a type");
+    let invocation = Invocation::new(format!("/opt/cni/bin/{kind}"))
+        .env("CNI_COMMAND", operation)
+        .env("CNI_CONTAINERID", name)
+        .env("CNI_NETNS", format!("/run/netns/{name}"))
+        .env("CNI_IFNAME", "eth0")
+        .env("CNI_PATH", "/opt/cni/bin")
+        .input(config.to_string());
+    arena.execute(&invocation).expect("the arena answers")
+}
+
+#[track_caller]
+fn succeeds(execution: &Execution) {
+    assert!(execution.outcome.success(), "{}\n{}", execution.stdout_text(), execution.stderr_text());
+}
+
+/// Starts a server at port 80 of a place, which tells each client the client's address and its own name.
+fn serve(arena: &mut Arena, place: &Place, name: &str, address: &str) {
+    let script = format!(
+        "use IO::Socket::IP; $| = 1;
+         my $s = IO::Socket::IP->new(LocalHost => '{address}', LocalPort => 80, Listen => 9, V6Only => 1) or die $@;
+         open my $f, '>', '/run/ready-{name}'; close $f;
+         while (my $c = $s->accept) {{ print $c '{name} ' . $c->peerhost; close $c }}"
+    );
+    let server = Invocation::new(PERL).args(["-e", &script]).netns(place.clone());
+    arena.start_background(&server).expect("the server starts");
+    run(
+        arena,
+        &format!("for i in $(seq 500); do test -e /run/ready-{name} && exit; sleep 0.02; done; exit 1"),
+    );
+}
+
+/// What a client at a place reads from a port; empty if nobody answers there.
+fn ask(arena: &mut Arena, place: &Place, address: &str, port: u16) -> String {
+    let script = format!(
+        "use IO::Socket::IP;
+         my $s = IO::Socket::IP->new(PeerHost => '{address}', PeerPort => {port}, Timeout => 5) or exit; print <$s>"
+    );
+    let client =
+        Invocation::new(PERL).args(["-e", &script]).netns(place.clone()).timeout(Duration::from_secs(20));
+    arena.execute(&client).expect("the arena answers").stdout_text()
+}
+
+#[test]
+fn connections_go_through_mapped_ports_and_through_no_others() {
+    let mut arena = arena("portmap");
+    if !arena.has_program("perl").expect("answer") {
+        eprintln!("skipped: the server and the client are written in Perl, which is not installed");
+        return;
+    }
+    connect(&mut arena, "c2", 2);
+    let (host, c1, c2) = (Place::Host, Place::container("c1"), Place::container("c2"));
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        arena.set_sysctl(&host, key, "1").expect("forwarding");
+    }
+    for (place, name, address) in [(&c1, "c1", "0.0.0.0"), (&c1, "c1-6", "::"), (&c2, "c2", "0.0.0.0")] {
+        serve(&mut arena, place, name, address);
+    }
+    let plugin = json!({ "type": "portmap", "runtimeConfig": { "portMappings": [
+        { "hostPort": 8080, "containerPort": 80, "protocol": "tcp" },
+        { "hostPort": 8081, "containerPort": 80, "protocol": "tcp", "hostIP": "10.90.2.1" }
+    ] } });
+    succeeds(&operate(&mut arena, "ADD", "c1", 1, &plugin));
+    for (place, address, port, answer) in [
+        (&c2, "10.90.2.1", 8080, "c1 10.90.2.2"),
+        (&c2, "fd00:90:2::1", 8080, "c1-6 fd00:90:2::2"),
+        (&c2, "10.90.2.1", 8081, "c1 10.90.2.2"),
+        (&c2, "10.90.1.1", 8081, ""),
+        (&host, "127.0.0.1", 8080, "c1 10.90.1.1"),
+        (&host, "10.90.1.1", 8080, "c1 10.90.1.1"),
+        // By way of the host back to itself.
+        (&c1, "10.90.2.1", 8080, "c1 10.90.1.1"),
+        (&c1, "fd00:90:2::1", 8080, "c1-6 fd00:90:1::1"),
+        // What the host only forwards is left alone.
+        (&c1, "10.90.2.2", 8080, ""),
+        (&c2, "10.90.2.1", 80, ""),
+    ] {
+        assert_eq!(ask(&mut arena, place, address, port), answer, "{place:?} to {address} port {port}");
+    }
+
+    // A second claim waits, and takes over when the first goes.
+    succeeds(&operate(&mut arena, "ADD", "c2", 2, &plugin));
+    assert_eq!(ask(&mut arena, &host, "127.0.0.1", 8080), "c1 10.90.1.1");
+    succeeds(&operate(&mut arena, "CHECK", "c2", 2, &plugin));
+    succeeds(&operate(&mut arena, "DEL", "c1", 1, &plugin));
+    succeeds(&operate(&mut arena, "CHECK", "c2", 2, &plugin));
+    assert_eq!(ask(&mut arena, &host, "127.0.0.1", 8080), "c2 10.90.2.1");
+    assert_eq!(ask(&mut arena, &c1, "10.90.1.1", 8080), "c2 10.90.1.2");
+
+    // DEL needs neither the mappings nor the namespace.
+    arena.delete_netns("c2").expect("deleted");
+    succeeds(&operate(&mut arena, "DEL", "c2", 2, &json!({ "type": "portmap" })));
+    assert_eq!(ask(&mut arena, &host, "127.0.0.1", 8080), "");
+    assert_eq!(run(&mut arena, "cat /proc/sys/net/ipv4/conf/front1/route_localnet").stdout_text(), "0\n");
+}
+
+#[test]
+fn bridges_that_are_guarded_do_not_reach_each_other() {
+    let mut arena = arena("firewall");
+    if !arena.has_program("perl").expect("answer") {
+        eprintln!("skipped: the server and the client are written in Perl, which is not installed");
+        return;
+    }
+    connect(&mut arena, "c2", 2);
+    let (host, c1, c2) = (Place::Host, Place::container("c1"), Place::container("c2"));
+    arena.set_sysctl(&host, "net/ipv4/ip_forward", "1").expect("forwarding");
+    serve(&mut arena, &c1, "c1", "0.0.0.0");
+    let plugin = json!({ "type": "firewall", "ingressPolicy": "same-bridge" });
+    succeeds(&operate(&mut arena, "ADD", "c1", 1, &plugin));
+    assert_eq!(ask(&mut arena, &c2, "10.90.1.2", 80), "c1 10.90.2.2", "c2 is guarded by nobody");
+    succeeds(&operate(&mut arena, "ADD", "c2", 2, &plugin));
+    assert_eq!(ask(&mut arena, &c2, "10.90.1.2", 80), "");
+    assert_eq!(ask(&mut arena, &host, "10.90.1.2", 80), "c1 10.90.1.1");
+    succeeds(&operate(&mut arena, "DEL", "c2", 2, &json!({ "type": "firewall" })));
+    assert_eq!(ask(&mut arena, &c2, "10.90.1.2", 80), "c1 10.90.2.2");
+}
+
+#[test]
+fn two_tunings_in_a_chain_bring_back_what_was_before_both() {
+    let mut arena = arena("tuning");
+    let c1 = Place::container("c1");
+    let read = |arena: &mut Arena| {
+        let state = arena.snapshot(Scope::network()).expect("snapshot");
+        let link = state.containers["c1"].link("eth0").expect("eth0");
+        (link.mtu, link.mac.clone())
+    };
+    let sysctl = |arena: &mut Arena, key: &str| arena.sysctl(&c1, key).expect("a setting");
+    let first =
+        json!({ "type": "tuning", "mtu": 1400, "sysctl": { "net.ipv4.conf.IFNAME.arp_filter": "1" } });
+    let second = json!({ "type": "tuning", "mtu": 1300, "mac": "02:00:00:00:00:77" });
+    let before = read(&mut arena);
+    let added = operate(&mut arena, "ADD", "c1", 1, &first);
+    succeeds(&added);
+    let result: Value = serde_json::from_str(&added.stdout_text()).expect("a result");
+    assert_eq!(result["interfaces"][1]["mtu"], 1400);
+    succeeds(&operate(&mut arena, "ADD", "c1", 1, &second));
+    assert_eq!(sysctl(&mut arena, "net/ipv4/conf/eth0/arp_filter"), "1");
+    succeeds(&operate(&mut arena, "CHECK", "c1", 1, &second));
+    assert!(!operate(&mut arena, "CHECK", "c1", 1, &first).outcome.success(), "its MTU was changed since");
+    // One that fails takes back its own part only.
+    let failing = json!({ "type": "tuning", "mtu": 1200, "sysctl": { "net.no.such": "1" } });
+    assert!(!operate(&mut arena, "ADD", "c1", 1, &failing).outcome.success());
+    succeeds(&operate(&mut arena, "CHECK", "c1", 1, &second));
+    assert_ne!(read(&mut arena), before);
+    succeeds(&operate(&mut arena, "DEL", "c1", 1, &second));
+    succeeds(&operate(&mut arena, "DEL", "c1", 1, &first));
+    assert_eq!(read(&mut arena), before);
+    assert_eq!(sysctl(&mut arena, "net/ipv4/conf/eth0/arp_filter"), "0");
+}

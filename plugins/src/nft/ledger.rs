@@ -1,0 +1,162 @@
+//! What the tables of several plugins have in common: rules that are there for all attachments, and a map that notes
+//! what each attachment has, under its identity and a running number. A table exists only as long as there are notes.
+
+use std::collections::HashSet;
+
+use super::expression::Expressions;
+use super::object::{self, ListedRule, is_absent, transact};
+use crate::attachment::{Attachment, IDENTITY};
+use crate::netlink::message::Message;
+use crate::netlink::{NetlinkError, Socket};
+
+/// How often a change is begun anew because others changed the same at the same time.
+pub(crate) const ATTEMPTS: usize = 1000;
+
+/// A rule that is there for all attachments.
+pub(crate) struct SharedRule {
+    pub(crate) chain: &'static str,
+    pub(crate) comment: &'static str,
+    pub(crate) write: Box<dyn Fn(Expressions) -> Expressions>,
+}
+
+impl SharedRule {
+    /// Adds it to a table.
+    pub(crate) fn add(&self, table: &str) -> Message {
+        object::add_rule(table, self.chain, self.comment, |m| (self.write)(Expressions(m)).0)
+    }
+}
+
+/// The first of the shared rules that a table lacks, in words.
+pub(crate) fn missing_rule(
+    socket: &mut Socket,
+    table: &str,
+    rules: &[SharedRule],
+) -> Result<Option<String>, NetlinkError> {
+    let mut listed: Vec<(&str, Vec<ListedRule>)> = Vec::new();
+    for rule in rules {
+        if !listed.iter().any(|(chain, _)| *chain == rule.chain) {
+            listed.push((rule.chain, object::rules(socket, table, rule.chain)?));
+        }
+        let names = object::expression_names(|m| (rule.write)(Expressions(m)).0);
+        let is_same = |found: &ListedRule| {
+            found.comment == rule.comment && found.expressions.iter().map(|(name, _)| name).eq(names.iter())
+        };
+        let mut in_chain = listed.iter().filter(|(chain, _)| *chain == rule.chain);
+        if !in_chain.any(|(_, found)| found.iter().any(is_same)) {
+            let (chain, comment) = (rule.chain, rule.comment);
+            return Ok(Some(format!("the chain {chain} of table inet {table} lacks its rule {comment:?}")));
+        }
+    }
+    Ok(None)
+}
+
+/// The socket for changes; `None` if the kernel has no nftables.
+pub(crate) fn socket_if_any() -> Result<Option<Socket>, NetlinkError> {
+    match Socket::netfilter() {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A map of notes in a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ledger {
+    pub(crate) table: &'static str,
+    pub(crate) map: &'static str,
+}
+
+fn key(identity: [u8; IDENTITY], number: usize) -> Vec<u8> {
+    [&identity[..], &(number as u32).to_ne_bytes()].concat()
+}
+
+impl Ledger {
+    /// Notes what an attachment has; refused with `EEXIST` if something is noted.
+    pub(crate) fn add(&self, attachment: &Attachment, notes: &[Vec<u8>]) -> Vec<Message> {
+        let (identity, label) = (attachment.identity(), attachment.label());
+        let add = |(number, note): (usize, &Vec<u8>)| {
+            let element =
+                object::Element { key: key(identity, number), value: note.clone(), comment: label.clone() };
+            object::add_element(self.table, self.map, &element)
+        };
+        notes.iter().enumerate().map(add).collect()
+    }
+
+    /// Removes so many notes.
+    pub(crate) fn delete(&self, identity: [u8; IDENTITY], count: usize) -> Vec<Message> {
+        (0..count)
+            .map(|number| object::delete_element(self.table, self.map, &key(identity, number)))
+            .collect()
+    }
+
+    /// What is noted of an attachment, in order.
+    pub(crate) fn read(
+        &self,
+        socket: &mut Socket,
+        identity: [u8; IDENTITY],
+    ) -> Result<Vec<Vec<u8>>, NetlinkError> {
+        let mut notes = Vec::new();
+        while let Some(element) = object::element(socket, self.table, self.map, &key(identity, notes.len()))?
+        {
+            notes.push(element.value);
+        }
+        Ok(notes)
+    }
+
+    /// Whether something is noted of an attachment.
+    pub(crate) fn knows(&self, socket: &mut Socket, identity: [u8; IDENTITY]) -> Result<bool, NetlinkError> {
+        Ok(object::element(socket, self.table, self.map, &key(identity, 0))?.is_some())
+    }
+
+    /// The attachments whose label is chosen, each by its identity and label.
+    pub(crate) fn attachments(
+        &self,
+        socket: &mut Socket,
+        chosen: impl Fn(&str) -> bool,
+    ) -> Result<HashSet<([u8; IDENTITY], String)>, NetlinkError> {
+        let all = object::all_elements(socket, self.table, self.map)?;
+        let chosen = all.into_iter().filter(|element| chosen(&element.comment));
+        Ok(chosen.filter_map(|element| Some((*element.key.first_chunk()?, element.comment))).collect())
+    }
+
+    /// Whether the table is there though nothing is noted.
+    pub(crate) fn is_idle(&self) -> Result<bool, NetlinkError> {
+        match socket_if_any()? {
+            Some(mut socket) => {
+                Ok(!object::has_elements(self.table, self.map)?
+                    && object::has_table(&mut socket, self.table)?)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Removes the table unless something is noted. The transaction is refused unless the ruleset is still the one that
+    /// was looked at: otherwise the table might go together with a note that came in between.
+    pub(crate) fn remove_if_idle(&self) -> Result<(), NetlinkError> {
+        for _ in 0..ATTEMPTS {
+            let Some(mut socket) = socket_if_any()? else { break };
+            let generation = object::generation(&mut socket)?;
+            if !self.is_idle()? {
+                break;
+            }
+            let changes = vec![object::delete_table(self.table)];
+            match transact(&mut socket, &format!("remove the table {}", self.table), generation, changes) {
+                Err(error) if [libc::ERESTART, libc::ENOENT].iter().any(|errno| error.is(*errno)) => {}
+                other => return other,
+            }
+        }
+        // Others are so busy here that one of them will remove it.
+        Ok(())
+    }
+}
+
+/// Panics if two rules cannot be told apart by chain and comment.
+#[cfg(test)]
+pub(crate) fn expect_distinct(rules: &[SharedRule]) {
+    let names: HashSet<(&str, &str)> = rules.iter().map(|rule| (rule.chain, rule.comment)).collect();
+    assert_eq!(names.len(), rules.len());
+    for rule in rules {
+        assert!(!object::expression_names(|m| (rule.write)(Expressions(m)).0).is_empty());
+        assert!(rule.comment.len() <= object::LABEL_MAX);
+    }
+}
