@@ -141,6 +141,7 @@ impl Agent {
                 self.files.forget(&Path::new(NETNS_DIR).join(&name));
             }
             Request::Network(place, op) => self.network.apply(&place, &op)?,
+            Request::Exchange(exchange) => return self.network.exchange(&exchange).map(Reply::Exchanged),
             Request::Snapshot(scope) => {
                 let mut snapshot = Snapshot::default();
                 state::network(&mut self.network, &scope, &mut snapshot)?;

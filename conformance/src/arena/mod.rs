@@ -16,6 +16,7 @@ mod netlink;
 mod network;
 mod nft;
 mod operate;
+mod packets;
 mod pool;
 mod protocol;
 mod root;
@@ -37,6 +38,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::invoke::Place;
 pub use error::{ArenaError, Refusal};
 pub use network::NetOp;
+pub use packets::{Exchange, Exchanged, Listener, Transport};
 pub use pool::ArenaPool;
 pub use snapshot::{Difference, Scope, Snapshot, difference};
 pub use start::agent_entry;
@@ -254,6 +256,15 @@ impl Arena {
         self.change_only(&Request::Network(place.clone(), op.clone()), || op.shell(place))
     }
 
+    /// Has a message sent from one place to another, and tells what came of it.
+    pub fn exchange(&mut self, exchange: &Exchange) -> Result<Exchanged, ArenaError> {
+        let what = || format!("send {} packets to {}", exchange.transport, exchange.destination);
+        match self.change(&Request::Exchange(exchange.clone()), what)? {
+            Reply::Exchanged(exchanged) => Ok(exchanged),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Reads a whole file.
     pub fn read_file(&mut self, path: impl AsRef<Path>) -> Result<Vec<u8>, ArenaError> {
         let path = path.as_ref();
@@ -423,7 +434,7 @@ impl Arena {
         if self.dead {
             return Err(ArenaError::Died { what: what() });
         }
-        let answer = self.exchange(request, &what, patience);
+        let answer = self.converse(request, &what, patience);
         match answer {
             Ok(Reply::Refused(refusal)) => Err(ArenaError::Refused(refusal)),
             Ok(reply) => Ok(reply),
@@ -434,7 +445,7 @@ impl Arena {
         }
     }
 
-    fn exchange(
+    fn converse(
         &mut self,
         request: &Request,
         what: &impl Fn() -> String,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::codec;
 use super::error::Refusal;
 use super::network::NetOp;
+use super::packets::{Exchange, Exchanged};
 use super::snapshot::{Scope, Snapshot};
 use super::{ArenaConfig, DirEntry};
 use crate::invoke::{Execution, Invocation, Place};
@@ -27,6 +28,7 @@ pub(crate) enum Request {
     CreateNetns(String),
     DeleteNetns(String),
     Network(Place, NetOp),
+    Exchange(Exchange),
     Snapshot(Scope),
     ReadFile(#[serde(with = "codec::path")] PathBuf),
     WriteFile {
@@ -67,6 +69,7 @@ pub(crate) enum Reply {
     Executions(Vec<Execution>),
     Background(u64),
     Snapshot(Box<Snapshot>),
+    Exchanged(Exchanged),
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     Path(#[serde(with = "codec::path")] PathBuf),
     Entries(Vec<DirEntry>),

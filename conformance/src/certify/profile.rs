@@ -104,7 +104,12 @@ impl Profile {
 
     fn concerns(self, check: &Check) -> bool {
         match check.concerns {
-            Concerns::Every | Concerns::Unattended | Concerns::Attaching => true,
+            Concerns::Every
+            | Concerns::Unattended
+            | Concerns::Attaching
+            | Concerns::Taking(_)
+            | Concerns::Obliging
+            | Concerns::Reading(_) => true,
             Concerns::Delegating => self != Profile::Ipam,
             Concerns::Kinds(kinds) => kinds.iter().any(|kind| Profile::of(*kind) == self),
         }

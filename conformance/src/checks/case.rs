@@ -14,7 +14,7 @@ use super::front;
 use super::observation::Observations;
 use super::reproducer::{Assertion, Step};
 use crate::arena::snapshot::{Scope as SnapshotScope, Snapshot};
-use crate::arena::{Arena, ArenaError, NetOp};
+use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp};
 use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
 use crate::target::{Configuration, Kind, Target};
 
@@ -552,6 +552,11 @@ impl<'a> Case<'a> {
     pub fn network(&mut self, place: &Place, op: NetOp) -> Result<(), Stop> {
         self.steps.push(Step::Shell(op.shell(place)));
         Ok(self.arena.network(place, &op)?)
+    }
+
+    /// Has packets sent. No step of a reproducer: its assertion repeats the exchange that matters.
+    pub fn exchange(&mut self, exchange: &Exchange) -> Result<Exchanged, Stop> {
+        Ok(self.arena.exchange(exchange)?)
     }
 
     /// Writes a file in the arena.

@@ -146,9 +146,9 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// The type of the script.
-const SCRIPT: &str = "cnitest-delegate";
+pub(super) const SCRIPT: &str = "cnitest-delegate";
 /// The folder of the script, and of what it writes.
-const FOLDER: &str = "/run/cnitest-delegate";
+pub(super) const FOLDER: &str = "/run/cnitest-delegate";
 /// What the script says when it fails.
 const COMPLAINT: &str = "cnitest's delegate refuses";
 /// What the script writes to stderr.
@@ -469,7 +469,7 @@ fn stderr(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 /// An execution with the script, or something else, as the IPAM plugin.
-fn delegating(case: &Case<'_>, operation: Operation, attachment: &Attachment, kind: &str) -> Call {
+pub(super) fn delegating(case: &Case<'_>, operation: Operation, attachment: &Attachment, kind: &str) -> Call {
     let call = case.call(operation, attachment);
     let folders = call.environment.get("CNI_PATH").cloned().unwrap_or_default();
     call.set("CNI_PATH", &format!("{FOLDER}:{folders}")).edit(|request| {
@@ -488,7 +488,12 @@ fn install(case: &mut Case<'_>, folder: &str, fails: bool) -> Result<(), Stop> {
 
 /// Writes the script into a folder. It writes its commands, environment and stdin below [`FOLDER`]; its ADD prints
 /// `answer` and exits with `status`.
-fn install_answer(case: &mut Case<'_>, folder: &str, answer: &str, status: u8) -> Result<(), Stop> {
+pub(super) fn install_answer(
+    case: &mut Case<'_>,
+    folder: &str,
+    answer: &str,
+    status: u8,
+) -> Result<(), Stop> {
     let versions: Vec<&str> = Version::ALL.iter().map(|one| one.as_str()).collect();
     let about = json!({ "cniVersion": case.version.as_str(), "supportedVersions": versions });
     case.write_file(&format!("{FOLDER}/about.json"), &pretty(&about), 0o644)?;
@@ -509,7 +514,7 @@ fn install_answer(case: &mut Case<'_>, folder: &str, answer: &str, status: u8) -
 }
 
 /// What the script's ADD returns: an address of each family, and a route for each.
-fn answer_of_script(version: Version) -> Result<AddResult, Stop> {
+pub(super) fn answer_of_script(version: Version) -> Result<AddResult, Stop> {
     let document = json!({
         "cniVersion": Version::V1_1_0.as_str(),
         "ips": [
@@ -527,7 +532,7 @@ fn answer_of_script(version: Version) -> Result<AddResult, Stop> {
 }
 
 /// What the script wrote, if it was executed.
-fn recorded(case: &mut Case<'_>, file: &str) -> Result<Option<String>, Stop> {
+pub(super) fn recorded(case: &mut Case<'_>, file: &str) -> Result<Option<String>, Stop> {
     let there = case.arena.list_dir(FOLDER)?.iter().any(|entry| entry.name == file);
     match there {
         true => {

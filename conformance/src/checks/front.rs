@@ -34,6 +34,44 @@ pub(super) fn is_of_front(word: &str) -> bool {
     word.contains("front") || word.starts_with("10.90.") || word.starts_with("fd00:90:")
 }
 
+/// Sets up another interface in the place of the one in front, alone in its container and without a peer: with the
+/// addresses and routes of the result `previous`. Returns the result that describes it.
+///
+/// # Errors
+/// When the arena fails.
+pub(super) fn dress(
+    case: &mut Case<'_>,
+    attachment: &Attachment,
+    previous: Option<Value>,
+) -> Result<Value, Stop> {
+    let previous = previous.unwrap_or_default();
+    let mut result = AddResult::parse(&previous, case.version)
+        .map_err(|error| Stop::Undecided(format!("the result in front cannot be read: {error}")))?;
+    let (place, link) = (attachment.place(), attachment.ifname.clone());
+    result.interfaces.retain(|interface| interface.name == link);
+    for ip in &mut result.ips {
+        ip.interface = Some(0);
+        let (address, prefix) = (ip.address.addr(), ip.address.prefix_len());
+        case.network(&place, NetOp::AddAddress { link: link.clone(), address, prefix })?;
+    }
+    case.network(&place, NetOp::SetUp { link: link.clone() })?;
+    for route in &result.routes {
+        let op = NetOp::AddRoute {
+            destination: route.dst.network(),
+            prefix: route.dst.prefix_len(),
+            gateway: route.gw,
+            link: Some(link.clone()),
+            table: None,
+            metric: None,
+        };
+        case.network(&place, op)?;
+    }
+    let state = case.snapshot()?;
+    let mac = state.place(&place).and_then(|container| container.link(&link)?.mac.clone());
+    result.interfaces.iter_mut().for_each(|interface| interface.mac = mac.clone());
+    Ok(result.to_version(case.version).0)
+}
+
 fn connect(
     case: &mut Case<'_>,
     attachment: &Attachment,

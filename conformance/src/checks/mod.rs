@@ -11,6 +11,9 @@ mod case;
 mod chained;
 mod changes;
 mod check;
+mod concurrency;
+mod connectivity;
+mod conventions;
 mod cycle;
 mod del;
 mod delegation;
@@ -20,11 +23,13 @@ mod gc;
 mod input;
 mod ipam;
 mod kernel;
+mod legacy;
 mod negotiation;
 mod observation;
 mod parameters;
 mod protocol;
 mod reproducer;
+mod returned;
 mod status;
 mod version;
 
@@ -47,6 +52,8 @@ pub enum Scope {
     Versions,
     /// Once per variant in each version with the first configuration, and in the newest version with the others.
     Attachments,
+    /// Once per variant with each configuration, in the newest version: what depends on what the configuration asks for.
+    Configurations,
 }
 
 /// The targets that a check concerns.
@@ -62,6 +69,12 @@ pub enum Concerns {
     Delegating,
     /// Targets that need something running which does not run here.
     Unattended,
+    /// Targets that follow the convention of this name.
+    Taking(&'static str),
+    /// Targets that follow some convention.
+    Obliging,
+    /// Targets that read this well-known key of the configuration.
+    Reading(&'static str),
 }
 
 /// Why a check is not played on a target.
@@ -89,6 +102,9 @@ impl Concerns {
         let concerned = match self {
             Concerns::Kinds(kinds) => kinds.contains(&target.kind),
             Concerns::Delegating => target.delegates,
+            Concerns::Taking(name) => target.capability(name).is_some(),
+            Concerns::Obliging => !target.capabilities.is_empty(),
+            Concerns::Reading(key) => target.reads(key),
             Concerns::Every | Concerns::Unattended | Concerns::Attaching => true,
         };
         if !concerned {
@@ -138,6 +154,11 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         del::CHECKS,
         status::CHECKS,
         gc::CHECKS,
+        returned::CHECKS,
+        legacy::CHECKS,
+        connectivity::CHECKS,
+        conventions::CHECKS,
+        concurrency::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -90,4 +90,50 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
+    mutant(
+        "bridge-first-adds-collide",
+        "bridge",
+        &["add.concurrent-containers"],
+        "fails when another ADD makes the bridge between its look and its own attempt",
+        |run| {
+            let there = || Path::new("/sys/class/net/cnit0").exists();
+            if run.is(Operation::Add) && !there() {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                if there() {
+                    run.refuse(999, "could not add cnit0: file exists");
+                    return Ok(());
+                }
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-add-not-beside-a-del",
+        "bridge",
+        &["add.concurrent-containers"],
+        "fails ADD while a DEL is under way",
+        |run| {
+            let busy = Path::new(STATE).join("leaving");
+            if run.is(Operation::Add) {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                if busy.exists() {
+                    run.refuse(999, "the network is changing");
+                    return Ok(());
+                }
+                run.run();
+                return Ok(());
+            }
+            if !run.is(Operation::Del) {
+                run.run();
+                return Ok(());
+            }
+            std::fs::create_dir_all(&busy)?;
+            run.run();
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            // Another DEL may have been faster.
+            let _ = std::fs::remove_dir(&busy);
+            Ok(())
+        },
+    ),
 ];

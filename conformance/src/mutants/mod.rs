@@ -12,6 +12,8 @@ mod add;
 mod chained;
 mod check;
 mod concurrency;
+mod connectivity;
+mod conventions;
 mod del;
 mod delegation;
 mod execution;
@@ -101,6 +103,8 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         status::MUTANTS,
         gc::MUTANTS,
         concurrency::MUTANTS,
+        connectivity::MUTANTS,
+        conventions::MUTANTS,
     ]
     .into_iter()
     .flatten()

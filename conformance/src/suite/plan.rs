@@ -81,7 +81,7 @@ fn plan_check<'a>(
         return vec![skip(None, reason.clone(), SkipCause::Precondition)];
     }
     let mut plans = Vec::new();
-    if check.scope == Scope::Attachments {
+    if matches!(check.scope, Scope::Attachments | Scope::Configurations) {
         let unusable = probe.unusable.iter();
         plans.extend(unusable.map(|one| skip(Some(one.name.clone()), one.reason.clone(), one.cause)));
     }
@@ -121,6 +121,7 @@ fn plan_check<'a>(
             fitting.iter().for_each(|version| add(first, *version));
             others.iter().for_each(|configuration| add(configuration, newest));
         }
+        Scope::Configurations => usable.iter().for_each(|configuration| add(configuration, newest)),
     }
     plans
 }

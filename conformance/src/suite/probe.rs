@@ -108,6 +108,7 @@ impl Probe {
                     name: "bare".to_owned(),
                     plugin,
                     args: None,
+                    default_route: false,
                     requires: Requires::default(),
                 });
                 probe.note.get_or_insert_with(|| {

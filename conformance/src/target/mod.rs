@@ -70,6 +70,46 @@ fn veth() -> String {
     "veth".to_owned()
 }
 
+/// How a value reaches a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Way {
+    /// `runtimeConfig.NAME`.
+    #[serde(rename = "runtimeConfig")]
+    RuntimeConfig,
+    /// `args.cni.NAME`.
+    #[serde(rename = "args")]
+    Args,
+    /// A key of CNI_ARGS: `IP` for `ips`, otherwise the name in capitals.
+    #[serde(rename = "CNI_ARGS")]
+    CniArgs,
+}
+
+impl Way {
+    /// The word used in target files and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Way::RuntimeConfig => "runtimeConfig",
+            Way::Args => "args",
+            Way::CniArgs => "CNI_ARGS",
+        }
+    }
+}
+
+/// A convention that the plugin follows: what a runtime can ask of it for one container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capability {
+    /// The name in CONVENTIONS.md: `portMappings`, `ipRanges`, `ips`, `mac`, `bandwidth`, `dns`, `aliases`, `deviceID`.
+    pub name: String,
+    /// How the plugin takes it.
+    pub by: Vec<Way>,
+    /// A value that the first configuration can act on, where it depends on the plugin or the configuration.
+    pub value: Option<Value>,
+    /// Another such value.
+    pub other: Option<Value>,
+    /// For `portMappings`, what is reached besides other hosts: `localhost`, `hairpin`.
+    pub promises: Vec<String>,
+}
+
 /// One configuration that the plugin is tested with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration {
@@ -79,6 +119,8 @@ pub struct Configuration {
     pub plugin: Map<String, Value>,
     /// CNI_ARGS for every execution, if any.
     pub args: Option<String>,
+    /// It asks for a default route, whatever the delegated plugin returns.
+    pub default_route: bool,
     /// Needed beyond what the target needs.
     pub requires: Requires,
 }
@@ -102,6 +144,14 @@ pub struct Target {
     pub expires: bool,
     /// The `ipam` key of the configurations is executed as a delegated plugin.
     pub delegates: bool,
+    /// Containers of one network reach each other.
+    pub connects_containers: bool,
+    /// A chained plugin that does not mind the kind of the interface that it is given.
+    pub any_interface: bool,
+    /// Well-known keys of the configuration that the plugin reads: `ipMasq`, `dns`.
+    pub reads: Vec<String>,
+    /// Conventions that it follows.
+    pub capabilities: Vec<Capability>,
     /// Needed by every configuration.
     pub requires: Requires,
     /// Links to make first.
@@ -145,7 +195,15 @@ struct TargetFile {
     #[serde(default)]
     delegates: bool,
     #[serde(default)]
+    connects_containers: bool,
+    #[serde(default)]
+    any_interface: bool,
+    #[serde(default)]
+    reads: Vec<WellKnown>,
+    #[serde(default)]
     requires: Requires,
+    #[serde(default, rename = "capability")]
+    capabilities: Vec<CapabilityFile>,
     #[serde(default, rename = "link")]
     links: Vec<Link>,
     #[serde(default, rename = "configuration")]
@@ -159,10 +217,79 @@ struct ConfigurationFile {
     plugin: String,
     args: Option<String>,
     #[serde(default)]
+    default_route: bool,
+    #[serde(default)]
     requires: Requires,
 }
 
+#[derive(Clone, Copy, Deserialize)]
+enum WellKnown {
+    #[serde(rename = "ipMasq")]
+    IpMasq,
+    #[serde(rename = "dns")]
+    Dns,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Promise {
+    Localhost,
+    Hairpin,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct CapabilityFile {
+    name: String,
+    by: Vec<Way>,
+    value: Option<String>,
+    other: Option<String>,
+    #[serde(default)]
+    promises: Vec<Promise>,
+}
+
+impl CapabilityFile {
+    fn read(self) -> Result<Capability, String> {
+        let place = format!("capability \"{}\"", self.name);
+        if !CONVENTIONS.contains(&self.name.as_str()) {
+            return Err(format!("{place}: no convention; use one of {}", CONVENTIONS.join(", ")));
+        }
+        if self.by.is_empty() {
+            return Err(format!("{place}: by is empty; name \"runtimeConfig\", \"args\" or \"CNI_ARGS\""));
+        }
+        let json = |key: &str, text: Option<String>| -> Result<Option<Value>, String> {
+            let read = |text: String| serde_json::from_str(&text);
+            text.map(read).transpose().map_err(|error| format!("{place}: {key} is not JSON: {error}"))
+        };
+        let promise = |one: Promise| match one {
+            Promise::Localhost => "localhost".to_owned(),
+            Promise::Hairpin => "hairpin".to_owned(),
+        };
+        Ok(Capability {
+            value: json("value", self.value)?,
+            other: json("other", self.other)?,
+            name: self.name,
+            by: self.by,
+            promises: self.promises.into_iter().map(promise).collect(),
+        })
+    }
+}
+
+/// The names that CONVENTIONS.md gives to what a runtime can ask for.
+pub const CONVENTIONS: [&str; 8] =
+    ["portMappings", "ipRanges", "ips", "mac", "bandwidth", "dns", "aliases", "deviceID"];
+
 impl Target {
+    /// What the target says of a convention, if the plugin follows it.
+    pub fn capability(&self, name: &str) -> Option<&Capability> {
+        self.capabilities.iter().find(|capability| capability.name == name)
+    }
+
+    /// Whether the plugin reads a well-known key of the configuration.
+    pub fn reads(&self, key: &str) -> bool {
+        self.reads.iter().any(|one| one == key)
+    }
+
     /// Reads a target file.
     ///
     /// # Errors
@@ -207,10 +334,21 @@ impl Target {
                 name: entry.name,
                 plugin,
                 args: entry.args,
+                default_route: entry.default_route,
                 requires: entry.requires,
             });
         }
+        let capabilities: Result<Vec<Capability>, String> =
+            file.capabilities.into_iter().map(CapabilityFile::read).collect();
+        let well_known = |one: WellKnown| match one {
+            WellKnown::IpMasq => "ipMasq".to_owned(),
+            WellKnown::Dns => "dns".to_owned(),
+        };
         Ok(Target {
+            connects_containers: file.connects_containers,
+            any_interface: file.any_interface,
+            reads: file.reads.into_iter().map(well_known).collect(),
+            capabilities: capabilities.map_err(fail)?,
             name: file.name,
             kind: file.kind,
             summary: file.summary,
@@ -256,5 +394,12 @@ mod tests {
         assert!(message(&one("[]")).contains("must be a JSON object"));
         assert!(message(&one("{}")).contains("needs a \"type\""));
         assert!(message(&one(r#"{"type":"x","name":"n"}"#)).contains("remove \"name\""));
+        let capability = |text: &str| format!("{}[[capability]]\n{text}\n", one(r#"{"type":"x"}"#));
+        assert!(message(&capability("name = 'mac'\nby = []")).contains("capability \"mac\": by is empty"));
+        assert!(message(&capability("name = 'fame'\nby = ['args']")).contains("\"fame\": no convention"));
+        assert!(
+            message(&capability("name = 'mac'\nby = ['args']\nvalue = '{'")).contains("value is not JSON")
+        );
+        assert!(message(&format!("reads = ['ipmasq']\n{}", one(r#"{"type":"x"}"#))).contains("line 1"));
     }
 }
