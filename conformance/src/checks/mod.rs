@@ -25,13 +25,16 @@ mod observation;
 mod parameters;
 mod protocol;
 mod reproducer;
+mod security;
+mod skew;
 mod status;
+mod surroundings;
 mod version;
 
 use cni_spec::Version;
 
 pub use case::{
-    Answer, Attachment, Call, Case, Deviation, Documents, NETWORK, Setting, Stop, Subject, pretty,
+    Answer, Attachment, Call, Case, Deviation, Documents, NETWORK, Other, Setting, Stop, Subject, pretty,
 };
 pub use observation::Observations;
 pub use reproducer::{Assertion, script as reproducer_script};
@@ -121,6 +124,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         parameters::CHECKS,
         input::CHECKS,
         execution::CHECKS,
+        surroundings::CHECKS,
         add::CHECKS,
         attachments::CHECKS,
         delegation::CHECKS,
@@ -130,6 +134,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         del::CHECKS,
         status::CHECKS,
         gc::CHECKS,
+        security::CHECKS,
+        skew::CHECKS,
     ]
     .into_iter()
     .flatten()

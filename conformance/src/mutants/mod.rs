@@ -20,6 +20,7 @@ mod input;
 mod ipam;
 mod kernel;
 mod result;
+mod security;
 mod status;
 mod version;
 
@@ -94,6 +95,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         status::MUTANTS,
         gc::MUTANTS,
         concurrency::MUTANTS,
+        security::MUTANTS,
     ]
     .into_iter()
     .flatten()

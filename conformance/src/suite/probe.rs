@@ -47,6 +47,7 @@ impl Probe {
             versions: Vec::new(),
             advertised: Vec::new(),
             timeout: options.timeout,
+            other: None,
         };
         let request = format!("{{\"cniVersion\":\"{}\"}}", Version::LATEST);
         let invocation = Invocation::new(&found.program)
