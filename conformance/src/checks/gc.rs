@@ -304,7 +304,7 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
 const LIST_KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 
 /// The request with these attachments as the valid ones, under both names of the key.
-fn listing(call: Call, valid: &[&Attachment]) -> Call {
+pub(super) fn listing(call: Call, valid: &[&Attachment]) -> Call {
     let entry = |one: &&Attachment| json!({ "containerID": one.container_id, "ifname": one.ifname });
     let entries: Vec<Value> = valid.iter().map(entry).collect();
     call.edit(|request| {

@@ -63,6 +63,8 @@ pub enum Concerns {
     Kinds(&'static [Kind]),
     /// Targets that execute the `ipam` of their configuration.
     Delegating,
+    /// Every plugin with a target that can attach, where another release of it is given.
+    Upgrading,
 }
 
 /// Why a check is not played on a target.
@@ -87,7 +89,7 @@ impl Concerns {
         let concerned = match self {
             Concerns::Kinds(kinds) => kinds.contains(&target.kind),
             Concerns::Delegating => target.delegates,
-            Concerns::Every | Concerns::Attaching => true,
+            Concerns::Every | Concerns::Attaching | Concerns::Upgrading => true,
         };
         if !concerned {
             return Some(Exclusion::NotConcerned);

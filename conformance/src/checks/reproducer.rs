@@ -104,7 +104,11 @@ pub fn script(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>
     out.push_str(PROLOGUE);
     let _ = writeln!(out, "plugin=${{1:-{}}}", quote(&case.subject.program.display().to_string()));
     if let Some(other) = &case.subject.other {
-        let _ = writeln!(out, "other=${{2:-{}}} # the other release", quote(&other.program.display().to_string()));
+        let _ = writeln!(
+            out,
+            "other=${{2:-{}}} # the other release",
+            quote(&other.program.display().to_string())
+        );
     }
     out.push_str("show() { echo \"== $1: exit status $2\"; cat /run/cnitest/$3.out; echo; cat /run/cnitest/$3.err >&2; }\n");
     let looks = match assertion {

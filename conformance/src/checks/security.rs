@@ -300,9 +300,8 @@ fn odd_values(case: &mut Case<'_>) -> Result<(), Stop> {
     let long = format!("\"{}\"", "a".repeat(100 << 10));
     let value = if value.is_empty() { long.as_str() } else { value };
     let known = case.configuration.plugin.iter();
-    let fitting = known.filter(|(key, old)| {
-        *key != "type" && if numbers { old.is_number() } else { old.is_string() }
-    });
+    let fitting =
+        known.filter(|(key, old)| *key != "type" && if numbers { old.is_number() } else { old.is_string() });
     let mut keys: Vec<String> = fitting.map(|(key, _)| key.clone()).collect();
     // Well-known numbers are tried where the plugin may know them, too.
     if numbers && keys.is_empty() {
@@ -438,7 +437,8 @@ fn secrets(case: &mut Case<'_>) -> Result<(), Stop> {
     for (stream, bytes) in [("stdout", &answer.execution.stdout), ("stderr", &answer.execution.stderr)] {
         let shown = String::from_utf8_lossy(bytes).contains(CANARY);
         let expected = format!("{stream} of {} lacks the secret", answer.label);
-        let file = format!("/run/cnitest/{}.{}", answer.index, if stream == "stdout" { "out" } else { "err" });
+        let file =
+            format!("/run/cnitest/{}.{}", answer.index, if stream == "stdout" { "out" } else { "err" });
         let assertion = Assertion::Shell(format!("! grep -q {CANARY} {file}"));
         case.expect_as(!shown, requirement, expected, format!("{stream} shows it"), assertion);
     }
@@ -545,9 +545,8 @@ fn nat_order(case: &mut Case<'_>) -> Result<(), Stop> {
         let first = listed.lines().find(|line| line.starts_with("-A")).unwrap_or("no rule").to_owned();
         let ours = format!("-A {chain} -j {OTHERS}");
         let expected = format!("the jump to {OTHERS} is still the first rule of nat {chain}");
-        let assertion = Assertion::Shell(format!(
-            "[ \"$(iptables -t nat -S {chain} | grep -m 1 '^-A')\" = '{ours}' ]"
-        ));
+        let assertion =
+            Assertion::Shell(format!("[ \"$(iptables -t nat -S {chain} | grep -m 1 '^-A')\" = '{ours}' ]"));
         let observed = format!("the first rule is {first}");
         case.expect_as(first == ours, "practice.nat-rules-last", expected, observed, assertion);
     }

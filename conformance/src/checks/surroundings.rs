@@ -136,9 +136,8 @@ fn large_input(case: &mut Case<'_>) -> Result<(), Stop> {
         _ => |request, version| {
             let empty = json!({ "cniVersion": version.as_str(), "interfaces": [], "ips": [], "routes": [] });
             let previous = request.entry("prevResult").or_insert(empty);
-            let routes = (0..2000).map(|index| {
-                json!({ "dst": format!("10.{}.{}.0/24", 100 + index / 256, index % 256) })
-            });
+            let routes = (0..2000)
+                .map(|index| json!({ "dst": format!("10.{}.{}.0/24", 100 + index / 256, index % 256) }));
             previous["routes"] = routes.collect();
         },
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use cni_spec::Version;
+use cnitest::checks::Concerns;
 use cnitest::suite::subject::{self, Found};
 use cnitest::suite::{Options, Suite};
 use cnitest::target::{Target, builtin};
@@ -36,6 +37,10 @@ pub(super) struct Arguments {
     /// Play only in this version of the specification. May be repeated.
     #[arg(long, value_name = "VERSION")]
     spec_version: Vec<Version>,
+    /// Another release of the plugins, an executable or a folder of them: attachments that one release added are checked,
+    /// deleted and collected by the other (`skew.*`).
+    #[arg(long, value_name = "PATH")]
+    upgrade_from: Option<PathBuf>,
     /// Let warnings (a SHOULD that is not met) fail the run too.
     #[arg(long)]
     strict: bool,
@@ -79,6 +84,7 @@ impl Arguments {
             skip: globs(&self.skip)?,
             versions: self.spec_version.clone(),
             strict: self.strict,
+            upgrade_from: releases(self.upgrade_from.as_deref(), &found)?,
             seed: self.seed,
             jobs: jobs.unwrap_or_else(|| 2 * std::thread::available_parallelism().map_or(1, usize::from)),
             timeout: self.timeout,
@@ -139,12 +145,37 @@ fn play(options: Options, found: Vec<Found>, target: Option<Target>) -> miette::
     })
 }
 
+/// The other releases, each under the name of the plugin that it belongs to.
+fn releases(path: Option<&Path>, found: &[Found]) -> miette::Result<Vec<Found>> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let mut others = subject::find(&[path.to_owned()]).into_diagnostic()?;
+    if let ([plugin], [other]) = (found, others.as_mut_slice()) {
+        // Two executables belong together, whatever they are called.
+        other.name.clone_from(&plugin.name);
+    }
+    match others.iter().any(|other| found.iter().any(|plugin| plugin.name == other.name)) {
+        true => Ok(others),
+        false => Err(miette!(
+            help = "name a release of the same plugins, or a folder of them",
+            "{} holds none of the plugins to test ({})",
+            path.display(),
+            found.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>().join(", ")
+        )),
+    }
+}
+
 fn require_a_check(options: &Options) -> miette::Result<()> {
     let chosen = cnitest::checks::all().any(|check| {
-        (options.only.is_empty() || options.only.is_match(check.id)) && !options.skip.is_match(check.id)
+        (options.only.is_empty() || options.only.is_match(check.id))
+            && !options.skip.is_match(check.id)
+            && (check.concerns != Concerns::Upgrading || !options.upgrade_from.is_empty())
     });
     match chosen {
         true => Ok(()),
+        false if options.only.is_match("skew.del") && options.upgrade_from.is_empty() => Err(miette!(
+            help = "name the other release with --upgrade-from PATH",
+            "the skew checks need another release of the plugin"
+        )),
         false => Err(miette!(
             help = "`cnitest list checks` prints the names",
             "--only and --skip leave no check to play"

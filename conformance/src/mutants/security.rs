@@ -153,7 +153,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |run| {
             run.run();
             if run.is(Operation::Add) && run.succeeded() {
-                let rule = ["-w", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "9999", "-j", "RETURN"];
+                let rule =
+                    ["-w", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "9999", "-j", "RETURN"];
                 Command::new("iptables").args(rule).status()?;
             }
             Ok(())
@@ -197,22 +198,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
-    mutant(
-        "static-key-twice",
-        "static",
-        &["practice.keys-unique"],
-        "prints cniVersion twice",
-        |run| {
-            let version = json!(run.text("cniVersion"));
-            run.run();
-            if let Some(rest) = run.stdout.strip_prefix(b"{") {
-                let mut text = format!("{{\"cniVersion\":{version},").into_bytes();
-                text.extend_from_slice(rest);
-                run.stdout = text;
-            }
-            Ok(())
-        },
-    ),
+    mutant("static-key-twice", "static", &["practice.keys-unique"], "prints cniVersion twice", |run| {
+        let version = json!(run.text("cniVersion"));
+        run.run();
+        if let Some(rest) = run.stdout.strip_prefix(b"{") {
+            let mut text = format!("{{\"cniVersion\":{version},").into_bytes();
+            text.extend_from_slice(rest);
+            run.stdout = text;
+        }
+        Ok(())
+    }),
     mutant(
         "static-needs-search-path",
         "static",
@@ -288,4 +283,3 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
 ];
-

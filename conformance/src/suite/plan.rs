@@ -53,6 +53,8 @@ pub fn plan<'a>(probe: &'a Probe, target: Option<&Target>, options: &Options) ->
         .copied()
         .filter(|version| options.versions.is_empty() || options.versions.contains(version))
         .collect();
+    let chosen =
+        chosen.filter(|check| check.concerns != Concerns::Upgrading || !options.upgrade_from.is_empty());
     chosen.flat_map(|check| plan_check(check, probe, target, &versions)).collect()
 }
 
@@ -71,18 +73,36 @@ fn plan_check<'a>(
     if let Some(reason) = &probe.unstartable {
         return vec![skip(None, reason.clone())];
     }
+    let mut versions = versions.to_vec();
+    let mut unusable = probe.unusable.clone();
+    let mut usable: Vec<&Configuration> = probe.configurations.iter().collect();
+    if check.concerns == Concerns::Upgrading {
+        let Some(other) = &probe.subject.other else {
+            return vec![skip(None, "no other release of this plugin is given".to_owned())];
+        };
+        versions.retain(|version| other.versions.contains(version));
+        // What stands for a newer release does not work with the other one.
+        usable.retain(|configuration| {
+            let mark = configuration.requires.spec_version.as_ref();
+            let lacking = mark.filter(|mark| !other.versions.iter().any(|known| known.as_str() == *mark));
+            if let Some(mark) = lacking {
+                let reason = format!("the other release does not support CNI {mark}");
+                unusable.push((configuration.name.clone(), reason));
+            }
+            lacking.is_none()
+        });
+    }
     let mut plans = Vec::new();
     if check.scope == Scope::Attachments {
-        plans.extend(probe.unusable.iter().map(|(name, reason)| skip(Some(name.clone()), reason.clone())));
+        plans.extend(unusable.iter().map(|(name, reason)| skip(Some(name.clone()), reason.clone())));
     }
     // The rules of the protocol are the same whether or not the configuration can work here.
-    let usable = match check.concerns {
-        Concerns::Every if probe.configurations.is_empty() => probe.spare.as_slice(),
-        _ => probe.configurations.as_slice(),
-    };
+    if check.concerns == Concerns::Every && usable.is_empty() {
+        usable.extend(&probe.spare);
+    }
     let Some((first, others)) = usable.split_first() else {
         if plans.is_empty() {
-            let reasons = probe.unusable.first().map(|(_, reason)| reason.clone());
+            let reasons = unusable.first().map(|(_, reason)| reason.clone());
             plans.push(skip(None, reasons.unwrap_or_default()));
         }
         return plans;
