@@ -21,6 +21,7 @@ mod ipam;
 mod kernel;
 mod result;
 mod security;
+mod skew;
 mod status;
 mod version;
 
@@ -96,6 +97,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         gc::MUTANTS,
         concurrency::MUTANTS,
         security::MUTANTS,
+        skew::MUTANTS,
     ]
     .into_iter()
     .flatten()

@@ -4,4 +4,5 @@ mod common;
 mod hostile;
 mod kill;
 mod plugin;
+mod skew;
 mod text;
