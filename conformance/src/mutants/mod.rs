@@ -16,6 +16,7 @@ mod del;
 mod delegation;
 mod execution;
 mod gc;
+pub mod hostile;
 mod input;
 mod ipam;
 mod kernel;
