@@ -4,14 +4,18 @@
 //! - [`invoke`]: one execution of a plugin, exactly as asked for, with limits.
 //! - [`target`]: what must be known of a plugin to attach containers with it.
 //! - [`checks`]: what is asked of a plugin, and how it is decided.
+//! - [`certify`]: profiles, and what a run says of a plugin as one of a profile.
 //! - [`mutants`]: deliberately broken plugins, which prove the checks.
 //! - [`selftest`]: plays the checks on the mutants.
+//! - [`coverage`]: which requirements are decided by a check, and which checks are proven by a mutant.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
 
 pub mod arena;
+pub mod certify;
 pub mod checks;
+pub mod coverage;
 pub mod invoke;
 pub mod mutants;
 pub mod selftest;

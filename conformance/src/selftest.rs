@@ -15,7 +15,7 @@ use crate::arena::ArenaError;
 use crate::checks::{self, Check};
 use crate::mutants::{self, Mutant};
 use crate::suite::{self, Suite, subject};
-use crate::target::builtin;
+use crate::target::{Target, builtin};
 
 /// What to play.
 #[derive(Debug, Clone)]
@@ -144,15 +144,17 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
         return Ok(Trial { mutant, fate, undecided: Vec::new() });
     }
     let suite = Suite::new(suite_options(options, exactly(&deciding), versions(mutant), 1));
-    let run = suite.run(&subject::broken(mutant), builtin(mutant.base).as_ref(), &|_| ())?;
+    let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
+    let target = own.or_else(|| builtin(mutant.base));
+    let run = suite.run(&subject::broken(mutant), target.as_ref(), &|_| ())?;
     Ok(Trial { mutant, fate: fate(mutant, &run), undecided: undecided(&run) })
 }
 
-/// The newest version in which each requirement holds: a defect shows there or nowhere.
+/// The two newest versions in which each requirement holds: one and the same answer cannot be right in both.
 fn versions(mutant: &Mutant) -> Vec<Version> {
     let known = mutant.breaks.iter().filter_map(|id| catalogue::requirement(id));
-    let newest = known.filter_map(|requirement| {
-        Version::ALL.into_iter().rev().find(|version| requirement.holds_in(*version))
+    let newest = known.flat_map(|requirement| {
+        Version::ALL.into_iter().rev().filter(|version| requirement.holds_in(*version)).take(2)
     });
     newest.collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -176,13 +178,20 @@ fn fate(mutant: &Mutant, run: &Run) -> Fate {
     Fate::Survived { played: played.iter().map(|result| result.check.clone()).collect() }
 }
 
+/// What must not happen: cases that could not be decided, and verdicts on requirements that the check does not name.
 fn undecided(run: &Run) -> Vec<String> {
-    let errors = run.results.iter().filter(|result| result.verdict == Verdict::Error);
-    errors
-        .map(|result| {
-            format!("{} {}: {}", result.check, result.case, result.reason.clone().unwrap_or_default())
-        })
-        .collect()
+    let stray = run.results.iter().flat_map(|result| {
+        let named = |id: &String| {
+            checks::ANY.contains(&id.as_str())
+                || checks::find(&result.check).is_some_and(|check| check.requirements.contains(&id.as_str()))
+        };
+        let stray = result.broken.iter().filter(move |id| !named(id));
+        stray.map(|id| format!("{}: it judges {id}, which it does not name", result.check))
+    });
+    let errors = run.results.iter().filter(|result| result.verdict == Verdict::Error).map(|result| {
+        format!("{} {}: {}", result.check, result.case, result.reason.clone().unwrap_or_default())
+    });
+    errors.chain(stray).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn idle(trials: &[Trial], options: &Options) -> Vec<&'static str> {
@@ -209,6 +218,7 @@ fn suite_options(options: &Options, only: GlobSet, versions: Vec<Version>, jobs:
         jobs,
         timeout: options.timeout,
         executable: options.executable.clone(),
+        recorded: Default::default(),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::group::by_requirement;
 use crate::model::{Run, RunSet, Verdict};
 use crate::text::visible;
 
-/// Writes a line `SUBJECT VERDICT CHECK REQUIREMENT VERSIONS` for each check and requirement that is not a pass, sorted.
+/// Writes a line `SUBJECT VERDICT CHECK REQUIREMENT VERSIONS` for each check and requirement that is not a pass, sorted;
+/// `known` follows where the baseline knows it.
 ///
 /// Cases and texts are left out: they hold what differs from run to run, such as names that a plugin derives.
 ///
@@ -27,7 +28,8 @@ fn lines(run: &Run) -> impl Iterator<Item = String> + '_ {
             let versions = if versions.is_empty() { "-".to_owned() } else { versions.join(",") };
             let requirement = group.shown.requirements.first().map_or("-", String::as_str);
             let (name, check) = (&run.subject.name, &group.shown.check);
-            visible(&format!("{name} {verdict} {check} {requirement} {versions}")).replace('\n', " ")
+            let known = if group.is_new() { "" } else { " known" };
+            visible(&format!("{name} {verdict} {check} {requirement} {versions}{known}")).replace('\n', " ")
         })
     })
 }

@@ -13,9 +13,9 @@ pub(crate) struct Group<'a> {
     pub(crate) all: Vec<&'a CaseResult>,
 }
 
-/// Results of a verdict, grouped by check and by the requirement that leads.
+/// Results of a verdict, grouped by check, by the requirement that leads, and by what the baseline says of them.
 pub(crate) fn by_requirement(results: &[CaseResult], verdict: Verdict) -> Vec<Group<'_>> {
-    by(results, verdict, |result| (result.check.as_str(), result.requirements.first()))
+    by(results, verdict, |result| (result.check.as_str(), result.requirements.first(), &result.known))
 }
 
 /// Results of a verdict, grouped by what `key` says.
@@ -41,6 +41,11 @@ impl<'a> Group<'a> {
             self.shown = result;
         }
         self.all.push(result);
+    }
+
+    /// Whether no baseline knows it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.shown.known.is_none()
     }
 
     /// The checks, each once.

@@ -10,6 +10,7 @@ use crate::model::{CaseResult, Run, RunSet, Verdict};
 use crate::text::visible;
 
 /// Writes the report. JUnit knows no warnings: one is a failure in a strict run and a success with output in any other.
+/// Nor does it know accepted failures: one is a skipped test, as expected failures of other tools are.
 ///
 /// # Errors
 /// When `out` cannot be written to.
@@ -32,7 +33,7 @@ fn suite(run: &Run) -> TestSuite {
 }
 
 fn properties(run: &Run) -> Vec<(&'static str, String)> {
-    vec![
+    let mut all = vec![
         ("tool", format!("{} {}", run.tool.name, run.tool.version)),
         ("seed", run.seed.to_string()),
         ("strict", run.strict.to_string()),
@@ -45,7 +46,21 @@ fn properties(run: &Run) -> Vec<(&'static str, String)> {
         ("supportedVersions", run.subject.supported_versions.join(", ")),
         ("target", run.subject.target.clone().unwrap_or_default()),
         ("conformant", run.conformant.to_string()),
-    ]
+    ];
+    if let Some(baseline) = &run.baseline {
+        all.push(("baseline", baseline.file.clone()));
+        all.push(("baselineSha256", baseline.sha256.clone()));
+        all.push(("known", baseline.known.to_string()));
+        for entry in &baseline.unexpected_passes {
+            let text = format!("{} {}: now passes: remove from the baseline", entry.check, entry.place());
+            all.push(("unexpectedPass", text));
+        }
+        for stale in &baseline.stale {
+            let text = format!("{} {}: {}", stale.entry.check, stale.entry.place(), stale.why);
+            all.push(("staleEntry", text));
+        }
+    }
+    all
 }
 
 fn case(run: &Run, result: &CaseResult) -> TestCase {
@@ -58,7 +73,8 @@ fn case(run: &Run, result: &CaseResult) -> TestCase {
     let unsaid = matches!(case.status, TestCaseStatus::Success { .. });
     let said = match result.verdict {
         Verdict::Warn => {
-            format!("warning: {} {}\n{}", result.level, requirement(result), evidence::text(result))
+            let known = if result.known.is_some() { "known " } else { "" };
+            format!("{known}warning: {} {}\n{}", result.level, requirement(result), evidence::text(result))
         }
         _ => evidence::text(result),
     };
@@ -72,6 +88,7 @@ fn status(run: &Run, result: &CaseResult) -> TestCaseStatus {
     let mut status = match result.verdict {
         Verdict::Pass => return TestCaseStatus::success(),
         Verdict::Warn if !run.strict => return TestCaseStatus::success(),
+        Verdict::Fail | Verdict::Warn if result.known.is_some() => return known(run, result),
         Verdict::Fail | Verdict::Warn => TestCaseStatus::non_success(NonSuccessKind::Failure),
         Verdict::Error => TestCaseStatus::non_success(NonSuccessKind::Error),
         Verdict::Skip => TestCaseStatus::skipped(),
@@ -82,6 +99,18 @@ fn status(run: &Run, result: &CaseResult) -> TestCaseStatus {
         status.set_type(xml(&format!("{} {}", result.level, requirement(result))));
         status.set_description(xml(&format!("{}\n{}", result.title, evidence::text(result))));
     }
+    status
+}
+
+/// A deviation that the baseline accepts.
+fn known(run: &Run, result: &CaseResult) -> TestCaseStatus {
+    let file = run.baseline.as_ref().map_or("", |baseline| baseline.file.as_str());
+    let why = result.known.as_ref().and_then(|known| known.reason.as_ref());
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(xml(&format!("known {} (baseline {file}){why}", result.verdict)));
+    status.set_type(xml(&format!("{} {}", result.level, requirement(result))));
+    status.set_description(xml(&format!("{}\n{}", result.title, evidence::text(result))));
     status
 }
 

@@ -4,9 +4,11 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+use crate::baseline::Baseline;
 use crate::human::{self, Style};
 use crate::model::RunSet;
-use crate::{deviations, json, junit};
+use crate::summary::{self, SetSummary};
+use crate::{deviations, json, junit, markdown};
 
 /// A kind of report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,12 +21,25 @@ pub enum ReportKind {
     Junit,
     /// One line for each distinct deviation, sorted: to compare two runs with `diff`.
     Deviations,
+    /// The deviations as a baseline, for `--baseline`.
+    Baseline,
+    /// What deviates, for a maintainer, in Markdown.
+    Markdown,
+    /// What deviates, condensed, for programs.
+    Summary,
 }
 
 impl ReportKind {
     /// Every kind.
-    pub const ALL: [ReportKind; 4] =
-        [ReportKind::Json, ReportKind::Human, ReportKind::Junit, ReportKind::Deviations];
+    pub const ALL: [ReportKind; 7] = [
+        ReportKind::Json,
+        ReportKind::Human,
+        ReportKind::Junit,
+        ReportKind::Deviations,
+        ReportKind::Baseline,
+        ReportKind::Markdown,
+        ReportKind::Summary,
+    ];
 
     /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -33,6 +48,9 @@ impl ReportKind {
             ReportKind::Human => "human",
             ReportKind::Junit => "junit",
             ReportKind::Deviations => "deviations",
+            ReportKind::Baseline => "baseline",
+            ReportKind::Markdown => "markdown",
+            ReportKind::Summary => "summary",
         }
     }
 }
@@ -70,6 +88,9 @@ pub fn report(kind: ReportKind, set: &RunSet, out: &mut dyn io::Write) -> io::Re
         ReportKind::Human => human::write(set, &Style { verbose: true, ..Style::default() }, out),
         ReportKind::Junit => junit::write(set, out),
         ReportKind::Deviations => deviations::write(set, out),
+        ReportKind::Baseline => Baseline::of(set).write(out),
+        ReportKind::Markdown => markdown::write(&SetSummary::of(set, None, None), out),
+        ReportKind::Summary => summary::write(&SetSummary::of(set, None, None), out),
     }
 }
 
@@ -83,6 +104,9 @@ mod tests {
             assert_eq!(kind.to_string().parse(), Ok(kind));
         }
         let error = "html".parse::<ReportKind>().expect_err("unknown").to_string();
-        assert_eq!(error, "unknown kind of report \"html\": use json, human, junit, deviations");
+        assert_eq!(
+            error,
+            "unknown kind of report \"html\": use json, human, junit, deviations, baseline, markdown, summary"
+        );
     }
 }

@@ -40,6 +40,7 @@ fn second_del_fails(version: &str, configuration: &str) -> CaseResult {
         "{observed} (del.idempotent)\nstderr is not empty (exec.result-on-stdout)\nnote: the first DEL took 2.1 s"
     ));
     result.requirements.push("exec.result-on-stdout".to_owned());
+    result.broken = result.requirements.clone();
     let mut add = execution("ADD", "exit status 0");
     add.stdout = "{\"cniVersion\":\"1.1.0\"}".to_owned();
     let del = execution("DEL", "exit status 0");

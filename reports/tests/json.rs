@@ -45,13 +45,13 @@ fn keys_are_the_documented_ones() {
         |value: &Value| value.as_object().expect("object").keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(
         keys(&value),
-        "reportVersion tool environment seed strict started durationMs subject results summary conformant"
+        "reportVersion tool environment seed strict options started durationMs subject results baseline summary conformant"
     );
     assert_eq!(keys(&value["environment"]), "kernel arch privilege missingFeatures");
     assert_eq!(keys(&value["subject"]), "kind name path sha256 supportedVersions target targetNote");
     assert_eq!(
         keys(&value["results"][0]),
-        "check title requirements level specVersion case verdict reason evidence reproducer durationMs"
+        "check title requirements level specVersion case verdict skipCause known broken reason evidence reproducer durationMs"
     );
     assert_eq!(keys(&value["results"][0]["evidence"]), "expected observed executions kernelDifference");
     assert_eq!(

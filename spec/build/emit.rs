@@ -30,7 +30,7 @@ fn requirement(r: &Requirement) -> String {
         r.levels.iter().map(|(v, l)| format!("(Version::{v:?}, Level::{l:?})")).collect();
     format!(
         "Requirement {{ id: {:?}, level: Level::{:?}, party: Party::{:?}, since: Version::{:?}, until: {until}, \
-         operation: Topic::{:?}, section: {:?}, statement: {:?}, observe: {:?}, note: {:?}, head: {}, levels: &[{}], \
+         operation: Topic::{:?}, section: {:?}, statement: {:?}, observe: {:?}, note: {:?}, unobservable: {:?}, head: {}, levels: &[{}], \
          ambiguities: &{:?} }}",
         r.id,
         r.level,
@@ -41,6 +41,7 @@ fn requirement(r: &Requirement) -> String {
         r.statement,
         r.observe,
         r.note,
+        r.unobservable,
         r.head,
         levels.join(", "),
         r.ambiguities

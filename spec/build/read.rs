@@ -29,6 +29,7 @@ pub(crate) struct Requirement {
     pub(crate) statement: String,
     pub(crate) observe: String,
     pub(crate) note: Option<String>,
+    pub(crate) unobservable: Option<String>,
     pub(crate) head: bool,
     pub(crate) levels: Vec<(Version, Level)>,
     pub(crate) ambiguities: Vec<String>,
@@ -133,6 +134,10 @@ fn requirement(place: &str, mut entry: Table) -> Result<Requirement, String> {
         statement: text(place, &mut entry, "statement")?,
         observe: text(place, &mut entry, "observe")?,
         note: if entry.contains_key("note") { Some(text(place, &mut entry, "note")?) } else { None },
+        unobservable: match entry.contains_key("unobservable") {
+            true => Some(text(place, &mut entry, "unobservable")?),
+            false => None,
+        },
         head: match entry.remove("head") {
             None => false,
             Some(Value::Boolean(true)) => true,

@@ -54,6 +54,8 @@ fn the_files_and_the_library_hold_the_same_requirements() {
         assert_eq!(found.section, text(&table, "section"), "{id}");
         assert_eq!(found.statement, text(&table, "statement"), "{id}");
         assert_eq!(found.observe, text(&table, "observe"), "{id}");
+        let unobservable = table.get("unobservable").map(|reason| reason.as_str().unwrap());
+        assert_eq!(found.unobservable, unobservable, "{id}");
         assert_eq!(found.note, table.get("note").map(|note| note.as_str().unwrap()), "{id}");
         assert_eq!(found.head, table.contains_key("head"), "{id}");
         assert_eq!(

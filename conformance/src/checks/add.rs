@@ -39,7 +39,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "add.single-document",
         title: "ADD prints exactly one JSON document",
-        requirements: &["exec.result-on-stdout", "exec.stdout-single-document"],
+        requirements: &["exec.result-on-stdout", "exec.stdout-single-document", "exec.json-encoding"],
         concerns: Concerns::Attaching,
         scope: Scope::Attachments,
         since: Version::V0_1_0,
@@ -53,8 +53,47 @@ pub(super) const CHECKS: &[Check] = &[
             "version.result-format-requested",
             "result.shape-matches-version",
             "add.result-on-success",
+            "result.root-object",
+            "result.ip4-010",
+            "result.ip6-010",
+            "result.ip-at-least-one-010",
+            "result.routes-010",
+            "result.dns-010",
+            "result.no-interfaces-010",
+            "result.interfaces-all-created",
+            "result.interfaces-name",
+            "result.interfaces-mac",
+            "result.interfaces-mtu",
+            "result.interfaces-sandbox",
+            "result.interfaces-socketpath",
+            "result.interfaces-pciid",
+            "result.interfaces-110-fields-gated",
+            "result.ips-key",
+            "result.ips-key-030",
+            "result.ips-version",
             "result.ips-version-consistent",
+            "result.ips-version-removed",
+            "result.ips-address",
+            "result.ips-gateway",
+            "result.ips-interface-type",
+            "result.routes-top-level",
+            "result.routes-dst",
+            "result.routes-gw",
             "result.routes-family",
+            "result.routes-mtu",
+            "result.routes-advmss",
+            "result.routes-priority",
+            "result.routes-table",
+            "result.routes-scope",
+            "result.dns-object",
+            "result.dns-nameservers",
+            "result.dns-domain-search-options",
+            "result.null-values",
+            "result.key-case",
+            "ipam.abbreviated-result",
+            "ipam.no-interface-index",
+            "ipam.ips-key-030",
+            "ipam.result-010",
         ],
         concerns: Concerns::Attaching,
         scope: Scope::Attachments,
@@ -133,7 +172,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "add.mac",
         title: "The hardware addresses in the result are those of the interfaces",
-        requirements: &["result.interfaces-mac"],
+        requirements: &["result.interfaces-mac", "result.interfaces-mac-format"],
         concerns: WITH_INTERFACE,
         scope: Scope::Attachments,
         since: Version::V0_3_0,
@@ -230,6 +269,8 @@ fn succeeds(case: &mut Case<'_>) -> Result<(), Stop> {
             let expected =
                 "ADD prints a result and exits with status 0, or an error object and another status";
             case.expect(false, "add.failure-no-result", expected, answer.summary());
+            let assertion = Assertion::Succeeds(answer.index);
+            case.expect_as(false, "exec.exit-zero-on-success", expected, answer.summary(), assertion);
             Ok(())
         }
         Outcome::Exited(_) | Outcome::Signaled(_) if answer.crashed() => {
@@ -255,11 +296,19 @@ fn single_document(case: &mut Case<'_>) -> Result<(), Stop> {
     case.expect_as(holds, "exec.result-on-stdout", expected, answer.summary(), assertion);
     let holds = !matches!(answer.documents, Documents::Several(_));
     case.expect(holds, "exec.stdout-single-document", expected, answer.summary());
+    let holds = !matches!(answer.documents, Documents::Garbage(_));
+    let expected = "what is on stdout is JSON";
+    case.expect_as(holds, "exec.json-encoding", expected, answer.summary(), one_document(answer.index));
     Ok(())
 }
 
 fn result_schema(case: &mut Case<'_>) -> Result<(), Stop> {
     let answer = observation::observe(case)?.answer.clone();
+    if let Some(document) = answer.document().filter(|document| answer.succeeded() && !document.is_object()) {
+        let observed = format!("stdout holds {document}");
+        case.expect(false, "result.root-object", "the result is a JSON object", observed);
+        return Ok(());
+    }
     case.require_result(&answer)?;
     let Some(document) = answer.document() else { return Ok(()) };
     let kind = if case.kind() == Kind::Ipam { Document::ResultIpam } else { Document::ResultAdd };
@@ -268,6 +317,7 @@ fn result_schema(case: &mut Case<'_>) -> Result<(), Stop> {
     };
     let (compat, strict) = (judge(Profile::Compat)?, judge(Profile::Strict)?);
     expect_own_shape(case, document);
+    expect_plain_keys(case, document);
     for violation in &compat {
         let requirement = violation.requirement.unwrap_or("result.shape-matches-version");
         let place = place_in_document(&violation.instance_path);
@@ -287,7 +337,18 @@ fn result_schema(case: &mut Case<'_>) -> Result<(), Stop> {
         compat.iter().map(|violation| (&violation.instance_path, &violation.message)).collect();
     for violation in strict.iter().filter(|one| !known.contains(&(&one.instance_path, &one.message))) {
         let place = place_in_document(&violation.instance_path);
-        case.note(format!("a strict reading finds in the result: {place}: {}", violation.message));
+        let observed = format!("{place}: {}", violation.message);
+        match violation.requirement {
+            Some(requirement @ ("result.ips-version-removed" | "result.no-interfaces-010")) => {
+                case.expect(
+                    false,
+                    requirement,
+                    format!("a result in the form of {}", case.version),
+                    observed,
+                );
+            }
+            _ => case.note(format!("a strict reading finds in the result: {observed}")),
+        }
     }
     Ok(())
 }
@@ -308,7 +369,48 @@ fn expect_own_shape(case: &mut Case<'_>, document: &Value) {
         Version::V0_1_0 => "result.shape-matches-version",
         _ => "version.result-format-requested",
     };
-    case.expect_as(holds, requirement, expected, observed, assertion);
+    case.expect_as(holds, requirement, expected.as_str(), observed.as_str(), assertion.clone());
+    if case.version == Version::V0_3_0 && case.kind() == Kind::Ipam {
+        let named = document.get("ip").is_none() || document.get("ips").is_some();
+        case.expect(named, "ipam.ips-key-030", "the addresses under \"ips\"", "they are under \"ip\"");
+    }
+    if early && case.kind() == Kind::Ipam {
+        case.expect_as(holds, "ipam.result-010", expected, observed, assertion.clone());
+    }
+    let addressed = case.kind() == Kind::Ipam || case.configuration.plugin.contains_key("ipam");
+    if early && addressed {
+        let there = found(by_family).next().is_some();
+        let observed = "the result has neither ip4 nor ip6";
+        case.expect_as(there, "result.ip-at-least-one-010", "ip4, ip6 or both", observed, assertion);
+    }
+}
+
+/// Habits that decoders put up with, and that a plugin cannot rely on: null for what is absent, keys in another case, and
+/// keys of a newer version.
+fn expect_plain_keys(case: &mut Case<'_>, document: &Value) {
+    const KEYS: [&str; 6] = ["cniVersion", "interfaces", "ips", "routes", "dns", "ip4"];
+    const NEW: [&str; 8] = ["mtu", "socketPath", "pciID", "advmss", "priority", "table", "scope", "ifname"];
+    let Value::Object(object) = document else { return };
+    for (key, value) in object {
+        let observed = format!("\"{key}\": {value}");
+        case.expect(!value.is_null(), "result.null-values", "no null in the result", observed);
+        let known = KEYS.iter().find(|known| known.eq_ignore_ascii_case(key));
+        let observed = format!("\"{key}\"");
+        let holds = known.is_none_or(|known| known == key);
+        case.expect(holds, "result.key-case", format!("\"{}\"", known.unwrap_or(&"")), observed);
+    }
+    if case.version >= Version::V1_1_0 {
+        return;
+    }
+    for list in ["interfaces", "routes"] {
+        for entry in object.get(list).and_then(Value::as_array).into_iter().flatten() {
+            for key in NEW.into_iter().filter(|key| entry.get(key).is_some()) {
+                let expected = format!("no key of 1.1.0 in a result of {}", case.version);
+                let observed = format!("{list} has \"{key}\"");
+                case.expect(false, "result.interfaces-110-fields-gated", expected, observed);
+            }
+        }
+    }
 }
 
 fn result_cniversion(case: &mut Case<'_>) -> Result<(), Stop> {
@@ -459,6 +561,12 @@ fn mac(case: &mut Case<'_>) -> Result<(), Stop> {
         let holds = reported.is_empty() || reported.eq_ignore_ascii_case(&actual);
         let expected = format!("\"mac\" of {} is {actual}, as in the kernel", entry.name);
         case.expect(holds, "result.interfaces-mac", expected, format!("\"mac\": \"{reported}\""));
+        let pairs: Vec<&str> = reported.split(':').collect();
+        let is_octet = |pair: &&str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let formed = reported.is_empty() || matches!(pairs.len(), 6 | 8 | 20) && pairs.iter().all(is_octet);
+        let expected = format!("\"mac\" of {} is octets in hexadecimal, joined by colons", entry.name);
+        let observed = format!("\"mac\": \"{reported}\"");
+        case.expect(formed, "result.interfaces-mac-format", expected, observed);
     }
     Ok(())
 }

@@ -12,7 +12,16 @@ pub(super) fn between(case: &Case<'_>, before: &Snapshot, after: &Snapshot) -> V
 
 /// Whether a line tells of what the kernel does without being asked by the plugin.
 fn happens_by_itself(case: &Case<'_>, line: &str) -> bool {
-    is_loopback_address(case, line) || is_state_of_device(case, line)
+    is_loopback_address(case, line) || is_state_of_device(case, line) || is_table_of_iptables(line)
+}
+
+/// Whether a line tells of a new, empty table of iptables: where iptables works on nftables, it makes the table that it
+/// is asked about, even to delete a rule that is not there, and no attachment owns it. Chains and rules have lines of
+/// their own.
+fn is_table_of_iptables(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let ["+", _, "nftables", "ip" | "ip6", table] = words.as_slice() else { return false };
+    ["filter", "mangle", "nat", "raw", "security"].contains(table)
 }
 
 /// Addresses that the kernel gives the loopback interface when it is set up, and leaves when it is set down.
@@ -128,6 +137,20 @@ mod tests {
         assert!(names_any("~ host link dev-c2 alias none -> x", &names));
         assert!(names_any("+ host sysctl net/ipv4/conf/dev-c2/forwarding 1", &names));
         assert!(!names_any("~ host link dev-c21 alias none -> x", &names));
+    }
+
+    #[test]
+    fn only_an_empty_table_of_iptables_comes_by_itself() {
+        assert!(is_table_of_iptables("+ host nftables ip nat"));
+        assert!(is_table_of_iptables("+ host nftables ip6 filter"));
+        for line in [
+            "- host nftables ip nat",
+            "+ host nftables ip nat chain CNI-1",
+            "+ host nftables ip cni_hostport",
+            "+ host nftables inet nat",
+        ] {
+            assert!(!is_table_of_iptables(line), "{line}");
+        }
     }
 
     #[test]

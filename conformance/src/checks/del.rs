@@ -153,6 +153,16 @@ pub(super) const CHECKS: &[Check] = &[
         run: state_released,
     },
     Check {
+        id: "del.release-not-critical",
+        title: "DEL succeeds although what expires by itself could not be given back",
+        requirements: &["del.noncritical-release-failure"],
+        concerns: Concerns::Unattended,
+        scope: Scope::Attachments,
+        since: Version::V0_3_0,
+        variants: &[],
+        run: release_not_critical,
+    },
+    Check {
         id: "del.delegate-called",
         title: "DEL executes the delegated plugin, whatever is missing",
         requirements: &["deleg.del-forwarded", "del.delegates-when-netns-gone"],
@@ -226,6 +236,16 @@ pub(super) const CHECKS: &[Check] = &[
         run: only_own,
     },
     Check {
+        id: "del.state-key",
+        title: "DEL tells networks, containers and interface names apart",
+        requirements: &["add.state-key", "del.only-own-attachment"],
+        concerns: Concerns::Attaching,
+        scope: Scope::Attachments,
+        since: Version::V0_4_0,
+        variants: &["other-network", "other-container", "other-interface"],
+        run: state_key,
+    },
+    Check {
         id: "del.other-ifname",
         title: "DEL of another interface name leaves the container's attachment as it was",
         requirements: &["del.only-own-attachment", "del.never-added-succeeds"],
@@ -248,7 +268,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "del.concurrent",
         title: "DELs of several containers at the same moment succeed and leave nothing",
-        requirements: &["del.concurrent-containers", "add.host-state-restored-after-cycle"],
+        requirements: &[
+            "del.concurrent-containers",
+            "add.host-state-restored-after-cycle",
+            "del.removes-interface",
+            "del.undoes-modifications",
+        ],
         concerns: Concerns::Attaching,
         scope: Scope::Once,
         since: Version::V0_4_0,
@@ -395,6 +420,18 @@ fn deprive(case: &mut Case<'_>, variant: &'static str) -> Result<Deprived, Stop>
     let answer = case.run(call)?;
     let after = case.snapshot()?;
     Ok(Deprived { attachment, before, after, answer })
+}
+
+fn release_not_critical(case: &mut Case<'_>) -> Result<(), Stop> {
+    let Some(target) = case.target.filter(|target| target.expires) else {
+        return Err(Stop::Skip("what the plugin holds does not end by itself".to_owned()));
+    };
+    let daemon = target.daemon.clone().unwrap_or_default();
+    let attachment = case.attachment()?;
+    let call = case.call(Operation::Del, &attachment).label(format!("DEL while {daemon} does not run"));
+    let answer = case.run(call)?;
+    case.expect_success(&answer, "del.noncritical-release-failure");
+    Ok(())
 }
 
 fn addresses_gone(case: &mut Case<'_>) -> Result<(), Stop> {
@@ -607,6 +644,62 @@ fn only_own(case: &mut Case<'_>) -> Result<(), Stop> {
         let answer = case.run(call)?;
         case.expect_success(&answer, "del.only-own-attachment");
     }
+    Ok(())
+}
+
+/// Two attachments that differ in one part of their identity only: DEL of one leaves the other's state in place.
+fn state_key(case: &mut Case<'_>) -> Result<(), Stop> {
+    if kernel::has_fixed_interface(case) {
+        return Err(Stop::Skip(
+            "the plugin configures the same interface whatever CNI_IFNAME says".to_owned(),
+        ));
+    }
+    let kept = cycle::attached(case)?;
+    let before = case.snapshot()?;
+    let mut other = match case.variant {
+        // IDs of which one begins with the other.
+        "other-container" => {
+            let mut other = case.attachment()?;
+            other.container_id = format!("{}0", kept.container_id);
+            other
+        }
+        "other-interface" => Attachment { ifname: "eth1".to_owned(), result: None, ..kept.clone() },
+        _ if case.version > Version::V0_4_0 => {
+            return Err(Stop::Skip(
+                "from 1.0.0 on an attachment is identified by container ID and interface name".to_owned(),
+            ));
+        }
+        _ => {
+            let mut other = case.attachment()?;
+            other.container_id = kept.container_id.clone();
+            other.plugin.insert("name".to_owned(), json!("cnitest-other-net"));
+            other
+        }
+    };
+    if case.kind() == Kind::Chained && case.variant == "other-interface" {
+        other.previous = Some(front::beside(case, &other, "eth1", 77)?);
+    }
+    let call = case.call(Operation::Add, &other).label("ADD of the other attachment");
+    let added = case.run(call)?;
+    other.result = added.document().cloned();
+    if !added.succeeded() {
+        return Err(Stop::Skip(format!("precondition: {}", added.summary())));
+    }
+    delete_stubbornly(case, &other)?;
+    let after = case.snapshot()?;
+    let what = "ADD and DEL of an attachment that differs in one name";
+    // 0.4.0 names the parts of the key; later texts say whose the resources are.
+    let requirement = match case.version {
+        Version::V0_4_0 => "add.state-key",
+        _ => "del.only-own-attachment",
+    };
+    let devices = changes::devices_of(case, &other);
+    let own_namespace = other.container != kept.container;
+    cycle::expect_kept(case, &before, &after, requirement, what, |line| {
+        own_namespace && changes::is_in_container(line, &other)
+            || changes::names_any(line, &devices)
+            || line.contains("eth1")
+    });
     Ok(())
 }
 

@@ -27,7 +27,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.configuration",
         title: "The IPAM plugin gets the whole configuration that the plugin got, unchanged",
-        requirements: &["deleg.same-config", "deleg.complete-config", "deleg.type-not-rewritten"],
+        requirements: &[
+            "deleg.same-config",
+            "deleg.complete-config",
+            "deleg.type-not-rewritten",
+            "deleg.upper-invokes-ipam",
+        ],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
         since: Version::V0_1_0,
@@ -37,7 +42,13 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.addresses-applied",
         title: "The addresses and routes that the IPAM plugin returns are in the container and in the result",
-        requirements: &["deleg.ips-applied", "deleg.result-copies-ipam", "deleg.result-copies-ipam-legacy"],
+        requirements: &[
+            "deleg.ips-applied",
+            "deleg.result-copies-ipam",
+            "deleg.result-copies-ipam-legacy",
+            "result.ips-all-known",
+            "deleg.upper-invokes-ipam",
+        ],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
         since: Version::V0_1_0,
@@ -67,7 +78,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.missing",
         title: "ADD fails when the IPAM plugin cannot be found",
-        requirements: &["deleg.lookup-missing-errors"],
+        requirements: &["deleg.lookup-missing-errors", "add.failure-no-result"],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
         since: Version::V0_1_0,
@@ -150,7 +161,9 @@ fn delegate(case: &mut Case<'_>) -> Result<Delegated, Stop> {
         .set("CNI_ARGS", "IgnoreUnknown=1;CNITEST=1")
         .set("CNITEST_MARK", "marked")
         .edit(|request| {
-            request.insert("example.com/unknown".to_owned(), json!({ "list": [1, 2.5, "x", null] }));
+            // The last number is not one that a floating point number of 64 bits can hold.
+            let unknown = json!({ "list": [1, 2.5, "x", null, 9_007_199_254_740_993_u64] });
+            request.insert("example.com/unknown".to_owned(), unknown);
         });
     let answer = case.run(given.clone())?;
     let after = case.snapshot()?;
@@ -242,6 +255,24 @@ fn addresses_applied(case: &mut Case<'_>) -> Result<(), Stop> {
         // Later texts do not ask for a copy, but for what is true.
         let requirement = if case.version < Version::V1_0_0 { copies } else { "deleg.ips-applied" };
         case.expect(listed.contains(&ip.address), requirement, expected, observed);
+        if case.version >= Version::V0_3_0 {
+            let gateway = result.ips.iter().find(|one| one.address == ip.address).and_then(|one| one.gateway);
+            let expected =
+                format!("the result gives the gateway of {}, which the IPAM plugin returned", ip.address);
+            let observed = "the address is listed without its gateway";
+            let known = ip.gateway.is_none() || !listed.contains(&ip.address) || gateway.is_some();
+            case.expect(known, "result.ips-all-known", expected, observed);
+        }
+    }
+    // The configuration has no DNS settings of its own, so those of the IPAM plugin are all there are.
+    if case.version < Version::V1_0_0
+        && let Some(dns) = &given.dns
+        && !case.configuration.plugin.contains_key("dns")
+    {
+        let found = result.dns.clone().unwrap_or_default();
+        let expected = format!("the result has the name servers {}", kernel::list(&dns.nameservers));
+        let observed = format!("listed name servers: {}", kernel::list(&found.nameservers));
+        case.expect(found.nameservers == dns.nameservers, copies, expected, observed);
     }
     for route in &given.routes {
         let found = container

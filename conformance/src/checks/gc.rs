@@ -3,7 +3,7 @@
 use cni_spec::{Operation, Version};
 use serde_json::{Value, json};
 
-use super::case::{Attachment, Call, Case, Stop};
+use super::case::{Answer, Attachment, Call, Case, Stop};
 use super::cycle::{self, Behaviour};
 use super::front;
 use super::kernel;
@@ -110,6 +110,16 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V1_1_0,
         variants: &[],
         run: delegate_error,
+    },
+    Check {
+        id: "gc.continues",
+        title: "GC goes on removing what it can when the delegated plugin fails",
+        requirements: &["gc.continue-on-error"],
+        concerns: Concerns::Delegating,
+        scope: Scope::Attachments,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: continues,
     },
 ];
 
@@ -296,6 +306,50 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     case.expect_refusal(&answer, "deleg.error-propagates", "the delegated plugin reported an error");
     Ok(())
+}
+
+/// What the plugin itself holds is collected although the delegated plugin fails. Whether it is collected at all is
+/// decided by gc.removes-stale.
+fn continues(case: &mut Case<'_>) -> Result<(), Stop> {
+    cycle::settle(case)?;
+    let (left, answer) = collect(case, Behaviour::Faithful)?;
+    if !answer.succeeded() || !left.is_empty() {
+        return Err(Stop::Skip("precondition: GC does not remove what a stale attachment left".to_owned()));
+    }
+    let (left, answer) = collect(case, Behaviour::Fails(Operation::Gc))?;
+    let expected =
+        "GC removes what the plugin itself holds for a stale attachment, although the delegated plugin fails";
+    let observed = format!("{}; still there: {}", answer.summary(), left.join("; "));
+    case.evidence(left.clone());
+    case.expect(left.is_empty(), "gc.continue-on-error", expected, observed);
+    case.expect_refusal(&answer, "gc.continue-on-error", "the delegated plugin reported an error");
+    Ok(())
+}
+
+/// Attaches a container with a recorder, deletes its namespace and calls GC with nothing valid. Answers what is left of
+/// what the plugin itself held.
+fn collect(case: &mut Case<'_>, behaviour: Behaviour) -> Result<(Vec<String>, Answer), Stop> {
+    let mut stale = case.attachment()?;
+    let before = case.snapshot()?;
+    cycle::record_delegate(case, &mut stale, behaviour)?;
+    cycle::recorded_add(case, &mut stale)?;
+    cycle::delete_netns(case, &stale)?;
+    let is_own = |line: &str| {
+        line.starts_with("+ ")
+            && changes::subject_of(line) != changes::Subject::File
+            && !changes::is_in_container(line, &stale)
+    };
+    let without = case.snapshot()?;
+    let held = changes::between(case, &before, &without);
+    if !held.iter().any(|line| is_own(line)) {
+        return Err(Stop::Skip("the plugin itself holds nothing that outlives the namespace".to_owned()));
+    }
+    let call = listing(cycle::recorded_call(case, Operation::Gc, &stale), &[]);
+    let answer = case.run(call.label("GC with nothing valid"))?;
+    cycle::take_log(case)?;
+    let after = case.snapshot()?;
+    let left = changes::between(case, &before, &after).into_iter().filter(|line| is_own(line)).collect();
+    Ok((left, answer))
 }
 
 // ---- shared

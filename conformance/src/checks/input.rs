@@ -11,6 +11,7 @@ use super::protocol::{
     changed_add, code_requirement, expect_fitting_code, expect_lives, expect_named, expect_refused,
     expect_unchanged, operation, refused,
 };
+use super::reproducer::Assertion;
 use super::{Call, Case, Check, Concerns, Scope, Stop, pretty};
 use crate::invoke::Stdin;
 use crate::target::Kind;
@@ -156,6 +157,7 @@ pub(super) const CHECKS: &[Check] = &[
             "config.name-required",
             "config.name-charset-legacy",
             "error.code-7",
+            "param.validation-order",
             "error.no-partial-side-effects-on-input-error",
         ],
         concerns: Concerns::Every,
@@ -197,7 +199,11 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "input.extreme",
         title: "ADD lives through large, deep and odd documents",
-        requirements: &["error.json-on-stdout-nonzero-exit", "exec.exit-nonzero-on-failure"],
+        requirements: &[
+            "error.json-on-stdout-nonzero-exit",
+            "exec.exit-nonzero-on-failure",
+            "error.malformed-json",
+        ],
         concerns: Concerns::Every,
         scope: Scope::Once,
         since: Version::V0_1_0,
@@ -257,6 +263,9 @@ fn malformed(case: &mut Case<'_>) -> Result<(), Stop> {
     };
     let call = call.text(text).label(format!("ADD with malformed JSON ({})", case.variant));
     if let Some(answer) = refused(case, call, "error.malformed-json", "stdin is no JSON document")? {
+        let expected = "malformed JSON is reported as an error, and nothing falls over";
+        let assertion = Assertion::Lives(answer.index);
+        case.expect_as(!answer.crashed(), "error.malformed-json", expected, answer.summary(), assertion);
         if case.variant == "white space" {
             expect_fitting_code(case, &answer, &[IO_FAILURE, DECODING_FAILURE, INVALID_CONFIGURATION]);
         } else {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use cni_spec::error::TRY_AGAIN_LATER;
 use cni_spec::result::AddResult;
 use cni_spec::{Operation, Version};
 
@@ -64,6 +65,16 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V0_1_0,
         variants: &[],
         run: exhaustion,
+    },
+    Check {
+        id: "ipam.retried",
+        title: "An ADD that was refused with code 11 succeeds later",
+        requirements: &["error.code-11"],
+        concerns: IPAM,
+        scope: Scope::Once,
+        since: Version::V0_4_0,
+        variants: &[],
+        run: retried,
     },
     Check {
         id: "ipam.del-frees",
@@ -156,6 +167,24 @@ fn exhaustion(case: &mut Case<'_>) -> Result<(), Stop> {
         ["ips", "ip4", "ip6"].iter().any(|key| refused.document().is_some_and(|it| it.get(key).is_some()));
     let expected = "an ADD that fails prints an error object and no result";
     case.expect(!printed, "add.failure-no-result", expected, refused.summary());
+    Ok(())
+}
+
+/// Code 11 says that the operation will succeed later: once an address is free.
+fn retried(case: &mut Case<'_>) -> Result<(), Stop> {
+    let filled = fill(case)?;
+    let (Some(refused), Some(first)) = (&filled.refused, filled.attachments.first()) else {
+        return Err(Stop::Skip(format!("the pool has more than {MANY} addresses")));
+    };
+    if refused.code() != Some(TRY_AGAIN_LATER) {
+        return Ok(());
+    }
+    if !case.operate(Operation::Del, first)?.succeeded() {
+        return Err(Stop::Skip("precondition: DEL of another container fails".to_owned()));
+    }
+    let next = case.attachment()?;
+    let answer = case.run(case.call(Operation::Add, &next).label("ADD again, when an address is free"))?;
+    case.expect_success(&answer, "error.code-11");
     Ok(())
 }
 

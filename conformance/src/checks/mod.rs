@@ -67,6 +67,8 @@ pub enum Concerns {
     Kinds(&'static [Kind]),
     /// Targets that execute the `ipam` of their configuration.
     Delegating,
+    /// Targets that need something running which does not run here.
+    Unattended,
     /// Targets that follow the convention of this name.
     Taking(&'static str),
     /// Targets that follow some convention.
@@ -94,13 +96,16 @@ impl Concerns {
             let hint = "no target describes this plugin; `cnitest target init` writes one to start from";
             return Some(Exclusion::Skip(hint.to_owned()));
         };
+        if self == Concerns::Unattended {
+            return target.daemon.is_none().then_some(Exclusion::NotConcerned);
+        }
         let concerned = match self {
             Concerns::Kinds(kinds) => kinds.contains(&target.kind),
             Concerns::Delegating => target.delegates,
             Concerns::Taking(name) => target.capability(name).is_some(),
             Concerns::Obliging => !target.capabilities.is_empty(),
             Concerns::Reading(key) => target.reads(key),
-            Concerns::Every | Concerns::Attaching => true,
+            Concerns::Every | Concerns::Unattended | Concerns::Attaching => true,
         };
         if !concerned {
             return Some(Exclusion::NotConcerned);
@@ -128,6 +133,9 @@ pub struct Check {
     /// Plays one case.
     pub run: fn(&mut Case<'_>) -> Result<(), Stop>,
 }
+
+/// Requirements that any check may find broken, whatever it is for: how an execution may end.
+pub const ANY: [&str; 2] = ["error.json-on-stdout-nonzero-exit", "exec.exit-nonzero-on-failure"];
 
 /// Every check, in the order in which they are reported.
 pub fn all() -> impl Iterator<Item = &'static Check> {

@@ -7,14 +7,32 @@ use serde_json::{Value, json};
 use super::protocol::{
     NO_SUCH_VERSION, expect_fitting_code, expect_lives, older_version, operation, refused, relabel,
 };
+use super::reproducer::Assertion;
 use super::{Case, Check, Concerns, Scope, Stop};
+use crate::target::Kind;
 
 pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "negotiation.operations-known",
+        title: "A plugin knows every operation of a version that it supports",
+        requirements: &[
+            "plugin.supports-operations-040",
+            "plugin.supports-operations-010",
+            "plugin.supports-operations-110",
+            "error.code-1",
+        ],
+        concerns: Concerns::Every,
+        scope: Scope::Versions,
+        since: Version::V0_1_0,
+        variants: &[],
+        run: operations_known,
+    },
     Check {
         id: "negotiation.unsupported-version",
         title: "A request in a version that does not exist is refused with code 1, and changes nothing",
         requirements: &[
             "version.plugin-rejects-unsupported",
+            "ipam.unsupported-version-code1",
             "exec.exit-nonzero-on-failure",
             "error.json-on-stdout-nonzero-exit",
             "error.no-partial-side-effects-on-input-error",
@@ -104,7 +122,37 @@ fn unsupported_version(case: &mut Case<'_>) -> Result<(), Stop> {
     let call = case.call(operation, &attachment).edit(|request| relabel(request, json!(NO_SUCH_VERSION)));
     let why = format!("no plugin supports CNI {NO_SUCH_VERSION}");
     if let Some(answer) = refused(case, call, "version.plugin-rejects-unsupported", &why)? {
-        case.expect_code(&answer, "version.plugin-rejects-unsupported", &[INCOMPATIBLE_VERSION]);
+        let requirement = match case.kind() {
+            Kind::Ipam => "ipam.unsupported-version-code1",
+            Kind::Interface | Kind::Chained => "version.plugin-rejects-unsupported",
+        };
+        case.expect_code(&answer, requirement, &[INCOMPATIBLE_VERSION]);
+    }
+    Ok(())
+}
+
+/// Each operation of the version is known to a plugin that names the version. What else a request may lack does not
+/// matter here: only the answer that the operation or the version is not known counts.
+fn operations_known(case: &mut Case<'_>) -> Result<(), Stop> {
+    needs_advertisement(case)?;
+    let attachment = case.attachment()?;
+    let version = case.version;
+    for operation in Operation::ALL.into_iter().filter(|operation| operation.since() <= version) {
+        let requirement = match operation {
+            Operation::Gc | Operation::Status => "plugin.supports-operations-110",
+            _ if case.version >= Version::V0_4_0 => "plugin.supports-operations-040",
+            _ => "plugin.supports-operations-010",
+        };
+        let answer = case.operate(operation, &attachment)?;
+        let Some(error) = answer.error().filter(|_| answer.refused()) else { continue };
+        let text = format!("{} {}", error.msg, error.details.unwrap_or_default());
+        let of_version = error.code == INCOMPATIBLE_VERSION;
+        let unknown = of_version || error.code == INVALID_ENVIRONMENT && text.contains("CNI_COMMAND");
+        let expected = format!("the plugin knows {operation}, which CNI {} has", case.version);
+        let assertion = Assertion::StdoutLacks(answer.index, format!("\"code\": {}", error.code));
+        case.expect_as(!unknown, requirement, expected, answer.summary(), assertion.clone());
+        let expected = "code 1 only where the version is not supported";
+        case.expect_as(!of_version, "error.code-1", expected, answer.summary(), assertion);
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use cni_spec::{Operation, Version};
 
@@ -235,11 +236,23 @@ fn add_and_delete(case: &mut Case<'_>) -> Result<Cycle, Stop> {
     Ok(Cycle { attachment, before, added, after, deletions })
 }
 
+/// How long to wait before each CHECK after one that failed: what ADD began may take its time.
+const CHECK_PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(150),
+    Duration::from_millis(400),
+    Duration::from_millis(900),
+];
+
 fn add_and_check(case: &mut Case<'_>) -> Result<Checked, Stop> {
     let attachment = cycle::attached(case)?;
     let before = case.snapshot()?;
     let mut answers = Vec::new();
-    for count in 1..=5 {
+    for (count, pause) in (1..).zip(CHECK_PAUSES) {
+        if answers.last().is_some_and(|last: &Answer| !last.succeeded()) {
+            std::thread::sleep(pause);
+        }
         let call = case.call(Operation::Check, &attachment).label(format!("CHECK number {count}"));
         answers.push(case.run(call)?);
     }

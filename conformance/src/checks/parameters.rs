@@ -1,6 +1,6 @@
 //! Checks of the CNI_* variables.
 
-use cni_spec::error::{DECODING_FAILURE, INVALID_ENVIRONMENT};
+use cni_spec::error::{DECODING_FAILURE, INVALID_ENVIRONMENT, UNKNOWN_CONTAINER};
 use cni_spec::{Operation, Version};
 
 use super::protocol::{
@@ -42,6 +42,7 @@ pub(super) const CHECKS: &[Check] = &[
             "param.command-unknown-rejected",
             "param.command-case-sensitive",
             "param.command-unknown-stdin-first",
+            "param.validation-order",
             "error.code-4-names-vars",
             "error.no-partial-side-effects-on-input-error",
         ],
@@ -59,6 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
             "del.required-env",
             "check.required-env",
             "param.path-required-skel",
+            "param.validation-order",
             "error.code-4",
             "error.code-4-names-vars",
             "error.no-partial-side-effects-on-input-error",
@@ -82,7 +84,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "parameters.all-missing",
         title: "ADD with nothing but CNI_COMMAND is refused, and the message names every missing variable",
-        requirements: &["add.required-env", "error.code-4", "param.missing-all-reported"],
+        requirements: &[
+            "add.required-env",
+            "error.code-4",
+            "param.missing-all-reported",
+            "param.validation-order",
+        ],
         concerns: Concerns::Every,
         scope: Scope::Once,
         since: Version::V1_0_0,
@@ -170,7 +177,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "parameters.netns-invalid",
         title: "ADD with a CNI_NETNS that is no network namespace is refused",
-        requirements: &["param.netns-invalid-add", "add.failure-rolls-back"],
+        requirements: &["param.netns-invalid-add", "error.code-3", "add.failure-rolls-back"],
         concerns: Concerns::Kinds(&[Kind::Interface]),
         scope: Scope::Once,
         since: Version::V0_1_0,
@@ -509,6 +516,10 @@ fn netns_invalid(case: &mut Case<'_>) -> Result<(), Stop> {
         let after = case.snapshot()?;
         let what = format!("a refused {}", answer.label);
         case.expect_unchanged(&before, &after, "add.failure-rolls-back", &what, |_| false);
+        // A runtime does not clean up after this code.
+        if answer.code() == Some(UNKNOWN_CONTAINER) {
+            case.expect_unchanged(&before, &after, "error.code-3", &what, |_| false);
+        }
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! STATUS: whether the plugin can serve ADD, said without changing anything.
 
+use cni_spec::error::{FIRST_PLUGIN_SPECIFIC, UNAVAILABLE, UNAVAILABLE_LIMITED_CONNECTIVITY};
 use cni_spec::{Operation, Version};
 use serde_json::json;
 
@@ -82,6 +83,36 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V1_1_0,
         variants: &[],
         run: exhausted,
+    },
+    Check {
+        id: "status.codes",
+        title: "A STATUS that is not ready says so with code 50 or 51, or with one of the plugin's own",
+        requirements: &["status.code-50"],
+        concerns: Concerns::Attaching,
+        scope: Scope::Once,
+        since: Version::V1_1_0,
+        variants: &["delegate-missing", "exhausted"],
+        run: codes,
+    },
+    Check {
+        id: "status.daemon-missing",
+        title: "STATUS fails while the daemon that ADD needs does not run",
+        requirements: &["status.external-dependency", "status.not-ready-error-on-stdout"],
+        concerns: Concerns::Unattended,
+        scope: Scope::Attachments,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: daemon_missing,
+    },
+    Check {
+        id: "status.codes-elsewhere",
+        title: "Codes 50 and 51 are not used for faulty requests",
+        requirements: &["error.code-50-51"],
+        concerns: Concerns::Every,
+        scope: Scope::Once,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: codes_elsewhere,
     },
 ];
 
@@ -182,22 +213,90 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn exhausted(case: &mut Case<'_>) -> Result<(), Stop> {
+/// The codes of a STATUS that is not ready; with the delegated plugin missing, or no address left.
+fn codes(case: &mut Case<'_>) -> Result<(), Stop> {
+    let answer = match case.variant {
+        "delegate-missing" => {
+            let mut attachment = case.attachment()?;
+            let Some(ipam) = attachment.plugin.get_mut("ipam").and_then(|ipam| ipam.as_object_mut()) else {
+                return Err(Stop::Skip("the configuration has no ipam".to_owned()));
+            };
+            if case.kind() == Kind::Ipam {
+                return Err(Stop::Skip("the plugin delegates nothing".to_owned()));
+            }
+            ipam.insert("type".to_owned(), json!("cnitest-missing"));
+            let call = case.call(Operation::Status, &attachment);
+            case.run(call.label("STATUS with an ipam.type that does not exist"))?
+        }
+        _ => {
+            let (refused, _) = exhaust(case)?;
+            let call = case.call(Operation::Status, &refused).label("STATUS while ADD finds no free address");
+            case.run(call)?
+        }
+    };
+    let Some(code) = answer.code().filter(|_| answer.refused()) else {
+        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+    };
+    let fits =
+        [UNAVAILABLE, UNAVAILABLE_LIMITED_CONNECTIVITY].contains(&code) || code >= FIRST_PLUGIN_SPECIFIC;
+    let expected = format!(
+        "code {UNAVAILABLE}, {UNAVAILABLE_LIMITED_CONNECTIVITY}, or one of the plugin's own from {FIRST_PLUGIN_SPECIFIC} up"
+    );
+    case.expect(fits, "status.code-50", expected, answer.summary());
+    Ok(())
+}
+
+fn daemon_missing(case: &mut Case<'_>) -> Result<(), Stop> {
+    let daemon = case.target.and_then(|target| target.daemon.clone()).unwrap_or_default();
+    let attachment = case.attachment()?;
+    let answer = case.operate(Operation::Status, &attachment)?;
+    let why = format!("ADD cannot be served: {daemon} does not run");
+    expect_not_ready(case, &answer, "status.external-dependency", &why);
+    Ok(())
+}
+
+/// Codes 50 and 51 speak of ADD that cannot be served; an operation that refuses a faulty request says something else.
+fn codes_elsewhere(case: &mut Case<'_>) -> Result<(), Stop> {
+    for operation in [Operation::Add, Operation::Del, Operation::Check, Operation::Gc] {
+        let attachment = case.attachment()?;
+        let call =
+            case.call(operation, &attachment).text("{").label(format!("{operation} with malformed JSON"));
+        let answer = case.run(call)?;
+        let misused =
+            answer.code().is_some_and(|code| [UNAVAILABLE, UNAVAILABLE_LIMITED_CONNECTIVITY].contains(&code));
+        let expected = format!(
+            "codes {UNAVAILABLE} and {UNAVAILABLE_LIMITED_CONNECTIVITY} say that the plugin is not available"
+        );
+        case.expect(!misused, "error.code-50-51", expected, answer.summary());
+    }
+    Ok(())
+}
+
+/// Attaches containers until ADD fails: the one that failed, and those that did not.
+///
+/// # Errors
+/// Skips the case when the addresses are not used up by [`MANY`] containers, or when there are none.
+fn exhaust(case: &mut Case<'_>) -> Result<(Attachment, Vec<Attachment>), Stop> {
     let mut attached: Vec<Attachment> = Vec::new();
-    let refused = loop {
+    loop {
         if attached.len() == MANY {
             return Err(Stop::Skip(format!("{MANY} containers do not use up the addresses")));
         }
         let mut attachment = case.attachment()?;
         match case.add(&mut attachment) {
             Ok(_) => attached.push(attachment),
-            Err(Stop::Skip(_)) => break attachment,
+            Err(Stop::Skip(_)) if attached.is_empty() => {
+                return Err(Stop::Skip("precondition: no container could be added".to_owned()));
+            }
+            Err(Stop::Skip(_)) => return Ok((attachment, attached)),
             Err(stop) => return Err(stop),
         }
-    };
-    let Some(first) = attached.first().cloned() else {
-        return Err(Stop::Skip("precondition: no container could be added".to_owned()));
-    };
+    }
+}
+
+fn exhausted(case: &mut Case<'_>) -> Result<(), Stop> {
+    let (refused, attached) = exhaust(case)?;
+    let first = attached[0].clone();
     let call = case.call(Operation::Status, &refused).label("STATUS while ADD finds no free address");
     let answer = case.run(call)?;
     let not_ready = !answer.succeeded();

@@ -30,7 +30,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "version.result",
         title: "The version result has the fields of its schema, and names versions",
-        requirements: &["version.has-supportedversions", "version.has-cniversion", "version.lists-nonempty"],
+        requirements: &[
+            "version.has-supportedversions",
+            "version.has-cniversion",
+            "version.lists-nonempty",
+            "version.cniversion-output-format",
+        ],
         concerns: Concerns::Every,
         scope: Scope::Versions,
         since: Version::V0_2_0,
@@ -101,6 +106,14 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn answers(case: &mut Case<'_>) -> Result<(), Stop> {
     let answer = probe(case)?;
+    if answer.refused()
+        && answer.document().is_some_and(|document| document.get("supportedVersions").is_some())
+    {
+        let expected = "VERSION that prints its result exits with status 0";
+        let assertion = Assertion::Succeeds(answer.index);
+        case.expect_as(false, "exec.exit-zero-on-success", expected, answer.summary(), assertion);
+        return Ok(());
+    }
     if !case.expect_success(&answer, "version.since-020") {
         return Ok(());
     }
@@ -109,7 +122,9 @@ fn answers(case: &mut Case<'_>) -> Result<(), Stop> {
         Documents::One(_) => {}
         Documents::None => {
             let assertion = Assertion::StdoutHas(answer.index, "{".to_owned());
-            case.expect_as(false, "exec.result-on-stdout", expected, "stdout is empty", assertion);
+            let observed = "stdout is empty";
+            case.expect_as(false, "exec.result-on-stdout", expected, observed, assertion.clone());
+            case.expect_as(false, "version.output-on-stdout", expected, observed, assertion);
         }
         // What holds more than one document, or none, is no JSON text.
         Documents::Several(_) | Documents::Garbage(_) => {
@@ -129,6 +144,12 @@ fn result(case: &mut Case<'_>) -> Result<(), Stop> {
         let place = if violation.instance_path.is_empty() { "the result" } else { &violation.instance_path };
         let observed = format!("{place}: {}", violation.message);
         case.expect(false, requirement, "a version result as the specification describes it", observed);
+    }
+    // From 1.0.0 on it is the version that was asked: version.cniversion-echo.
+    if let Some(named) = document.get("cniVersion").and_then(Value::as_str) {
+        let expected = "cniVersion is a version of the specification";
+        let observed = format!("cniVersion is {named:?}");
+        case.expect(is_version_number(named), "version.cniversion-output-format", expected, observed);
     }
     Ok(())
 }

@@ -126,42 +126,8 @@ fn wrapped(name: &str, value: &str) -> String {
     format!("  {name:<width$}{}", lines.join(&format!("\n{}", " ".repeat(INDENT))), width = INDENT - 2)
 }
 
-/// The known id that differs least from `id`, if it is near enough to be what was meant.
+/// The known id that is near enough to be what was meant.
 fn nearest(id: &str) -> Option<&'static str> {
-    let ids =
-        catalogue::requirements().iter().map(|known| known.id).chain(checks::all().map(|check| check.id));
-    ids.map(|known| (distance(id, known), known)).filter(|(far, _)| *far <= 4).min().map(|(_, known)| known)
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let change = corner + usize::from(left != *right);
-            corner = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(corner + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_of_the_keyboard_is_guessed() {
-        assert_eq!(nearest("del.idempotnet"), Some("del.idempotent"));
-        assert_eq!(nearest("nothing.like-any-id-at-all"), None);
-    }
-
-    #[test]
-    fn distance_counts_edits() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("same", "same"), 0);
-    }
+    let requirements = catalogue::requirements().iter().map(|known| known.id);
+    cnitest_reports::nearest::nearest(id, requirements.chain(checks::all().map(|check| check.id)))
 }

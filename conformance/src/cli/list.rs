@@ -5,9 +5,12 @@ use std::io::Write as _;
 use clap::ValueEnum;
 use cni_schemas::Kind;
 use cni_spec::{Version, catalogue};
+use cnitest::certify::{Feature, Profile};
 use cnitest::checks;
+use cnitest::coverage::{self, State};
+use cnitest::mutants::{self, Mutant};
 use cnitest::target::{builtin, builtin_names};
-use miette::IntoDiagnostic as _;
+use miette::{IntoDiagnostic as _, miette};
 use serde_json::{Value, json};
 
 /// Arguments of `cnitest list`.
@@ -16,6 +19,9 @@ pub(super) struct Arguments {
     /// What to list.
     #[arg(value_enum, default_value_t = Topic::Checks)]
     topic: Topic,
+    /// With `requirements`: those of plugins only, each with its checks and the mutants that prove them.
+    #[arg(long)]
+    coverage: bool,
     /// How.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -29,8 +35,12 @@ enum Topic {
     Checks,
     /// Plugin types that cnitest knows how to attach with.
     Targets,
+    /// Deliberately broken plugins, with the requirements that they break.
+    Mutants,
     /// Kinds of documents, with the versions that have a schema.
     Schemas,
+    /// Certification profiles, with their features and the checks of each.
+    Profiles,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,11 +51,21 @@ enum Format {
 
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
+        if self.coverage && self.topic != Topic::Requirements {
+            return Err(miette!(
+                help = "write `cnitest list requirements --coverage`",
+                "--coverage goes with requirements only"
+            ));
+        }
         let rows = match self.topic {
+            Topic::Requirements if self.coverage => coverage_rows(),
+            Topic::Mutants => mutant_rows(),
             Topic::Requirements => requirements(),
             Topic::Checks => check_rows(),
             Topic::Targets => targets(),
             Topic::Schemas => schemas(),
+            Topic::Profiles if self.format == Format::Human => return profiles_in_words(),
+            Topic::Profiles => profiles(),
         };
         let mut out = std::io::stdout().lock();
         match self.format {
@@ -137,6 +157,54 @@ fn check_rows() -> Vec<Row> {
     checks::all().map(row).collect()
 }
 
+fn coverage_rows() -> Vec<Row> {
+    let row = |one: coverage::Coverage| {
+        let known = one.requirement;
+        let state = match one.state() {
+            State::Proven => "proven".to_owned(),
+            State::Unproven => "not proven by a mutant".to_owned(),
+            State::Permission => "a permission, which nothing can break".to_owned(),
+            State::Unobservable(why) => format!("cannot be observed: {why}"),
+            State::Missing => "NO CHECK".to_owned(),
+        };
+        Row {
+            cells: vec![
+                known.id.to_owned(),
+                known.level.to_string(),
+                range(known.since, known.until),
+                one.checks.len().to_string(),
+                one.mutants.len().to_string(),
+                match one.checks.is_empty() {
+                    true => state.clone(),
+                    false => one.checks.join(" "),
+                },
+            ],
+            json: json!({
+                "id": known.id,
+                "level": known.level.to_string(),
+                "party": known.party.to_string(),
+                "checks": one.checks,
+                "mutants": one.mutants,
+                "state": state,
+            }),
+        }
+    };
+    coverage::matrix().into_iter().map(row).collect()
+}
+
+fn mutant_rows() -> Vec<Row> {
+    let row = |mutant: &'static Mutant| Row {
+        cells: vec![mutant.name.to_owned(), mutant.about.to_owned(), mutant.breaks.join(" ")],
+        json: json!({
+            "name": mutant.name,
+            "plugin": mutant.base,
+            "about": mutant.about,
+            "breaks": mutant.breaks,
+        }),
+    };
+    mutants::all().map(row).collect()
+}
+
 fn targets() -> Vec<Row> {
     let row = |name: &str| {
         let target = builtin(name)?;
@@ -175,4 +243,53 @@ fn schemas() -> Vec<Row> {
         }
     };
     Kind::ALL.iter().map(row).collect()
+}
+
+fn profiles() -> Vec<Row> {
+    let feature = |profile: Profile, feature: Feature| {
+        let checks: Vec<&str> = profile.checks(feature).iter().map(|check| check.id).collect();
+        json!({ "name": feature.name(), "checks": checks })
+    };
+    let row = |profile: Profile| {
+        let features: Vec<Value> = profile.features().into_iter().map(|one| feature(profile, one)).collect();
+        Row {
+            cells: Vec::new(),
+            json: json!({ "name": profile.as_str(), "summary": profile.describe(), "features": features }),
+        }
+    };
+    Profile::ALL.into_iter().map(row).collect()
+}
+
+/// Too many checks for a table.
+fn profiles_in_words() -> miette::Result<u8> {
+    let mut out = std::io::stdout().lock();
+    for profile in Profile::ALL {
+        writeln!(out, "{profile}: {}", profile.describe()).into_diagnostic()?;
+        for feature in profile.features() {
+            let checks: Vec<&str> = profile.checks(feature).iter().map(|check| check.id).collect();
+            let how = match (feature, checks.len()) {
+                (Feature::Capability(_), 0) => "every case whose configuration hands it over".to_owned(),
+                (_, 1) => "1 check".to_owned(),
+                (_, number) => format!("{number} checks"),
+            };
+            writeln!(out, "  {}: {how}", feature.name()).into_diagnostic()?;
+            for line in lines_of(&checks, super::width() - 6) {
+                writeln!(out, "      {line}").into_diagnostic()?;
+            }
+        }
+        writeln!(out).into_diagnostic()?;
+    }
+    Ok(0)
+}
+
+/// Words in lines of a width.
+fn lines_of(words: &[&str], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut().filter(|line| line.len() + 1 + word.len() <= width) {
+            Some(line) => line.push_str(&format!(" {word}")),
+            None => lines.push((*word).to_owned()),
+        }
+    }
+    lines
 }

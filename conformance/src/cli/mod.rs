@@ -1,7 +1,9 @@
 //! The command line.
 
+mod baseline;
 mod explain;
 mod list;
+mod play;
 mod plugin;
 mod progress;
 mod report;
@@ -9,6 +11,7 @@ mod schema;
 mod selftest;
 mod target;
 mod validate;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +39,9 @@ struct Arguments {
 enum Command {
     /// Test plugins: executables, folders of them, or bundled reference plugins by name.
     Plugin(plugin::Arguments),
-    /// List requirements, checks, targets or schemas.
+    /// Repeat what a certificate or a saved run says of a plugin, and say whether it still holds.
+    Verify(verify::Arguments),
+    /// List requirements, checks, targets, schemas or profiles.
     List(list::Arguments),
     /// Say all that is known of a requirement, a check or an ambiguity of the specification.
     Explain(explain::Arguments),
@@ -55,8 +60,28 @@ enum Command {
 /// `KIND=FILE` of `--report`.
 #[derive(Debug, Clone)]
 struct ReportFile {
-    kind: ReportKind,
+    kind: FileKind,
     file: PathBuf,
+}
+
+/// What a file of `--report` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileKind {
+    /// A report of the run.
+    Run(ReportKind),
+    /// A certificate: it needs to know the checks and targets.
+    Certificate,
+}
+
+impl FromStr for FileKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FileKind, String> {
+        match text {
+            "certificate" => Ok(FileKind::Certificate),
+            _ => text.parse().map(FileKind::Run).map_err(|error| format!("{error}, certificate")),
+        }
+    }
 }
 
 impl FromStr for ReportFile {
@@ -67,7 +92,7 @@ impl FromStr for ReportFile {
         if file.is_empty() {
             return Err("the file's name is missing after `=`".to_owned());
         }
-        Ok(ReportFile { kind: kind.parse().map_err(|error| format!("{error}"))?, file: file.into() })
+        Ok(ReportFile { kind: kind.parse()?, file: file.into() })
     }
 }
 
@@ -83,6 +108,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let ended = match arguments.command {
         Command::Plugin(arguments) => arguments.run(),
+        Command::Verify(arguments) => arguments.run(),
         Command::List(arguments) => arguments.run(),
         Command::Explain(arguments) => arguments.run(),
         Command::Validate(arguments) => arguments.run(),
@@ -112,12 +138,11 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// The reader of stdout went away (`cnitest list | head`): nothing to complain about.
+/// The reader of stdout went away (`cnitest list | head`): nothing to complain about. The error has lost its type on its
+/// way, but not its words.
 fn is_broken_pipe(report: &miette::Report) -> bool {
-    report
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    let words = std::io::Error::from(nix::errno::Errno::EPIPE).to_string();
+    report.chain().any(|cause| cause.to_string() == words)
 }
 
 /// Whether stdout takes colours: a terminal, and nobody asked for none.

@@ -2,21 +2,18 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use cni_spec::Version;
-use cnitest::suite::subject::{self, Found};
-use cnitest::suite::{Options, Suite};
-use cnitest::target::{Target, builtin};
+use cnitest::suite::subject;
 use cnitest_reports::human::Style;
-use cnitest_reports::model::{CaseResult, Run, RunSet};
+use cnitest_reports::model::{CaseResult, RunOptions, RunSet};
 use cnitest_reports::{ReportKind, exit_code};
-use globset::{Glob, GlobSet, GlobSetBuilder};
-use miette::{Context as _, IntoDiagnostic as _, miette};
+use miette::{Context as _, IntoDiagnostic as _};
 
-use super::{ReportFile, progress::Progress};
+use super::play::{self, Wanted};
+use super::{FileKind, ReportFile, baseline};
 
 /// Arguments of `cnitest plugin`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +48,10 @@ pub(super) struct Arguments {
     /// What stdout carries.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
-    /// Write a report to a file as well: `json=`, `junit=` or `human=FILE`. May be repeated.
+    /// Accept the deviations that this file knows; `--report baseline=FILE` writes one.
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Write a report to a file as well: `json=`, `junit=`, `human=`, `baseline=`, `certificate=FILE`, ... May be repeated.
     #[arg(long, value_name = "KIND=FILE")]
     report: Vec<ReportFile>,
     /// Write the reproducer of each failure and warning into this folder.
@@ -71,24 +71,34 @@ pub(super) enum Format {
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         let found = subject::find(&self.paths).into_diagnostic()?;
-        let target = self.target.as_deref().map(Target::load).transpose().into_diagnostic()?;
-        let executable = std::env::current_exe().into_diagnostic().wrap_err("cannot find this executable")?;
-        let jobs = self.jobs.map(usize::from);
-        let options = Options {
-            only: globs(&self.only)?,
-            skip: globs(&self.skip)?,
-            versions: self.spec_version.clone(),
-            strict: self.strict,
-            seed: self.seed,
-            jobs: jobs.unwrap_or_else(|| 2 * std::thread::available_parallelism().map_or(1, usize::from)),
-            timeout: self.timeout,
-            executable,
+        let baseline = self.baseline.as_deref().map(baseline::read).transpose()?;
+        // What could not be renewed at the end is said before anything runs.
+        for report in self.report.iter().filter(|report| report.kind == FileKind::Run(ReportKind::Baseline)) {
+            baseline::renewed(&RunSet::new(Vec::new()), &report.file)?;
+        }
+        let set = self.wanted()?.play(found)?;
+        let set = match &baseline {
+            Some(baseline) => baseline.applied(set),
+            None => set,
         };
-        require_a_check(&options)?;
-        let runs = play(options, found, target)?;
-        let set = RunSet::new(runs);
         self.write(&set)?;
         Ok(exit_code(&set))
+    }
+
+    fn wanted(&self) -> miette::Result<Wanted> {
+        Ok(Wanted {
+            options: RunOptions {
+                only: self.only.clone(),
+                skip: self.skip.clone(),
+                spec_versions: self.spec_version.iter().map(Version::to_string).collect(),
+                timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+                target_file: self.target.as_deref().map(play::target_text).transpose()?,
+            },
+            strict: self.strict,
+            seed: self.seed,
+            jobs: self.jobs,
+            builtin: None,
+        })
     }
 
     fn write(&self, set: &RunSet) -> miette::Result<()> {
@@ -110,54 +120,6 @@ impl Arguments {
         .into_diagnostic()
         .wrap_err("cannot write to stdout")
     }
-}
-
-/// Plays all plugins while watching for Ctrl-C.
-fn play(options: Options, found: Vec<Found>, target: Option<Target>) -> miette::Result<Vec<Run>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().into_diagnostic()?;
-    let suite = Arc::new(Suite::new(options));
-    let player = Arc::clone(&suite);
-    let mut playing = runtime.spawn_blocking(move || {
-        let progress = Progress::new(found.len());
-        let mut runs = Vec::new();
-        for plugin in &found {
-            let target = target.clone().or_else(|| builtin(&plugin.name));
-            runs.push(player.run(plugin, target.as_ref(), &|event| progress.on(&event))?);
-        }
-        Ok::<_, cnitest::arena::ArenaError>(runs)
-    });
-    runtime.block_on(async {
-        loop {
-            tokio::select! {
-                done = &mut playing => break done.into_diagnostic()?.into_diagnostic(),
-                _ = tokio::signal::ctrl_c() => {
-                    eprintln!("cnitest: interrupted; ending the cases under way");
-                    suite.cancel();
-                }
-            }
-        }
-    })
-}
-
-fn require_a_check(options: &Options) -> miette::Result<()> {
-    let chosen = cnitest::checks::all().any(|check| {
-        (options.only.is_empty() || options.only.is_match(check.id)) && !options.skip.is_match(check.id)
-    });
-    match chosen {
-        true => Ok(()),
-        false => Err(miette!(
-            help = "`cnitest list checks` prints the names",
-            "--only and --skip leave no check to play"
-        )),
-    }
-}
-
-pub(super) fn globs(patterns: &[String]) -> miette::Result<GlobSet> {
-    let mut builder = GlobSetBuilder::new();
-    for pattern in patterns {
-        builder.add(Glob::new(pattern).into_diagnostic()?);
-    }
-    builder.build().into_diagnostic()
 }
 
 /// Writes each reproducer as `SUBJECT/CHECK-VERSION-CASE.sh`.

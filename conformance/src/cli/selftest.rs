@@ -8,7 +8,8 @@ use cnitest::selftest::{Fate, Options, Outcome, Trial, is_spotless, run};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde_json::{Value, json};
 
-use super::plugin::{Format, duration, globs};
+use super::play::globs;
+use super::plugin::{Format, duration};
 
 /// Arguments of `cnitest selftest`.
 #[derive(Debug, clap::Args)]

@@ -82,6 +82,57 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "bridge-route-of-another-interface",
+        "bridge",
+        &["result.routes-relevant"],
+        "lists a route that leaves by the loopback interface",
+        |run| {
+            run.run();
+            if run.is(Operation::Add) && run.succeeded() {
+                let mut socket = kernel::container(run)?;
+                let lo = socket.link("lo")?.ok_or("no lo")?;
+                use cni_plugins::netlink::link::{Change, change};
+                use cni_plugins::netlink::route::KernelRoute;
+                socket.apply(vec![change("lo", lo.index, Change { up: Some(true), ..Change::default() })])?;
+                socket.apply(vec![KernelRoute::new("203.0.113.0/24".parse()?, lo.index).add()])?;
+                run.edit_output(|result| {
+                    if let Value::Array(routes) = result.entry("routes").or_insert_with(|| json!([])) {
+                        routes.push(json!({ "dst": "203.0.113.0/24" }));
+                    }
+                });
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-route-with-a-metric",
+        "bridge",
+        &["add.route-metric-zero"],
+        "gives routes a metric that nobody asked for",
+        |run| {
+            run.run();
+            if run.is(Operation::Add)
+                && run.succeeded()
+                && let Some((mut socket, link)) = kernel::interface(run)?
+            {
+                use cni_plugins::netlink::route::KernelRoute;
+                let route = KernelRoute {
+                    priority: Some(100),
+                    ..KernelRoute::new("203.0.113.0/24".parse()?, link.index)
+                };
+                socket.apply(vec![route.add()])?;
+                run.edit_output(|result| {
+                    if let Some(Value::Object(family)) = result.get_mut("ip4") {
+                        family.insert("routes".into(), json!([{ "dst": "203.0.113.0/24" }]));
+                    } else if let Value::Array(routes) = result.entry("routes").or_insert_with(|| json!([])) {
+                        routes.push(json!({ "dst": "203.0.113.0/24" }));
+                    }
+                });
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-takes-existing-interface",
         "bridge",
         &["add.existing-ifname-errors"],

@@ -11,12 +11,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "debug-drops-prevresult",
         "debug",
-        &[
-            "add.prevresult-echoed",
-            "add.prevresult-handled",
-            "add.prevresult-unchanged-equivalent",
-            "add.prevresult-awareness",
-        ],
+        &["add.prevresult-echoed", "add.prevresult-handled", "add.prevresult-unchanged-equivalent"],
         "answers with an empty result instead of prevResult",
         |run| {
             if run.is(Operation::Add) {
@@ -106,6 +101,40 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "debug-drops-unknown-keys",
+        "debug",
+        &["add.prevresult-unknown-keys"],
+        "leaves keys of prevResult that it does not know out of the result",
+        |run| {
+            edit_add(run, |result| {
+                const KNOWN: [&str; 7] = ["cniVersion", "interfaces", "ips", "routes", "dns", "ip4", "ip6"];
+                result.retain(|key, _| KNOWN.contains(&key.as_str()));
+                for list in ["interfaces", "ips"] {
+                    for entry in result.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+                        if let Value::Object(entry) = entry {
+                            entry.retain(|key, _| !key.contains(['.', '/']) && !key.starts_with("x-"));
+                        }
+                    }
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "debug-needs-labelled-prevresult",
+        "debug",
+        &["add.prevresult-version-match"],
+        "refuses a prevResult without cniVersion",
+        |run| {
+            let previous = run.config().get("prevResult").cloned().unwrap_or_default();
+            run.run();
+            if run.is(Operation::Add) && previous.is_object() && previous.get("cniVersion").is_none() {
+                run.refuse(7, "prevResult has no cniVersion");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "debug-setting-left",
         "debug",
         &["del.undoes-modifications"],
@@ -113,18 +142,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |run| {
             run.run();
             if run.is(Operation::Add) && run.succeeded() {
-                std::fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1")?;
+                let path = "/proc/sys/net/ipv4/tcp_keepalive_time";
+                let value: u32 = std::fs::read_to_string(path)?.trim().parse()?;
+                std::fs::write(path, (value + 1).to_string())?;
             }
-            Ok(())
-        },
-    ),
-    mutant(
-        "debug-check-without-looking",
-        "debug",
-        &["check.netns-missing-errors"],
-        "passes CHECK whatever is there",
-        |run| {
-            run.always_succeed(Operation::Check);
             Ok(())
         },
     ),

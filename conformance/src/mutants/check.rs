@@ -175,6 +175,34 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "bridge-check-without-prevresult-passes",
+        "bridge",
+        &["check.missing-prevresult"],
+        "passes CHECK without prevResult",
+        |run| {
+            let given = run.config().contains_key("prevResult");
+            run.run();
+            if run.is(Operation::Check) && !given {
+                run.pretend();
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-check-panics-when-down",
+        "bridge",
+        &["error.json-on-stdout-nonzero-exit"],
+        "falls over in CHECK when the interface is down",
+        |run| {
+            if run.is(Operation::Check) && kernel::interface(run)?.is_some_and(|(_, link)| !link.up) {
+                super::input::panicked(run);
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-check-waits-for-nothing",
         "bridge",
         &["check.convergence-delay"],

@@ -5,8 +5,8 @@ use std::path::Path;
 use cni_spec::Operation;
 use serde_json::json;
 
-use super::kernel;
 use super::{Execution, Mutant, mutant};
+use super::{delegation, kernel};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant("bridge-del-fails", "bridge", &["del.best-effort"], "fails the first DEL, and no other", |run| {
@@ -72,7 +72,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
             run.run();
             if run.is(Operation::Add) && run.succeeded() && run.config().get("ipMasq") == Some(&json!(true)) {
                 let label = format!("left/{}", run.variable("CNI_CONTAINERID"));
-                cni_plugins::nft::add(&label, &["198.51.100.1/32".parse()?])?;
+                let result: serde_json::Value = serde_json::from_slice(&run.stdout)?;
+                let address = result["ips"][0]["address"].as_str().or(result["ip4"]["ip"].as_str());
+                cni_plugins::nft::add(&label, &[address.unwrap_or_default().parse()?])?;
             }
             Ok(())
         },
@@ -288,6 +290,67 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
+    mutant(
+        "bridge-del-keeps-rules-of-host",
+        "bridge",
+        &["del.missing-netns-succeeds", "del.delegates-when-netns-gone"],
+        "leaves the masquerading rules when the namespace is gone",
+        |run| {
+            let netns = run.variable("CNI_NETNS");
+            if run.is(Operation::Del) && !netns.is_empty() && !Path::new(&netns).exists() {
+                delegation::delegate(run, Operation::Del);
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "host-local-del-by-prefix",
+        "host-local",
+        &["del.only-own-attachment", "add.state-key"],
+        "frees the addresses of containers whose ID begins with the container's",
+        |run| {
+            run.run();
+            if run.is(Operation::Del) {
+                let whole = run.variable("CNI_CONTAINERID");
+                let shorter: String = whole.chars().take(whole.len().saturating_sub(1)).collect();
+                run.set("CNI_CONTAINERID", &shorter);
+                run.run();
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "host-local-del-by-container",
+        "host-local",
+        &["add.state-key", "del.only-own-attachment"],
+        "frees the addresses of all interfaces of the container",
+        |run| {
+            run.run();
+            if run.is(Operation::Del) {
+                for ifname in ["eth0", "eth1"] {
+                    run.set("CNI_IFNAME", ifname);
+                    run.run();
+                }
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-del-needs-daemon",
+        "static",
+        &["del.noncritical-release-failure"],
+        "fails DEL when the daemon cannot give the lease back",
+        |run| {
+            run.run();
+            if run.is(Operation::Del) {
+                run.refuse(999, "cannot reach the daemon");
+            }
+            Ok(())
+        },
+    )
+    .with_target(super::status::UNATTENDED),
     mutant(
         "bridge-del-any-interface",
         "bridge",

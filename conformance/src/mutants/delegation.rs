@@ -378,7 +378,7 @@ fn kernel_interface(run: &super::Execution) -> bool {
 }
 
 /// Executes the IPAM plugin for an operation; answers its exit status.
-fn delegate(run: &mut super::Execution, operation: Operation) -> Option<i32> {
+pub(super) fn delegate(run: &mut super::Execution, operation: Operation) -> Option<i32> {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     let config = run.config();

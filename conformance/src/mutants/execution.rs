@@ -59,13 +59,11 @@ impl Execution {
         self.environment.retain(|(key, _)| key != name);
     }
 
-    /// All of stdin.
+    /// All of stdin; nothing when it cannot be read, which the plugin finds out for itself then.
     pub fn input(&mut self) -> Vec<u8> {
         if self.stdin.is_none() {
             let mut bytes = Vec::new();
-            // What cannot be read is what the plugin would not get either.
-            let _ = std::io::stdin().read_to_end(&mut bytes);
-            self.stdin = Some(bytes);
+            self.stdin = std::io::stdin().read_to_end(&mut bytes).is_ok().then_some(bytes);
         }
         self.stdin.clone().unwrap_or_default()
     }
@@ -100,6 +98,10 @@ impl Execution {
 
     /// Executes the plugin; what it answers replaces what there was.
     pub fn run(&mut self) {
+        // It may be executed again; VERSION does not wait for the end of stdin.
+        if !self.is(Operation::Version) {
+            self.input();
+        }
         let stdin: Box<dyn Read + Send> = match &self.stdin {
             Some(bytes) => Box::new(Cursor::new(bytes.clone())),
             None => Box::new(std::io::stdin()),

@@ -1,7 +1,7 @@
 //! Defects of GC.
 
 use cni_spec::Operation;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Mutant, mutant};
 
@@ -31,7 +31,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "frees the addresses of valid attachments too",
         |run| {
             if run.is(Operation::Gc) {
-                run.edit_config(|config| drop(config.insert(LISTS[0].into(), json!([]))));
+                run.edit_config(nothing_valid);
             }
             run.run();
             Ok(())
@@ -73,7 +73,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             if run.is(Operation::Gc) {
                 let before = std::path::Path::new("/run/cnitest-mutant/collected");
                 if before.exists() {
-                    run.edit_config(|config| drop(config.insert(LISTS[0].into(), json!([]))));
+                    run.edit_config(nothing_valid);
                 }
                 super::kernel::write(before, "")?;
             }
@@ -130,23 +130,33 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
-        "host-local-gc-by-container",
+        "bridge-gc-stops-at-first-error",
+        "bridge",
+        &["gc.continue-on-error"],
+        "does nothing of its own in GC when the IPAM plugin fails",
+        |run| {
+            if run.is(Operation::Gc)
+                && super::delegation::delegate(run, Operation::Gc).is_some_and(|code| code != 0)
+            {
+                run.refuse(100, "the IPAM plugin failed");
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "host-local-gc-by-network",
         "host-local",
         &["gc.ifname-significant"],
-        "looks at the container's ID only",
+        "keeps only attachments whose interface is eth1",
         |run| {
             if run.is(Operation::Gc) {
                 run.edit_config(|config| {
-                    if let Some(Value::Array(list)) = config.get_mut(LISTS[0]) {
-                        let more: Vec<Value> = list
-                            .iter()
-                            .flat_map(|one| {
-                                ["eth0", "eth1", "eth2", "eth9", "net0", "net1"].map(
-                                    |ifname| json!({ "containerID": one["containerID"], "ifname": ifname }),
-                                )
-                            })
-                            .collect();
-                        list.extend(more);
+                    for key in LISTS {
+                        if let Some(Value::Array(list)) = config.get_mut(key) {
+                            list.iter_mut().for_each(|one| one["ifname"] = json!("eth1"));
+                        }
                     }
                 });
             }
@@ -155,3 +165,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
 ];
+
+/// Replaces the list of valid attachments, under both its names, by an empty one.
+fn nothing_valid(config: &mut Map<String, Value>) {
+    LISTS.into_iter().for_each(|key| drop(config.insert(key.into(), json!([]))));
+}

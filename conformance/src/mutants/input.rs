@@ -3,7 +3,7 @@
 use cni_spec::Operation;
 use serde_json::{Value, json};
 
-use super::{Execution, Mutant, mutant};
+use super::{Execution, Mutant, kernel, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
@@ -160,14 +160,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
-        "static-containerid-of-hex-only",
+        "static-containerid-without-hyphens",
         "static",
         &["param.containerid-charset"],
-        "accepts only container IDs of hexadecimal digits",
+        "refuses container IDs with hyphens",
         |run| {
             let id = run.variable("CNI_CONTAINERID");
             run.run();
-            if run.is(Operation::Add) && run.succeeded() && !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            if run.is(Operation::Add) && run.succeeded() && id.contains("b-c") {
                 run.refuse(4, "CNI_CONTAINERID: invalid characters");
             }
             Ok(())
@@ -201,19 +201,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
-        "static-netns-not-opened",
-        "static",
+        "bridge-netns-not-opened",
+        "bridge",
         &["param.netns-invalid-add"],
-        "does not look whether CNI_NETNS is a namespace",
+        "takes the next namespace when CNI_NETNS is none",
         |run| {
-            if run.is(Operation::Add) && !run.variable("CNI_NETNS").is_empty() {
-                run.set("CNI_NETNS", "/proc/1/ns/net");
-                let real = std::fs::read_dir("/run/netns").ok().and_then(|mut all| all.next());
-                if let Some(Ok(entry)) = real {
+            run.run();
+            if run.is(Operation::Add) && !run.succeeded() {
+                for entry in std::fs::read_dir("/run/netns")?.flatten() {
                     run.set("CNI_NETNS", &entry.path().display().to_string());
+                    run.run();
                 }
             }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-netns-unknown-leaves-a-file",
+        "bridge",
+        &["error.code-3"],
+        "says with code 3 that nothing has to be cleaned up, and leaves a file",
+        |run| {
             run.run();
+            if run.is(Operation::Add) && !std::path::Path::new(&run.variable("CNI_NETNS")).exists() {
+                kernel::write(&kernel::state_file(run), "")?;
+                run.refuse(3, "the container is unknown");
+            }
             Ok(())
         },
     ),
@@ -323,7 +336,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "static-malformed-json-panics",
         "static",
-        &["error.malformed-json"],
+        &["error.malformed-json", "error.json-on-stdout-nonzero-exit"],
         "falls over on malformed JSON",
         |run| {
             let input = run.input();
@@ -553,13 +566,147 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
+    mutant("static-error-code-0", "static", &["error.code-nonzero"], "reports errors with code 0", |run| {
+        run.edit_error(|error| drop(error.insert("code".into(), json!(0))));
+        Ok(())
+    }),
+    mutant(
+        "static-error-code-8",
+        "static",
+        &["error.code-8"],
+        "reports errors with code 8, which only the Go library knows",
+        |run| {
+            run.edit_error(|error| drop(error.insert("code".into(), json!(8))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-error-version-in-words",
+        "static",
+        &["error.cniversion-unreadable-input"],
+        "labels errors with a word when it could not read the version",
+        |run| {
+            let version = run.text("cniVersion");
+            run.edit_error(|error| {
+                if version.is_empty() {
+                    error.insert("cniVersion".into(), json!("unknown"));
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-details-a-list",
+        "static",
+        &["error.details-optional"],
+        "gives details as a list",
+        |run| {
+            run.edit_error(|error| drop(error.insert("details".into(), json!(["why"]))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-first-missing-variable-only",
+        "static",
+        &["param.missing-all-reported"],
+        "names the first missing variable only",
+        |run| {
+            run.edit_error(|error| {
+                if error.get("code") == Some(&json!(4)) {
+                    error.insert("msg".into(), json!("CNI_CONTAINERID is missing"));
+                    error.remove("details");
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-empty-variables-accepted",
+        "static",
+        &["param.required-empty-equals-missing"],
+        "takes an empty variable for a given one",
+        |run| {
+            for name in ["CNI_CONTAINERID", "CNI_IFNAME"] {
+                let given = std::env::var(name).is_ok();
+                if given && run.variable(name).is_empty() {
+                    run.set(name, "empty");
+                }
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-short-containerids-only",
+        "static",
+        &["param.containerid-length", "error.json-on-stdout-nonzero-exit"],
+        "falls over on long container IDs",
+        |run| {
+            if run.variable("CNI_CONTAINERID").len() > 255 {
+                panicked(run);
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-ifname-refused-with-100",
+        "bridge",
+        &["param.ifname-validation"],
+        "refuses interface names with another code than 4",
+        |run| {
+            run.edit_error(|error| {
+                if error.get("code") == Some(&json!(4)) {
+                    error.insert("code".into(), json!(100));
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-code-1-for-everything",
+        "static",
+        &["error.code-1"],
+        "reports whatever goes wrong with code 1, and finds everything wrong",
+        |run| {
+            run.run();
+            if !run.is(Operation::Version) {
+                run.refuse(1, "it did not work");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-code-50-for-everything",
+        "static",
+        &["error.code-50-51"],
+        "reports whatever goes wrong with code 50",
+        |run| {
+            run.edit_error(|error| drop(error.insert("code".into(), json!(50))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-error-as-text",
+        "static",
+        &["ipam.errors-like-plugins", "error.json-on-stdout-nonzero-exit"],
+        "reports errors as lines of text",
+        |run| {
+            run.run();
+            if !run.succeeded() {
+                run.stdout = b"error: it did not work\n".to_vec();
+            }
+            Ok(())
+        },
+    ),
     mutant(
         "static-error-msg-of-a-page",
         "static",
         &["error.msg-short"],
         "writes a page of text into msg",
         |run| {
-            run.edit_error(|error| drop(error.insert("msg".into(), json!("it went wrong\n".repeat(40)))));
+            run.edit_error(|error| drop(error.insert("msg".into(), json!("it went wrong\n".repeat(100)))));
             Ok(())
         },
     ),

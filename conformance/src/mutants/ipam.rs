@@ -209,6 +209,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "host-local-never-again",
+        "host-local",
+        &["error.code-11"],
+        "says that addresses are used up for now, and gives none when one is free",
+        |run| {
+            let full = std::path::Path::new(kernel::STATE).join("full");
+            if run.is(Operation::Add) && full.exists() {
+                run.refuse(11, "no address for now");
+                return Ok(());
+            }
+            run.run();
+            if run.is(Operation::Add) && !run.succeeded() {
+                kernel::write(&full, "")?;
+                run.refuse(11, "no address for now");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "host-local-args-win",
         "host-local",
         &["param.args-superseded-by-args"],

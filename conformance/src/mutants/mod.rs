@@ -43,6 +43,8 @@ pub struct Mutant {
     pub breaks: &'static [&'static str],
     /// The defect, in one line.
     pub about: &'static str,
+    /// The text of the target that it is tested with; nothing for the plugin's own.
+    pub target: Option<&'static str>,
     /// Executes it.
     pub play: fn(&mut Execution) -> Result<(), Defect>,
 }
@@ -55,7 +57,7 @@ const fn mutant(
     about: &'static str,
     play: fn(&mut Execution) -> Result<(), Defect>,
 ) -> Mutant {
-    Mutant { name, base, breaks, about, play }
+    Mutant { name, base, breaks, about, target: None, play }
 }
 
 impl std::fmt::Debug for Mutant {
@@ -65,6 +67,11 @@ impl std::fmt::Debug for Mutant {
 }
 
 impl Mutant {
+    /// The mutant, tested with another target than the plugin's own.
+    const fn with_target(self, text: &'static str) -> Mutant {
+        Mutant { target: Some(text), ..self }
+    }
+
     /// Where it is below [`PLUGIN_DIR`](crate::arena::PLUGIN_DIR).
     pub fn path(&self) -> PathBuf {
         Path::new(FOLDER).join(self.name).join(self.base)

@@ -78,6 +78,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |run| {
             edit_add(run, |result| {
                 let first = result.remove("ips").and_then(|ips| ips.get(0).cloned()).unwrap_or_default();
+                result.remove("interfaces");
                 result.insert("ip4".into(), json!({ "ip": first["address"], "gateway": first["gateway"] }));
             });
             Ok(())
@@ -342,6 +343,89 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "gives socketPath as a list",
         |run| {
             edit_interfaces(run, |entry| drop(entry.insert("socketPath".into(), json!([]))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-null-for-routes",
+        "static",
+        &["result.null-values"],
+        "gives null for empty lists",
+        |run| {
+            edit_add(run, |result| drop(result.insert("interfaces".into(), Value::Null)));
+            Ok(())
+        },
+    ),
+    mutant("static-keys-capitalised", "static", &["result.key-case"], "writes IPS for ips", |run| {
+        edit_add(run, |result| {
+            if let Some(ips) = result.get("ips").cloned() {
+                result.insert("IPS".into(), ips);
+            }
+        });
+        Ok(())
+    }),
+    mutant(
+        "bridge-new-keys-in-old-results",
+        "bridge",
+        &["result.interfaces-110-fields-gated"],
+        "gives the MTU in every version",
+        |run| {
+            edit_interfaces(run, |entry| drop(entry.insert("mtu".into(), json!(1400))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-ips-version-kept",
+        "static",
+        &["result.ips-version-removed"],
+        "goes on saying the version of an address in 1.0.0",
+        |run| {
+            edit_addresses(run, |entry| {
+                if entry.contains_key("address") {
+                    entry.insert("version".into(), json!("4"));
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-new-keys-in-oldest-results",
+        "static",
+        &["result.no-interfaces-010"],
+        "lists addresses beside ip4 and ip6",
+        |run| {
+            edit_add(run, |result| {
+                if let Some(first) = result.get("ip4").cloned() {
+                    result.insert("ips".into(), json!([{ "version": "4", "address": first["ip"] }]));
+                }
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-no-family",
+        "static",
+        &["result.ip-at-least-one-010"],
+        "leaves both families out",
+        |run| {
+            edit_add(run, |result| {
+                result.remove("ip4");
+                result.remove("ip6");
+            });
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-ip-and-ips",
+        "bridge",
+        &["result.ips-key-030"],
+        "lists addresses as ip and as ips in 0.3.0",
+        |run| {
+            edit_add(run, |result| {
+                if let Some(ips) = result.get("ips").cloned() {
+                    result.insert("ip".into(), ips);
+                }
+            });
             Ok(())
         },
     ),

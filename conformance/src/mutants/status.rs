@@ -5,6 +5,20 @@ use cni_spec::Operation;
 use super::kernel;
 use super::{Mutant, mutant};
 
+/// A plugin whose addresses are leased by a daemon.
+pub(super) const UNATTENDED: &str = r#"
+name = "static"
+kind = "ipam"
+summary = "addresses that a daemon leases"
+no-attachments = "leases need the daemon"
+daemon = "the leasing daemon"
+expires = true
+
+[[configuration]]
+name = "lease"
+plugin = '{ "type": "static", "ipam": { "type": "static", "addresses": [{ "address": "10.74.0.5/24" }] } }'
+"#;
+
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant("bridge-status-fails", "bridge", &["status.ready-exit-zero"], "is never ready", |run| {
         run.run();
@@ -71,15 +85,31 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bridge-ready-but-fails",
         "bridge",
         &["status.not-ready-nonzero"],
-        "says that it is ready although ADD cannot be served",
+        "goes out of order when it is asked for STATUS, and says that it is ready",
         |run| {
-            run.run();
-            if run.is(Operation::Add) {
+            let broken = std::path::Path::new(kernel::STATE).join("broken");
+            if run.is(Operation::Add) && broken.exists() {
                 run.refuse(11, "the daemon does not answer");
+                return Ok(());
+            }
+            run.run();
+            if run.is(Operation::Status) {
+                kernel::write(&broken, "")?;
             }
             Ok(())
         },
     ),
+    mutant(
+        "static-ready-without-daemon",
+        "static",
+        &["status.external-dependency"],
+        "is ready although its daemon does not run",
+        |run| {
+            run.run();
+            Ok(())
+        },
+    )
+    .with_target(UNATTENDED),
     mutant(
         "bridge-not-ready-on-stderr",
         "bridge",
@@ -97,7 +127,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "host-local-status-code-of-its-own",
         "host-local",
-        &["error.reserved-range", "status.code-50"],
+        &["status.code-50"],
         "says with code 60 that no address is left",
         |run| {
             run.run();

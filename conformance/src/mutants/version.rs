@@ -42,6 +42,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "static-version-in-words",
+        "static",
+        &["version.cniversion-output-format"],
+        "gives a word as the cniVersion of the version result",
+        |run| {
+            run.run();
+            if run.is(Operation::Version) {
+                run.edit_output(|result| drop(result.insert("cniVersion".into(), json!("latest"))));
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-version-with-status-1",
+        "static",
+        &["exec.exit-zero-on-success"],
+        "exits with status 1 after it answered VERSION",
+        |run| {
+            run.run();
+            if run.is(Operation::Version) {
+                run.status = 1;
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "static-version-without-list",
         "static",
         &["version.has-supportedversions"],
@@ -116,6 +142,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
+    mutant(
+        "static-version-needs-stdin",
+        "static",
+        &["version.no-stdin"],
+        "refuses VERSION without a version on stdin",
+        |run| {
+            let given = run.text("cniVersion");
+            run.run();
+            if run.is(Operation::Version) && given.is_empty() {
+                run.refuse(6, "stdin holds no JSON");
+            }
+            Ok(())
+        },
+    ),
+    mutant("static-version-list-empty", "static", &["version.lists-nonempty"], "lists no version", |run| {
+        run.run();
+        if run.is(Operation::Version) {
+            run.edit_output(|result| drop(result.insert("supportedVersions".into(), json!([]))));
+        }
+        Ok(())
+    }),
     mutant(
         "static-version-needs-container",
         "static",
@@ -208,23 +255,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "refuses a version that VERSION names",
         |run| {
             run.run();
-            if !run.is(Operation::Version) && run.text("cniVersion") == "0.3.0" {
-                run.refuse(1, "cniVersion 0.3.0 is not supported");
-            }
-            Ok(())
-        },
-    ),
-    mutant(
-        "static-supports-one-version",
-        "static",
-        &["version.plugin-multi"],
-        "supports one version of the specification only",
-        |run| {
-            run.run();
-            if run.is(Operation::Version) {
-                run.edit_output(|result| drop(result.insert("supportedVersions".into(), json!(["1.1.0"]))));
-            } else if run.text("cniVersion") != "1.1.0" {
-                run.refuse(1, "only cniVersion 1.1.0 is supported");
+            if !run.is(Operation::Version) && run.text("cniVersion") == "1.0.0" {
+                run.refuse(1, "cniVersion 1.0.0 is not supported");
             }
             Ok(())
         },

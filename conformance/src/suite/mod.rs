@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use cnitest_reports::model::{CaseResult, Environment, Run, Subject as ReportSubject, Tool};
+use cnitest_reports::model::{CaseResult, Environment, Run, RunOptions, Subject as ReportSubject, Tool};
 use globset::GlobSet;
 
 use crate::arena::{Arena, ArenaConfig, ArenaError, Bind, PLUGIN_DIR, PluginAlias};
@@ -22,7 +22,7 @@ use crate::checks::Observations;
 use crate::target::Target;
 
 pub use plan::{Plan, Planned, plan};
-pub use probe::Probe;
+pub use probe::{Probe, Unusable};
 use subject::Found;
 
 /// How often a plugin may run into its deadline before the rest of its cases is skipped.
@@ -47,6 +47,8 @@ pub struct Options {
     pub timeout: Duration,
     /// The executable that becomes the arenas' agent and the bundled plugins.
     pub executable: PathBuf,
+    /// The same in words, for the report.
+    pub recorded: RunOptions,
 }
 
 /// What happens during a run, for progress displays.
@@ -119,6 +121,7 @@ impl Suite {
             environment: environment(&probe),
             seed: self.options.seed,
             strict: self.options.strict,
+            options: self.options.recorded.clone(),
             started: rfc3339(started),
             duration_ms: 0.0,
             subject: ReportSubject {
@@ -131,6 +134,7 @@ impl Suite {
                 target_note: probe.note.clone(),
             },
             results,
+            baseline: None,
             summary: Default::default(),
             conformant: false,
         };

@@ -2,6 +2,8 @@
 
 use cni_spec::{Version, catalogue};
 
+use cnitest_reports::model::SkipCause;
+
 use super::{Options, Probe};
 use crate::checks::{self, Check, Concerns, Exclusion, Scope};
 use crate::target::{Configuration, Target};
@@ -38,6 +40,8 @@ pub enum Plan<'a> {
         configuration: Option<String>,
         /// Why.
         reason: String,
+        /// What kind of reason that is.
+        cause: SkipCause,
     },
 }
 
@@ -62,28 +66,35 @@ fn plan_check<'a>(
     target: Option<&Target>,
     versions: &[Version],
 ) -> Vec<Plan<'a>> {
-    let skip = |configuration: Option<String>, reason: String| Plan::Skip { check, configuration, reason };
+    let skip = |configuration: Option<String>, reason: String, cause: SkipCause| Plan::Skip {
+        check,
+        configuration,
+        reason,
+        cause,
+    };
     match check.concerns.excludes(target) {
         Some(Exclusion::NotConcerned) => return Vec::new(),
-        Some(Exclusion::Skip(reason)) => return vec![skip(None, reason)],
+        Some(Exclusion::Skip(reason)) => return vec![skip(None, reason, SkipCause::Host)],
         None => {}
     }
     if let Some(reason) = &probe.unstartable {
-        return vec![skip(None, reason.clone())];
+        return vec![skip(None, reason.clone(), SkipCause::Precondition)];
     }
     let mut plans = Vec::new();
     if matches!(check.scope, Scope::Attachments | Scope::Configurations) {
-        plans.extend(probe.unusable.iter().map(|(name, reason)| skip(Some(name.clone()), reason.clone())));
+        let unusable = probe.unusable.iter();
+        plans.extend(unusable.map(|one| skip(Some(one.name.clone()), one.reason.clone(), one.cause)));
     }
     // The rules of the protocol are the same whether or not the configuration can work here.
     let usable = match check.concerns {
-        Concerns::Every if probe.configurations.is_empty() => probe.spare.as_slice(),
+        Concerns::Every | Concerns::Unattended if probe.configurations.is_empty() => probe.spare.as_slice(),
         _ => probe.configurations.as_slice(),
     };
     let Some((first, others)) = usable.split_first() else {
         if plans.is_empty() {
-            let reasons = probe.unusable.first().map(|(_, reason)| reason.clone());
-            plans.push(skip(None, reasons.unwrap_or_default()));
+            let first = probe.unusable.first();
+            let cause = first.map_or(SkipCause::Host, |one| one.cause);
+            plans.push(skip(None, first.map(|one| one.reason.clone()).unwrap_or_default(), cause));
         }
         return plans;
     };
@@ -93,7 +104,8 @@ fn plan_check<'a>(
         .filter(|version| *version >= check.since && binds(check, *version))
         .collect();
     let Some(newest) = fitting.last().copied() else {
-        plans.push(skip(None, format!("concerns CNI {} and later; none of these is tested", check.since)));
+        let reason = format!("concerns CNI {} and later; none of these is tested", check.since);
+        plans.push(skip(None, reason, SkipCause::NotApplicable));
         return plans;
     };
     let variants: &[&'static str] = if check.variants.is_empty() { &[""] } else { check.variants };

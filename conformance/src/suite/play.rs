@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cni_spec::catalogue;
-use cnitest_reports::model::{CaseResult, Evidence, ExecutionEvidence, Verdict, text_of};
+use cnitest_reports::model::{CaseResult, Evidence, ExecutionEvidence, SkipCause, Verdict, text_of};
 
 use super::plan::{Plan, Planned};
 use super::{Event, HANGS, Probe, Suite, verdict};
@@ -58,9 +58,12 @@ impl Player<'_> {
 
     fn decide(&self, plan: &Plan<'_>, arena: &mut Option<Arena>) -> CaseResult {
         match plan {
-            Plan::Skip { check, configuration, reason } => {
+            Plan::Skip { check, configuration, reason, cause } => {
                 let verdict = self.skip_verdict(check);
-                result(check, None, configuration.clone().unwrap_or_default(), verdict, Some(reason.clone()))
+                let case = configuration.clone().unwrap_or_default();
+                let mut result = result(check, None, case, verdict, Some(reason.clone()));
+                result.skip_cause = (verdict == Verdict::Skip).then_some(*cause);
+                result
             }
             Plan::Play(planned) => {
                 let clock = Instant::now();
@@ -78,7 +81,11 @@ impl Player<'_> {
     }
 
     fn attempt(&self, planned: &Planned<'_>, slot: &mut Option<Arena>) -> CaseResult {
-        let skip = |reason: &str| planned_result(planned, Verdict::Skip, Some(reason.to_owned()));
+        let skip = |reason: &str| {
+            let mut result = planned_result(planned, Verdict::Skip, Some(reason.to_owned()));
+            result.skip_cause = Some(SkipCause::Ended);
+            result
+        };
         if self.suite.is_cancelled() {
             return skip("the run was interrupted");
         }
@@ -149,12 +156,14 @@ fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop>) -> CaseR
         (_, None) => Verdict::Pass,
     };
     let broken = matches!(verdict, Verdict::Fail | Verdict::Warn);
+    let skip_cause = (verdict == Verdict::Skip).then(|| cause_of(&reasons));
     for (gravity, deviation) in &weighed {
         let prefix = if *gravity == Verdict::Pass { "note: " } else { "" };
         reasons.push(format!("{prefix}{} ({})", deviation.observed, deviation.requirement));
     }
     reasons.extend(case.notes().iter().map(|note| format!("note: {note}")));
     let mut result = planned_result(planned, verdict, (!reasons.is_empty()).then(|| reasons.join("\n")));
+    result.skip_cause = skip_cause;
     for (_, deviation) in &weighed {
         if !result.broken.iter().any(|id| id == deviation.requirement) {
             result.broken.push(deviation.requirement.to_owned());
@@ -203,6 +212,18 @@ fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop>) -> CaseR
     result
 }
 
+/// What kind of reason a check gave for skipping its case: the words that checks use for it tell.
+fn cause_of(reasons: &[String]) -> SkipCause {
+    let reason = reasons.first().map_or("", String::as_str);
+    let absent = ["is not installed", "is not in CNI_PATH"];
+    match reason {
+        _ if reason.starts_with("precondition:") => SkipCause::Precondition,
+        _ if absent.iter().any(|words| reason.ends_with(words)) => SkipCause::Host,
+        _ if reason.starts_with("the kernel") && reason.contains("cannot") => SkipCause::Host,
+        _ => SkipCause::NotApplicable,
+    }
+}
+
 fn describe(error: &ArenaError) -> String {
     format!("cnitest could not decide: {error}")
 }
@@ -237,6 +258,8 @@ fn result(
         spec_version: version.map(|version| version.to_string()),
         case,
         verdict,
+        skip_cause: None,
+        known: None,
         broken: Vec::new(),
         reason,
         evidence: None,

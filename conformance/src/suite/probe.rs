@@ -1,6 +1,7 @@
 //! What must be known before cases can be listed: does the plugin start, what does it support, what can work here.
 
 use cni_spec::Version;
+use cnitest_reports::model::SkipCause;
 use serde_json::{Map, Value};
 
 use super::subject::Found;
@@ -17,8 +18,8 @@ pub struct Probe {
     pub subject: Subject,
     /// The configurations that can work here; without a target, a bare one.
     pub configurations: Vec<Configuration>,
-    /// The configurations that cannot, each with the reason.
-    pub unusable: Vec<(String, String)>,
+    /// The configurations that cannot.
+    pub unusable: Vec<Unusable>,
     /// The first of those that cannot, when none can: what asks nothing but the protocol is asked with it.
     pub spare: Vec<Configuration>,
     /// Why nothing can be played, when the plugin does not even start or hangs.
@@ -27,6 +28,18 @@ pub struct Probe {
     pub missing: Vec<String>,
     /// What the report says of the target.
     pub note: Option<String>,
+}
+
+/// A configuration that cannot work here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Its name.
+    pub name: String,
+    /// What it lacks.
+    pub reason: String,
+    /// [`SkipCause::NotApplicable`] when the plugin does not support the version that it needs, otherwise
+    /// [`SkipCause::Host`].
+    pub cause: SkipCause,
 }
 
 impl Probe {
@@ -116,9 +129,12 @@ impl Probe {
             lacking.extend(self.lacking(arena, &configuration.requires)?);
             if lacking.is_empty() {
                 self.configurations.push(configuration.clone());
-            } else {
-                self.unusable.push((configuration.name.clone(), lacking.join("; ")));
+                continue;
             }
+            let cause = lacking.iter().map(|(cause, _)| *cause).min().unwrap_or(SkipCause::Host);
+            let reasons: Vec<String> = lacking.into_iter().map(|(_, reason)| reason).collect();
+            let reason = reasons.join("; ");
+            self.unusable.push(Unusable { name: configuration.name.clone(), reason, cause });
         }
         if self.configurations.is_empty() && self.can_make_links(arena, target)? {
             self.spare.extend(target.configurations.first().cloned());
@@ -138,18 +154,22 @@ impl Probe {
         Ok(true)
     }
 
-    fn lacking(&mut self, arena: &mut Arena, requires: &Requires) -> Result<Vec<String>, ArenaError> {
+    fn lacking(
+        &mut self,
+        arena: &mut Arena,
+        requires: &Requires,
+    ) -> Result<Vec<(SkipCause, String)>, ArenaError> {
         let mut lacking = Vec::new();
         for kind in &requires.links {
             if !arena.probe_link_kind(kind)? {
                 self.missing.push(format!("link kind {kind}"));
-                lacking.push(format!("the kernel cannot make links of kind {kind}"));
+                lacking.push((SkipCause::Host, format!("the kernel cannot make links of kind {kind}")));
             }
         }
         for program in &requires.programs {
             if !arena.has_program(program)? {
                 self.missing.push(format!("program {program}"));
-                lacking.push(format!("the program {program} is not installed"));
+                lacking.push((SkipCause::Host, format!("the program {program} is not installed")));
             }
         }
         for plugin in &requires.plugins {
@@ -158,13 +178,14 @@ impl Probe {
                     folder.join(plugin).is_file() || cni_plugins::NAMES.contains(&plugin.as_str())
                 });
             if !found {
-                lacking.push(format!("the delegated plugin {plugin} is not in CNI_PATH"));
+                lacking.push((SkipCause::Host, format!("the delegated plugin {plugin} is not in CNI_PATH")));
             }
         }
         if let Some(version) = &requires.spec_version
             && !self.subject.advertised.contains(version)
         {
-            lacking.push(format!("the plugin does not support CNI {version}"));
+            let reason = format!("the plugin does not support CNI {version}");
+            lacking.push((SkipCause::NotApplicable, reason));
         }
         Ok(lacking)
     }

@@ -124,8 +124,12 @@ fn is_executable(path: &Path) -> bool {
 
 /// The SHA-256 of a file in hexadecimal, or nothing when it cannot be read.
 pub fn digest(path: &Path) -> Option<String> {
-    let bytes = std::fs::read(path).ok()?;
-    Some(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(digest_of(&std::fs::read(path).ok()?))
+}
+
+/// The SHA-256 of bytes in hexadecimal.
+pub fn digest_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -1,23 +1,14 @@
 //! From what a case saw to a verdict, by the levels of the catalogue.
 
+use cni_spec::Version;
 use cni_spec::catalogue::{self, Requirement};
-use cni_spec::{Level, Version};
 use cnitest_reports::model::Verdict;
 
 use crate::checks::Deviation;
 
-/// How grave it is not to meet a requirement in a version.
-///
-/// A MUST fails and a SHOULD warns. What is stated without a keyword fails unless the catalogue links an ambiguity:
-/// then both readings are allowed and the deviation is a warning. What is mere practice, or optional, is a remark.
+/// How grave it is not to meet a requirement in a version; see [`Verdict::of_breaking`].
 pub fn gravity(requirement: &Requirement, version: Version) -> Option<Verdict> {
-    Some(match requirement.level_in(version)? {
-        Level::Must | Level::MustNot => Verdict::Fail,
-        Level::Should | Level::ShouldNot => Verdict::Warn,
-        Level::Implied if requirement.ambiguities.is_empty() => Verdict::Fail,
-        Level::Implied => Verdict::Warn,
-        Level::May | Level::Practice => Verdict::Pass,
-    })
+    Verdict::of_breaking(requirement, version)
 }
 
 /// The deviations that count in a version, gravest first, each with its gravity; deviations from requirements that do

@@ -138,6 +138,10 @@ pub struct Target {
     pub fixed_interface: Option<String>,
     /// Why ADD, CHECK and DEL cannot be exercised, where they cannot: only protocol checks run then.
     pub no_attachments: Option<String>,
+    /// What must run beside the plugin for its ADD to work, and does not run in an arena.
+    pub daemon: Option<String>,
+    /// What the plugin holds ends by itself when it is not given back, as a lease does.
+    pub expires: bool,
     /// The `ipam` key of the configurations is executed as a delegated plugin.
     pub delegates: bool,
     /// Containers of one network reach each other.
@@ -185,6 +189,9 @@ struct TargetFile {
     summary: String,
     fixed_interface: Option<String>,
     no_attachments: Option<String>,
+    daemon: Option<String>,
+    #[serde(default)]
+    expires: bool,
     #[serde(default)]
     delegates: bool,
     #[serde(default)]
@@ -347,6 +354,8 @@ impl Target {
             summary: file.summary,
             fixed_interface: file.fixed_interface,
             no_attachments: file.no_attachments,
+            daemon: file.daemon,
+            expires: file.expires,
             delegates: file.delegates,
             requires: file.requires,
             links: file.links,

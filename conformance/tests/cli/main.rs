@@ -1,7 +1,11 @@
 //! The `cnitest` command as users run it.
 
+mod baseline;
+mod certificate;
 mod common;
 mod hostile;
 mod kill;
 mod plugin;
+mod report;
+mod selftest;
 mod text;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::common::{Folder, cnitest, plugin_json, refused, results, run};
 
 /// Whether plugins can run here; prints why not.
-fn possible() -> bool {
+pub(crate) fn possible() -> bool {
     match refused() {
         Some(reason) => {
             eprintln!("skipped: {reason}");
@@ -44,7 +44,7 @@ fn the_bundled_plugins_are_conformant_and_the_run_has_its_schema() {
 }
 
 /// A plugin in shell that answers VERSION, and ADD with whatever it is told to print.
-fn shell_plugin(folder: &Folder, add: &str) -> String {
+pub(crate) fn shell_plugin(folder: &Folder, add: &str) -> String {
     let body = format!(
         "case $CNI_COMMAND in\n\
          VERSION) echo '{{\"cniVersion\":\"1.0.0\",\"supportedVersions\":[\"1.0.0\"]}}' ;;\n\

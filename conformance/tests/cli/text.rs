@@ -107,3 +107,11 @@ fn a_target_file_is_never_overwritten() {
     assert_eq!(run(&["target", "init", path]).status.code(), Some(2));
     assert_eq!(std::fs::read_to_string(&file).expect("there"), "precious");
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let command = format!("'{}' list requirements | head -n 1", env!("CARGO_BIN_EXE_cnitest"));
+    let output = std::process::Command::new("sh").args(["-c", &command]).output().expect("sh starts");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}

@@ -18,7 +18,7 @@ const TIME: usize = 7;
 pub(super) fn write(page: &mut Page, set: &RunSet) {
     match set.runs.as_slice() {
         [] => page.paragraph(0, BOLD, "Nothing was tested."),
-        [run] => page.paragraph(0, BOLD, &sentence(run)),
+        [run] => page.paragraph(0, BOLD, &format!("{}{}", sentence(run), accepted(run))),
         runs => {
             table(page, runs);
             page.gap();
@@ -82,13 +82,32 @@ fn sentence(run: &Run) -> String {
     }
 }
 
+/// What the baseline makes of a subject that is not conformant.
+fn accepted(run: &Run) -> String {
+    let Some(baseline) = &run.baseline else { return String::new() };
+    if run.outcome() != Outcome::NotConformant || baseline.known == 0 {
+        return String::new();
+    }
+    match run.accepted_outcome() {
+        Outcome::NotConformant => format!(" {} known.", count(baseline.known, "deviation")),
+        _ => format!(" All of that is known (baseline {}).", clip(&baseline.file, 60)),
+    }
+}
+
 /// How many subjects fared how.
 fn tally(runs: &[Run]) -> String {
     let number = |outcome| runs.iter().filter(|run| run.outcome() == outcome).count();
     let time: f64 = runs.iter().map(|run| run.duration_ms).sum();
+    let only_known = |run: &&Run| {
+        run.outcome() == Outcome::NotConformant && run.accepted_outcome() != Outcome::NotConformant
+    };
+    let not_conformant = match runs.iter().filter(only_known).count() {
+        0 => "not conformant".to_owned(),
+        known => format!("not conformant ({known} with known deviations only)"),
+    };
     let parts = [
         (number(Outcome::Conformant), "conformant"),
-        (number(Outcome::NotConformant), "not conformant"),
+        (number(Outcome::NotConformant), not_conformant.as_str()),
         (number(Outcome::Undecided), "undecided"),
     ];
     let parts: Vec<String> = parts

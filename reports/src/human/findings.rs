@@ -15,10 +15,10 @@ const OTHERS: usize = 3;
 /// Columns that an observation in brief may take.
 const BRIEF: usize = 160;
 
-/// Failures, then cases that could not be decided; a check that fails in several cases is told once.
+/// New failures, then cases that could not be decided; a check that fails in several cases is told once.
 pub(super) fn failures(page: &mut Page, run: &Run, verbose: bool) {
     for verdict in [Verdict::Fail, Verdict::Error] {
-        for group in by_requirement(&run.results, verdict) {
+        for group in by_requirement(&run.results, verdict).into_iter().filter(Group::is_new) {
             page.gap();
             heading(page, group.shown);
             details(page, &group, verbose);
@@ -26,10 +26,10 @@ pub(super) fn failures(page: &mut Page, run: &Run, verbose: bool) {
     }
 }
 
-/// Warnings in a few lines each, or like failures when verbose.
+/// New warnings in a few lines each, or like failures when verbose.
 pub(super) fn warnings(page: &mut Page, run: &Run, verbose: bool) {
     page.gap();
-    for group in by_requirement(&run.results, Verdict::Warn) {
+    for group in by_requirement(&run.results, Verdict::Warn).into_iter().filter(Group::is_new) {
         if verbose {
             page.gap();
         }
@@ -45,12 +45,12 @@ pub(super) fn warnings(page: &mut Page, run: &Run, verbose: bool) {
     }
 }
 
-fn heading(page: &mut Page, result: &CaseResult) {
+pub(super) fn heading(page: &mut Page, result: &CaseResult) {
     let style = verdict_style(result.verdict);
     page.field(0, &word(result.verdict), style, 6, &format!("{}: {}", result.check, result.title));
 }
 
-fn details(page: &mut Page, group: &Group<'_>, verbose: bool) {
+pub(super) fn details(page: &mut Page, group: &Group<'_>, verbose: bool) {
     let result = group.shown;
     field(page, "in", &group.places());
     // An error says nothing about the requirement.
@@ -63,9 +63,10 @@ fn details(page: &mut Page, group: &Group<'_>, verbose: bool) {
     reproducer(page, result, verbose);
 }
 
-/// The requirement that is broken, and which others of the check are named among the grounds.
+/// The requirement that is broken, and the others.
 fn requirements(page: &mut Page, result: &CaseResult) {
-    let Some((broken, rest)) = result.requirements.split_first() else { return };
+    let broken = result.breaks();
+    let Some((broken, rest)) = broken.split_first() else { return };
     match catalogue::requirement(broken) {
         Some(known) => {
             field(page, "broken", &format!("{} {broken}, in \"{}\"", result.level, known.section));
@@ -73,8 +74,7 @@ fn requirements(page: &mut Page, result: &CaseResult) {
         }
         None => field(page, "broken", &format!("{} {broken}", result.level)),
     }
-    let grounds: Vec<&str> = result.grounds().collect();
-    for id in rest.iter().filter(|id| grounds.iter().any(|ground| ground.ends_with(&format!("({id})")))) {
+    for id in rest {
         let version = result.spec_version.as_deref().and_then(|version| version.parse().ok());
         let level =
             catalogue::requirement(id).zip(version).and_then(|(known, version)| known.level_in(version));
@@ -106,7 +106,7 @@ fn others(page: &mut Page, group: &Group<'_>) {
 }
 
 /// What a case observed, on one line.
-fn brief(result: &CaseResult) -> String {
+pub(super) fn brief(result: &CaseResult) -> String {
     let observed = result.evidence.as_ref().map(|evidence| evidence.observed.as_str()).unwrap_or_default();
     let told = if observed.is_empty() { result.reason.as_deref().unwrap_or_default() } else { observed };
     clip(&told.lines().collect::<Vec<_>>().join("; "), BRIEF)

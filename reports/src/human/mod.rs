@@ -2,6 +2,7 @@
 
 mod closing;
 mod findings;
+mod known;
 mod remainder;
 mod summary;
 
@@ -54,6 +55,7 @@ pub fn write(set: &RunSet, style: &Style, out: &mut dyn io::Write) -> io::Result
 fn subject(page: &mut Page, run: &Run, verbose: bool) {
     findings::failures(page, run, verbose);
     findings::warnings(page, run, verbose);
+    known::write(page, run, verbose);
     remainder::skips(page, run);
     match verbose {
         true => remainder::passes(page, run),

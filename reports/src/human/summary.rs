@@ -26,6 +26,9 @@ pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
     if let Some(note) = &run.subject.target_note {
         field("note", note);
     }
+    if let Some(baseline) = &run.baseline {
+        field("baseline", &super::known::summary(baseline));
+    }
     if before.is_none_or(|before| before.environment != run.environment) {
         field("host", &host(run));
     }

@@ -4,13 +4,17 @@
 //! [`crate::run_schema`] describes it.
 
 mod environment;
+mod known;
+mod options;
 mod outcome;
 mod read;
 mod text;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::outcome::{Outcome, Summary, Verdict, exit_code};
+pub use self::known::{AppliedBaseline, Known, KnownDeviation, StaleEntry};
+pub use self::options::{RunOptions, TargetText};
+pub use self::outcome::{Outcome, SkipCause, Summary, Verdict, exit_code};
 pub use self::read::ReadError;
 pub use self::text::text_of;
 
@@ -41,6 +45,9 @@ pub struct Run {
     pub seed: u64,
     /// Whether warnings make the subject nonconformant.
     pub strict: bool,
+    /// What else was asked for; reports of earlier releases do not say.
+    #[serde(default)]
+    pub options: RunOptions,
     /// When the run began, RFC 3339.
     pub started: String,
     /// How long it took, in milliseconds; finite.
@@ -49,6 +56,9 @@ pub struct Run {
     pub subject: Subject,
     /// One result for each case of each check, in the order of the checks.
     pub results: Vec<CaseResult>,
+    /// The baseline that was applied; `None` without one. Verdicts are the same with and without.
+    #[serde(default)]
+    pub baseline: Option<AppliedBaseline>,
     /// How many results have which verdict; [`Run::finish`] computes it.
     pub summary: Summary,
     /// Whether the outcome is [`Outcome::Conformant`]; [`Run::finish`] computes it.
@@ -117,6 +127,12 @@ pub struct CaseResult {
     pub case: String,
     /// The decision.
     pub verdict: Verdict,
+    /// Why a skipped case was skipped, for programs; `None` for the other verdicts.
+    #[serde(default)]
+    pub skip_cause: Option<SkipCause>,
+    /// Set on a failure or warning that the baseline knows.
+    #[serde(default)]
+    pub known: Option<Known>,
     /// Ids of the requirements that are not met, gravest first; those that are but common practice or a permission, which
     /// do not bear on the verdict, included.
     pub broken: Vec<String>,
@@ -194,6 +210,15 @@ impl Run {
     pub fn outcome(&self) -> Outcome {
         self.summary.outcome(self.strict)
     }
+
+    /// What the run amounts to where deviations that the baseline knows are accepted: the exit status follows it.
+    pub fn accepted_outcome(&self) -> Outcome {
+        let mut summary = self.summary;
+        for result in self.results.iter().filter(|result| result.known.is_some()) {
+            summary.accept(result.verdict);
+        }
+        summary.outcome(self.strict)
+    }
 }
 
 impl CaseResult {
@@ -205,6 +230,28 @@ impl CaseResult {
     /// The lines of the reason that the verdict rests on.
     pub fn grounds(&self) -> impl Iterator<Item = &str> {
         self.reason_lines().filter(|line| !line.starts_with(NOTE))
+    }
+
+    /// The requirements that the verdict rests on, the gravest first; none unless the result is a failure or a warning.
+    pub fn breaks(&self) -> Vec<&str> {
+        if !matches!(self.verdict, Verdict::Fail | Verdict::Warn) {
+            return Vec::new();
+        }
+        let version = self.spec_version.as_deref().and_then(|version| version.parse().ok());
+        let counts = |id: &&str| {
+            let known = cni_spec::catalogue::requirement(id);
+            let version = version.unwrap_or(cni_spec::Version::LATEST);
+            known.is_none_or(|known| {
+                Verdict::of_breaking(known, version).is_some_and(|one| one != Verdict::Pass)
+            })
+        };
+        let mut breaks: Vec<&str> = self.requirements.first().map(String::as_str).into_iter().collect();
+        for id in self.broken.iter().map(String::as_str).filter(counts) {
+            if !breaks.contains(&id) {
+                breaks.push(id);
+            }
+        }
+        breaks
     }
 
     fn reason_lines(&self) -> impl Iterator<Item = &str> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use cni_spec::catalogue::Requirement;
+use cni_spec::{Level, Version};
 use serde::{Deserialize, Serialize};
 
 use super::{CaseResult, RunSet};
@@ -37,12 +39,40 @@ impl Verdict {
             Verdict::Error => "error",
         }
     }
+
+    /// How grave it is not to meet a requirement in a version; `None` where it does not hold.
+    ///
+    /// A MUST fails and a SHOULD warns. What is stated without a keyword fails unless the catalogue links an ambiguity:
+    /// then both readings are allowed and the deviation is a warning. What is mere practice, or optional, is a remark.
+    pub fn of_breaking(requirement: &Requirement, version: Version) -> Option<Verdict> {
+        Some(match requirement.level_in(version)? {
+            Level::Must | Level::MustNot => Verdict::Fail,
+            Level::Should | Level::ShouldNot => Verdict::Warn,
+            Level::Implied if requirement.ambiguities.is_empty() => Verdict::Fail,
+            Level::Implied => Verdict::Warn,
+            Level::May | Level::Practice => Verdict::Pass,
+        })
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+/// Why a case was skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SkipCause {
+    /// The check asks nothing of this plugin, configuration or version.
+    NotApplicable,
+    /// Something that has to work first did not; the check of that reports it.
+    Precondition,
+    /// What is needed is not here: a feature of the kernel, a program, a delegated plugin, a target.
+    Host,
+    /// The run ended before.
+    Ended,
 }
 
 /// How many results have which verdict.
@@ -63,7 +93,7 @@ pub struct Summary {
 
 impl Summary {
     /// Counts results.
-    pub fn of(results: &[CaseResult]) -> Summary {
+    pub fn of<'a>(results: impl IntoIterator<Item = &'a CaseResult>) -> Summary {
         let mut summary = Summary::default();
         for result in results {
             *summary.slot(result.verdict) += 1;
@@ -90,6 +120,13 @@ impl Summary {
         } else {
             Outcome::Conformant
         }
+    }
+
+    /// Counts a deviation that is known as if it were none.
+    pub(super) fn accept(&mut self, verdict: Verdict) {
+        let slot = self.slot(verdict);
+        *slot = slot.saturating_sub(1);
+        self.pass += 1;
     }
 
     fn slot(&mut self, verdict: Verdict) -> &mut u64 {
@@ -125,8 +162,9 @@ impl fmt::Display for Outcome {
 }
 
 /// The exit status for a set of runs: 0 all conformant, 1 at least one not conformant, 2 undecided (so is an empty set).
+/// Deviations that the baseline knows do not count.
 pub fn exit_code(set: &RunSet) -> u8 {
-    let any = |outcome| set.runs.iter().any(|run| run.outcome() == outcome);
+    let any = |outcome| set.runs.iter().any(|run| run.accepted_outcome() == outcome);
     if any(Outcome::NotConformant) {
         1
     } else if any(Outcome::Undecided) || set.runs.is_empty() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Outcome, REPORT_VERSION, Run, RunSet, Summary};
+use super::{CaseResult, Outcome, REPORT_VERSION, Run, RunSet, Summary, Verdict};
 
 /// Why a text is not a report that can be read.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,19 @@ impl Run {
         if self.summary != Summary::of(&self.results) || self.conformant != conformant {
             return Err(ReadError::Inconsistent { subject: self.subject.name.clone() });
         }
+        if !self.known_follows_from_results() {
+            return Err(ReadError::Inconsistent { subject: self.subject.name.clone() });
+        }
         Ok(())
+    }
+
+    /// Only deviations are known, and as many as the baseline says.
+    fn known_follows_from_results(&self) -> bool {
+        let known = |result: &&CaseResult| result.known.is_some();
+        let deviates = |result: &CaseResult| matches!(result.verdict, Verdict::Fail | Verdict::Warn);
+        let number = self.results.iter().filter(known).count() as u64;
+        self.results.iter().filter(known).all(deviates)
+            && number == self.baseline.as_ref().map_or(0, |baseline| baseline.known)
     }
 }
 

@@ -5,8 +5,8 @@
 use cni_spec::catalogue::requirements;
 use cni_spec::{Level, Version};
 use cnitest_reports::model::{
-    CaseResult, Environment, Evidence, ExecutionEvidence, REPORT_VERSION, Run, RunSet, Subject, Summary,
-    Tool, Verdict,
+    CaseResult, Environment, Evidence, ExecutionEvidence, REPORT_VERSION, Run, RunOptions, RunSet, SkipCause,
+    Subject, Summary, TargetText, Tool, Verdict,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -31,6 +31,7 @@ pub(crate) fn run(name: &str, results: Vec<CaseResult>) -> Run {
         },
         seed: 1,
         strict: false,
+        options: RunOptions::default(),
         started: "2026-01-02T03:04:05Z".to_owned(),
         duration_ms: 12_345.6,
         subject: Subject {
@@ -43,6 +44,7 @@ pub(crate) fn run(name: &str, results: Vec<CaseResult>) -> Run {
             target_note: None,
         },
         results,
+        baseline: None,
         summary: Summary::default(),
         conformant: false,
     };
@@ -66,6 +68,8 @@ pub(crate) fn case(
         spec_version: Some(version.to_owned()),
         case: case.to_owned(),
         verdict,
+        skip_cause: None,
+        known: None,
         broken: Vec::new(),
         reason: None,
         evidence: None,
@@ -184,6 +188,8 @@ fn a_result() -> impl Strategy<Value = CaseResult> {
                     spec_version: version.map(|version| version.to_string()),
                     case,
                     verdict,
+                    skip_cause: (verdict == Verdict::Skip).then_some(SkipCause::Host),
+                    known: None,
                     broken: if passes { Vec::new() } else { vec!["a.broken".to_owned()] },
                     reason: if passes {
                         reason
@@ -213,6 +219,10 @@ fn a_run() -> impl Strategy<Value = Run> {
             run.subject.supported_versions = supported;
             run.subject.target = target;
             run.subject.target_note = note;
+            run.options.only = run.subject.supported_versions.clone();
+            run.options.timeout_ms = seed;
+            run.options.target_file =
+                run.subject.target.clone().map(|text| TargetText { file: text.clone(), text });
             if !read {
                 run.subject.sha256.clear();
             }

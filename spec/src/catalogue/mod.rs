@@ -35,6 +35,8 @@ pub struct Requirement {
     pub observe: &'static str,
     /// What else there is to know, such as a contradicting sentence.
     pub note: Option<&'static str>,
+    /// Why no check can decide it from outside, where none can.
+    pub unobservable: Option<&'static str>,
     /// Whether the text was added after the tag `spec-v1.1.0`, still under the name 1.1.0.
     pub head: bool,
     /// The versions with another level, some of them outside `since` to `until`.

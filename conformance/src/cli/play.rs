@@ -1,0 +1,116 @@
+//! Playing checks on plugins, as `cnitest plugin` and `cnitest verify` do.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cni_spec::Version;
+use cnitest::suite::subject::Found;
+use cnitest::suite::{Options, Suite};
+use cnitest::target::{Target, builtin};
+use cnitest_reports::model::{RunOptions, RunSet, TargetText};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use miette::{Context as _, IntoDiagnostic as _, miette};
+
+use super::progress::Progress;
+
+/// What is to be played, in words, as a report holds it.
+pub(super) struct Wanted {
+    /// What the report says of it.
+    pub(super) options: RunOptions,
+    /// Whether warnings fail the run.
+    pub(super) strict: bool,
+    /// The source of everything random.
+    pub(super) seed: u64,
+    /// Workers; two for each processor without a number.
+    pub(super) jobs: Option<u16>,
+    /// The built-in target to use, for a plugin that is not called by its name.
+    pub(super) builtin: Option<String>,
+}
+
+impl Wanted {
+    /// Plays it on all these plugins while watching for Ctrl-C.
+    pub(super) fn play(self, found: Vec<Found>) -> miette::Result<RunSet> {
+        let target = target(&self.options)?.or_else(|| self.builtin.as_deref().and_then(builtin));
+        let options = self.into_options()?;
+        require_a_check(&options)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().into_diagnostic()?;
+        let suite = Arc::new(Suite::new(options));
+        let player = Arc::clone(&suite);
+        let mut playing = runtime.spawn_blocking(move || {
+            let progress = Progress::new(found.len());
+            let mut runs = Vec::new();
+            for plugin in &found {
+                let target = target.clone().or_else(|| builtin(&plugin.name));
+                runs.push(player.run(plugin, target.as_ref(), &|event| progress.on(&event))?);
+            }
+            Ok::<_, cnitest::arena::ArenaError>(RunSet::new(runs))
+        });
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    done = &mut playing => break done.into_diagnostic()?.into_diagnostic(),
+                    _ = tokio::signal::ctrl_c() => {
+                        eprintln!("cnitest: interrupted; ending the cases under way");
+                        suite.cancel();
+                    }
+                }
+            }
+        })
+    }
+
+    fn into_options(self) -> miette::Result<Options> {
+        let versions = self.options.spec_versions.iter().map(|text| text.parse::<Version>());
+        Ok(Options {
+            only: globs(&self.options.only)?,
+            skip: globs(&self.options.skip)?,
+            versions: versions.collect::<Result<_, _>>().into_diagnostic()?,
+            strict: self.strict,
+            seed: self.seed,
+            jobs: self
+                .jobs
+                .map(usize::from)
+                .unwrap_or_else(|| 2 * std::thread::available_parallelism().map_or(1, usize::from)),
+            timeout: Duration::from_millis(self.options.timeout_ms),
+            executable: std::env::current_exe().into_diagnostic().wrap_err("cannot find this executable")?,
+            recorded: self.options,
+        })
+    }
+}
+
+/// A target file as reports hold it.
+pub(super) fn target_text(path: &Path) -> miette::Result<TargetText> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot read the target file {file}"))?;
+    Ok(TargetText { file, text })
+}
+
+/// The target that a run was told to use, unless it was a built-in one.
+pub(super) fn target(options: &RunOptions) -> miette::Result<Option<Target>> {
+    let parse = |given: &TargetText| Target::parse(&given.text, &given.file);
+    options.target_file.as_ref().map(parse).transpose().into_diagnostic()
+}
+
+fn require_a_check(options: &Options) -> miette::Result<()> {
+    let chosen = cnitest::checks::all().any(|check| {
+        (options.only.is_empty() || options.only.is_match(check.id)) && !options.skip.is_match(check.id)
+    });
+    match chosen {
+        true => Ok(()),
+        false => Err(miette!(
+            help = "`cnitest list checks` prints the names",
+            "--only and --skip leave no check to play"
+        )),
+    }
+}
+
+/// Patterns of names.
+pub(super) fn globs(patterns: &[String]) -> miette::Result<GlobSet> {
+    let mut builder = GlobSetBuilder::new();
+    for pattern in patterns {
+        builder.add(Glob::new(pattern).into_diagnostic()?);
+    }
+    builder.build().into_diagnostic()
+}

@@ -1,0 +1,71 @@
+//! The mutants, as the command plays them. All of them are played by `.ci/run`.
+
+use crate::common::{refused, run};
+
+fn told(arguments: &[&str]) -> (i32, String) {
+    let output = run(&[&["selftest"], arguments].concat());
+    (output.status.code().expect("exits"), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn mutants_are_killed_by_the_checks_of_what_they_break() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let (status, text) = told(&["static-version-*", "bridge-del-once", "host-local-gc-does-nothing"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("bridge-del-once"), "{text}");
+    assert!(text.contains("killed by del.repeated"), "{text}");
+    assert!(text.contains("0 not"), "{text}");
+}
+
+#[test]
+fn a_mutant_survives_without_the_only_check_of_its_requirement() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    for (mutant, check) in [
+        ("bridge-del-once", "del.repeated"),
+        ("static-version-fixed", "version.cniversion-echo"),
+        ("host-local-gc-does-nothing", "gc.removes-stale"),
+        ("bridge-ifname-shortened", "parameters.ifname-longest"),
+        ("static-lenient-json", "input.dialect"),
+    ] {
+        let (status, text) = told(&[mutant, "--skip", check]);
+        assert_eq!(status, 1, "{mutant} without {check}: {text}");
+        assert!(text.contains("SURVIVED"), "{mutant} without {check}: {text}");
+    }
+}
+
+#[test]
+fn a_mutant_can_be_tested_as_any_plugin() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let output =
+        run(&["plugin", "bridge-del-once", "--only", "del.*", "--spec-version", "1.1.0", "--format", "json"]);
+    let run: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(run["subject"]["name"], "bridge");
+    assert_eq!(run["subject"]["target"], "bridge");
+    let failed: Vec<&str> = run["results"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|result| result["verdict"] == "fail")
+        .filter_map(|result| result["broken"][0].as_str())
+        .collect();
+    assert!(failed.contains(&"del.idempotent"), "{failed:?}");
+}
+
+#[test]
+fn mutants_that_do_not_exist_are_an_error() {
+    let output = run(&["selftest", "bridge-perfect"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("no mutant is called bridge-perfect"), "{text}");
+    assert!(text.contains("cnitest list mutants"), "{text}");
+}
