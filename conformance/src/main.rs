@@ -10,6 +10,9 @@ fn main() -> ExitCode {
     if let Some(mutant) = cnitest::mutants::called_as() {
         return mutant.main();
     }
+    if let Some((seed, base)) = cnitest::mutants::hostile::called_as() {
+        return cnitest::mutants::hostile::main(seed, base);
+    }
     if let Some(name) = cnitest::suite::subject::called_as() {
         return cni_plugins::main(name);
     }

@@ -125,9 +125,11 @@ pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outc
         return Ok(Outcome { trials, idle: Vec::new(), unbroken: Vec::new() });
     }
     let idle = idle(&trials, options);
-    let suite = Suite::new(suite_options(options, GlobSet::empty(), Vec::new(), options.jobs));
-    let unbroken = subject::find(&[])
-        .unwrap_or_default()
+    let bundled = subject::find(&[]).unwrap_or_default();
+    let mut chosen = suite_options(options, GlobSet::empty(), Vec::new(), options.jobs);
+    chosen.upgrade_from = bundled.clone();
+    let suite = Suite::new(chosen);
+    let unbroken = bundled
         .iter()
         .map(|found| suite.run(found, builtin(&found.name).as_ref(), &|_| ()))
         .collect::<Result<Vec<_>, _>>()?;
@@ -143,7 +145,9 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
         let fate = Fate::Survived { played: BTreeSet::new() };
         return Ok(Trial { mutant, fate, undecided: Vec::new() });
     }
-    let suite = Suite::new(suite_options(options, exactly(&deciding), versions(mutant), 1));
+    let mut chosen = suite_options(options, exactly(&deciding), versions(mutant), 1);
+    chosen.upgrade_from = subject::find(&[PathBuf::from(mutant.base)]).unwrap_or_default();
+    let suite = Suite::new(chosen);
     let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
     let target = own.or_else(|| builtin(mutant.base));
     let run = suite.run(&subject::broken(mutant), target.as_ref(), &|_| ())?;
@@ -214,6 +218,7 @@ fn suite_options(options: &Options, only: GlobSet, versions: Vec<Version>, jobs:
         skip: options.skip.clone(),
         versions,
         strict: false,
+        upgrade_from: Vec::new(),
         seed: 1,
         jobs,
         timeout: options.timeout,

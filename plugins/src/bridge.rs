@@ -155,6 +155,9 @@ fn ensure(host: &mut Socket, settings: &Settings<'_>) -> Result<(Link, bool), Re
                 let outcome =
                     host.apply(vec![new_bridge(name, random_mac()?, settings.mtu).or(&[libc::EEXIST])])?;
                 made = outcome == [None];
+                if made {
+                    veth::ignore_advertisements(name)?;
+                }
             }
         }
     }

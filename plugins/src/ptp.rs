@@ -53,6 +53,7 @@ fn add(request: &Request) -> Outcome {
 fn attach(pair: &mut Pair<'_>, delegate: &Delegate, masquerade: bool, asked: &mut bool) -> Outcome {
     let request = pair.request;
     pair.label()?;
+    veth::ignore_advertisements(&pair.host_link()?.name)?;
     pair.set_up()?;
     let AddResult { ips, routes, dns, .. } = delegate.add(request)?;
     *asked = true;

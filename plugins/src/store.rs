@@ -11,9 +11,10 @@
 //! dies with the process. Contents are not forced to the disk, as no attachment outlives the kernel.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::attachment::Attachment;
@@ -22,6 +23,10 @@ use crate::attachment::Attachment;
 const INDEX: &str = "attachments";
 /// The file that becomes another one when it is complete.
 const NEW: &str = ".new";
+/// The mode of files: who is attached where is nobody else's business.
+const PRIVATE: u32 = 0o600;
+/// The mode of directories, whatever the umask is.
+const OTHERS_LOOK: u32 = 0o755;
 /// The digits of a list's file name: 160 bits.
 const DIGITS: usize = 32;
 
@@ -45,7 +50,9 @@ impl Store {
     /// Opens the store for changes, making its directory if need be, and waits until no other process has it open.
     pub(crate) fn create(directory: &Path) -> Result<Store, StoreError> {
         let index = directory.join(INDEX);
-        fs::create_dir_all(&index).map_err(|source| StoreError { path: index, source })?;
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(OTHERS_LOOK);
+        builder.create(&index).map_err(|source| StoreError { path: index, source })?;
         match Store::lock(directory, true)? {
             Some(store) => Ok(store),
             None => Err(at(directory)(io::ErrorKind::NotFound.into())),
@@ -182,7 +189,9 @@ impl Store {
     /// Writes a file that appears whole or not at all.
     fn write(&self, path: &Path, text: &str) -> Result<(), StoreError> {
         let new = self.directory.join(NEW);
-        fs::write(&new, text).map_err(at(&new))?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(PRIVATE);
+        options.open(&new).and_then(|mut file| file.write_all(text.as_bytes())).map_err(at(&new))?;
         fs::rename(&new, path).map_err(at(path))
     }
 }

@@ -246,6 +246,15 @@ fn prepare_protocols(ifname: &str, ipv6: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Has the host take no IPv6 router advertisement by a link: a container could make itself the host's router.
+pub(crate) fn ignore_advertisements(link: &str) -> Result<(), Refusal> {
+    // Without the folder the link takes no part in IPv6.
+    if !std::path::Path::new("/proc/sys/net/ipv6/conf").join(link).exists() {
+        return Ok(());
+    }
+    sysctl(&format!("ipv6/conf/{link}/accept_ra"), "0")
+}
+
 /// Writes a setting below `/proc/sys/net`, unless it has the value already.
 pub(crate) fn sysctl(key: &str, value: &str) -> Result<(), Refusal> {
     if has_sysctl(key, value) {

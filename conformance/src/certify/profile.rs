@@ -109,6 +109,7 @@ impl Profile {
             | Concerns::Attaching
             | Concerns::Taking(_)
             | Concerns::Obliging
+            | Concerns::Upgrading
             | Concerns::Reading(_) => true,
             Concerns::Delegating => self != Profile::Ipam,
             Concerns::Kinds(kinds) => kinds.iter().any(|kind| Profile::of(*kind) == self),

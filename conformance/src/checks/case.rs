@@ -18,6 +18,9 @@ use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp};
 use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
 use crate::target::{Configuration, Kind, Target};
 
+/// The shell of [`Call::shell`].
+pub(super) const SHELL: &str = "/bin/sh";
+
 /// The name of the network that cases attach containers to.
 pub const NETWORK: &str = "cnitest-net";
 
@@ -36,6 +39,19 @@ pub struct Subject {
     pub advertised: Vec<String>,
     /// Time limit for each execution.
     pub timeout: Duration,
+    /// Another release of the same plugin, which has to get on with its attachments.
+    pub other: Option<Other>,
+}
+
+/// Another release of the plugin under test.
+#[derive(Debug, Clone)]
+pub struct Other {
+    /// The executable, as seen in the arena.
+    pub program: PathBuf,
+    /// Folders that CNI_PATH names when it is executed.
+    pub cni_path: Vec<PathBuf>,
+    /// Spec versions that it said it supports, among those that cnitest knows, oldest first.
+    pub versions: Vec<Version>,
 }
 
 /// Why a case ended before its end.
@@ -118,6 +134,11 @@ pub struct Call {
     pub arguments: Vec<String>,
     /// Working directory, normally `/`.
     pub directory: PathBuf,
+    /// Another program than the plugin under test.
+    pub program: Option<PathBuf>,
+    /// A shell command that executes the plugin as `"$0" "$@"`, for what an execution alone cannot set up: a umask,
+    /// bytes that are no text, other descriptors.
+    pub shell: Option<String>,
 }
 
 impl Call {
@@ -150,6 +171,12 @@ impl Call {
         let Ok(Value::Object(mut object)) = serde_json::from_slice(bytes) else { return self };
         change(&mut object);
         self.document(&Value::Object(object))
+    }
+
+    /// Has a shell execute the plugin, after these commands.
+    pub fn after(mut self, commands: &str) -> Call {
+        self.shell = Some(format!("{commands}; exec \"$0\" \"$@\""));
+        self
     }
 
     /// Renames it in reports.
@@ -617,6 +644,8 @@ impl<'a> Case<'a> {
             stdin: Stdin::Bytes(pretty(&stdin).into_bytes()),
             arguments: Vec::new(),
             directory: PathBuf::from("/"),
+            program: None,
+            shell: None,
         }
     }
 
@@ -668,9 +697,14 @@ impl<'a> Case<'a> {
     }
 
     fn invocation(&self, call: &Call) -> Invocation {
+        let plugin = call.program.as_ref().unwrap_or(&self.subject.program);
+        let made = match &call.shell {
+            Some(script) => Invocation::new(SHELL).arg("-c").arg(script).arg(plugin),
+            None => Invocation::new(plugin),
+        };
         call.environment
             .iter()
-            .fold(Invocation::new(&self.subject.program), |made, (name, value)| made.env(name, value))
+            .fold(made, |made, (name, value)| made.env(name, value))
             .args(&call.arguments)
             .stdin(call.stdin.clone())
             .working_directory(&call.directory)

@@ -30,13 +30,16 @@ mod parameters;
 mod protocol;
 mod reproducer;
 mod returned;
+mod security;
+mod skew;
 mod status;
+mod surroundings;
 mod version;
 
 use cni_spec::Version;
 
 pub use case::{
-    Answer, Attachment, Call, Case, Deviation, Documents, NETWORK, Setting, Stop, Subject, pretty,
+    Answer, Attachment, Call, Case, Deviation, Documents, NETWORK, Other, Setting, Stop, Subject, pretty,
 };
 pub use observation::Observations;
 pub use reproducer::{Assertion, script as reproducer_script};
@@ -75,6 +78,8 @@ pub enum Concerns {
     Obliging,
     /// Targets that read this well-known key of the configuration.
     Reading(&'static str),
+    /// Every plugin with a target that can attach, where another release of it is given.
+    Upgrading,
 }
 
 /// Why a check is not played on a target.
@@ -105,7 +110,7 @@ impl Concerns {
             Concerns::Taking(name) => target.capability(name).is_some(),
             Concerns::Obliging => !target.capabilities.is_empty(),
             Concerns::Reading(key) => target.reads(key),
-            Concerns::Every | Concerns::Unattended | Concerns::Attaching => true,
+            Concerns::Every | Concerns::Unattended | Concerns::Attaching | Concerns::Upgrading => true,
         };
         if !concerned {
             return Some(Exclusion::NotConcerned);
@@ -145,6 +150,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         parameters::CHECKS,
         input::CHECKS,
         execution::CHECKS,
+        surroundings::CHECKS,
         add::CHECKS,
         attachments::CHECKS,
         delegation::CHECKS,
@@ -159,6 +165,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         connectivity::CHECKS,
         conventions::CHECKS,
         concurrency::CHECKS,
+        security::CHECKS,
+        skew::CHECKS,
     ]
     .into_iter()
     .flatten()

@@ -52,6 +52,8 @@ pub(super) fn version_call(case: &Case<'_>) -> Call {
         stdin: Stdin::Bytes(pretty(&request).into_bytes()),
         arguments: Vec::new(),
         directory: PathBuf::from("/"),
+        program: None,
+        shell: None,
     }
 }
 

@@ -4,6 +4,7 @@
 //! with the assertion that the plugin failed. Where a request holds the result of an earlier ADD, the script puts the
 //! hardware addresses and interface names of its own ADD in the place of those recorded.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -102,6 +103,13 @@ pub fn script(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>
     out.push_str("# Needs unshare, ip and mount; runs in namespaces of its own and leaves nothing. Usage: sh FILE [PLUGIN]\n");
     out.push_str(PROLOGUE);
     let _ = writeln!(out, "plugin=${{1:-{}}}", quote(&case.subject.program.display().to_string()));
+    if let Some(other) = &case.subject.other {
+        let _ = writeln!(
+            out,
+            "other=${{2:-{}}} # the other release",
+            quote(&other.program.display().to_string())
+        );
+    }
     out.push_str("show() { echo \"== $1: exit status $2\"; cat /run/cnitest/$3.out; echo; cat /run/cnitest/$3.err >&2; }\n");
     let looks = match assertion {
         Some(Assertion::Unchanged { before, after, lines }) => {
@@ -239,11 +247,23 @@ fn execute(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocat
     for (name, value) in &invocation.environment {
         let _ = write!(out, " {}", quote(&format!("{}={}", name.to_string_lossy(), value.to_string_lossy())));
     }
-    out.push_str(" \"$plugin\"");
+    let _ = write!(out, " {}", program(case, invocation.program.as_os_str()));
     for argument in &invocation.args {
-        let _ = write!(out, " {}", quote(&argument.to_string_lossy()));
+        let _ = write!(out, " {}", program(case, argument));
     }
     let _ = writeln!(out, " {input} >/run/cnitest/{index}.out 2>/run/cnitest/{index}.err{end}");
+}
+
+/// A word of a command; the plugin under test and the other release of it are named by their variables.
+fn program(case: &Case<'_>, word: &OsStr) -> String {
+    let other = case.subject.other.as_ref().map(|other| other.program.as_os_str());
+    if word == case.subject.program.as_os_str() {
+        "\"$plugin\"".to_owned()
+    } else if Some(word) == other {
+        "\"$other\"".to_owned()
+    } else {
+        quote(&word.to_string_lossy())
+    }
 }
 
 /// Writes what prepares stdin, and returns the redirection.

@@ -1,11 +1,12 @@
 //! Playing checks on plugins, as `cnitest plugin` and `cnitest verify` do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cni_spec::Version;
-use cnitest::suite::subject::Found;
+use cnitest::checks::Concerns;
+use cnitest::suite::subject::{self, Found};
 use cnitest::suite::{Options, Suite};
 use cnitest::target::{Target, builtin};
 use cnitest_reports::model::{RunOptions, RunSet, TargetText};
@@ -26,13 +27,16 @@ pub(super) struct Wanted {
     pub(super) jobs: Option<u16>,
     /// The built-in target to use, for a plugin that is not called by its name.
     pub(super) builtin: Option<String>,
+    /// Another release of the plugins, for the skew checks.
+    pub(super) upgrade_from: Option<PathBuf>,
 }
 
 impl Wanted {
     /// Plays it on all these plugins while watching for Ctrl-C.
     pub(super) fn play(self, found: Vec<Found>) -> miette::Result<RunSet> {
         let target = target(&self.options)?.or_else(|| self.builtin.as_deref().and_then(builtin));
-        let options = self.into_options()?;
+        let others = releases(self.upgrade_from.as_deref(), &found)?;
+        let options = self.into_options(others)?;
         require_a_check(&options)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().into_diagnostic()?;
         let suite = Arc::new(Suite::new(options));
@@ -59,13 +63,14 @@ impl Wanted {
         })
     }
 
-    fn into_options(self) -> miette::Result<Options> {
+    fn into_options(self, upgrade_from: Vec<Found>) -> miette::Result<Options> {
         let versions = self.options.spec_versions.iter().map(|text| text.parse::<Version>());
         Ok(Options {
             only: globs(&self.options.only)?,
             skip: globs(&self.options.skip)?,
             versions: versions.collect::<Result<_, _>>().into_diagnostic()?,
             strict: self.strict,
+            upgrade_from,
             seed: self.seed,
             jobs: self
                 .jobs
@@ -93,12 +98,37 @@ pub(super) fn target(options: &RunOptions) -> miette::Result<Option<Target>> {
     options.target_file.as_ref().map(parse).transpose().into_diagnostic()
 }
 
+/// The other releases, each under the name of the plugin that it belongs to.
+fn releases(path: Option<&Path>, found: &[Found]) -> miette::Result<Vec<Found>> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let mut others = subject::find(&[path.to_owned()]).into_diagnostic()?;
+    if let ([plugin], [other]) = (found, others.as_mut_slice()) {
+        // Two executables belong together, whatever they are called.
+        other.name.clone_from(&plugin.name);
+    }
+    match others.iter().any(|other| found.iter().any(|plugin| plugin.name == other.name)) {
+        true => Ok(others),
+        false => Err(miette!(
+            help = "name a release of the same plugins, or a folder of them",
+            "{} holds none of the plugins to test ({})",
+            path.display(),
+            found.iter().map(|plugin| plugin.name.as_str()).collect::<Vec<_>>().join(", ")
+        )),
+    }
+}
+
 fn require_a_check(options: &Options) -> miette::Result<()> {
     let chosen = cnitest::checks::all().any(|check| {
-        (options.only.is_empty() || options.only.is_match(check.id)) && !options.skip.is_match(check.id)
+        (options.only.is_empty() || options.only.is_match(check.id))
+            && !options.skip.is_match(check.id)
+            && (check.concerns != Concerns::Upgrading || !options.upgrade_from.is_empty())
     });
     match chosen {
         true => Ok(()),
+        false if options.only.is_match("skew.del") && options.upgrade_from.is_empty() => Err(miette!(
+            help = "name the other release with --upgrade-from PATH",
+            "the skew checks need another release of the plugin"
+        )),
         false => Err(miette!(
             help = "`cnitest list checks` prints the names",
             "--only and --skip leave no check to play"

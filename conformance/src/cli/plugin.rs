@@ -33,6 +33,10 @@ pub(super) struct Arguments {
     /// Play only in this version of the specification. May be repeated.
     #[arg(long, value_name = "VERSION")]
     spec_version: Vec<Version>,
+    /// Another release of the plugins, an executable or a folder of them: attachments that one release added are checked,
+    /// deleted and collected by the other (`skew.*`).
+    #[arg(long, value_name = "PATH")]
+    upgrade_from: Option<PathBuf>,
     /// Let warnings (a SHOULD that is not met) fail the run too.
     #[arg(long)]
     strict: bool,
@@ -98,6 +102,7 @@ impl Arguments {
             seed: self.seed,
             jobs: self.jobs,
             builtin: None,
+            upgrade_from: self.upgrade_from.clone(),
         })
     }
 

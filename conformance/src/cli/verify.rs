@@ -69,6 +69,8 @@ impl Arguments {
             seed: certificate.seed,
             jobs: self.jobs,
             builtin: certificate.subject.target.clone(),
+            // A certificate is about one release.
+            upgrade_from: None,
         };
         let new = super::report::certificates(&wanted.play(vec![plugin])?)?;
         new.certificates.into_iter().next().ok_or_else(|| miette!("the run has no result"))

@@ -18,10 +18,13 @@ mod del;
 mod delegation;
 mod execution;
 mod gc;
+pub mod hostile;
 mod input;
 mod ipam;
 mod kernel;
 mod result;
+mod security;
+mod skew;
 mod status;
 mod version;
 
@@ -105,6 +108,8 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         concurrency::MUTANTS,
         connectivity::MUTANTS,
         conventions::MUTANTS,
+        security::MUTANTS,
+        skew::MUTANTS,
     ]
     .into_iter()
     .flatten()

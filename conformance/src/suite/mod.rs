@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use cnitest_reports::model::{CaseResult, Environment, Run, RunOptions, Subject as ReportSubject, Tool};
+use cnitest_reports::model::{
+    CaseResult, Environment, Release, Run, RunOptions, Subject as ReportSubject, Tool,
+};
 use globset::GlobSet;
 
 use crate::arena::{Arena, ArenaConfig, ArenaError, Bind, PLUGIN_DIR, PluginAlias};
@@ -39,6 +41,8 @@ pub struct Options {
     pub versions: Vec<cni_spec::Version>,
     /// Let warnings fail the run.
     pub strict: bool,
+    /// Other releases of the plugins, paired by name, which have to get on with their attachments.
+    pub upgrade_from: Vec<Found>,
     /// Written into the report, and the source of everything random.
     pub seed: u64,
     /// Workers.
@@ -101,7 +105,7 @@ impl Suite {
         let started = SystemTime::now();
         let config = self.arena_config(found);
         let mut arena = Arena::start(&config)?;
-        let probe = Probe::new(&mut arena, found, target, &self.options)?;
+        let probe = Probe::new(&mut arena, found, self.other_of(found), target, &self.options)?;
         let planned = plan(&probe, target, &self.options);
         on_event(Event::Started { name: &found.name, cases: planned.len() });
         let hangs = AtomicUsize::new(0);
@@ -132,6 +136,11 @@ impl Suite {
                 supported_versions: probe.subject.advertised.clone(),
                 target: target.map(|target| target.name.clone()),
                 target_note: probe.note.clone(),
+                upgrade_from: self.other_of(found).map(|other| Release {
+                    path: other.program.display().to_string(),
+                    sha256: subject::digest(&other.host_path).unwrap_or_default(),
+                    supported_versions: probe.other_advertised.clone(),
+                }),
             },
             results,
             baseline: None,
@@ -143,21 +152,32 @@ impl Suite {
         Ok(run)
     }
 
+    /// The other release of a plugin, if one was given.
+    fn other_of(&self, found: &Found) -> Option<&Found> {
+        self.options.upgrade_from.iter().find(|other| other.name == found.name)
+    }
+
     fn arena_config(&self, found: &Found) -> ArenaConfig {
+        let both = || [Some(found), self.other_of(found)].into_iter().flatten();
         let alias = |name: &&str| PluginAlias {
             name: (*name).to_owned(),
             executable: self.options.executable.clone(),
         };
-        let mutant =
-            found.program.strip_prefix(PLUGIN_DIR).ok().filter(|below| below.components().count() > 1);
-        let mutant = mutant.map(|below| PluginAlias {
-            name: below.display().to_string(),
-            executable: self.options.executable.clone(),
-        });
+        let mutant = |found: &Found| -> Option<PluginAlias> {
+            let below =
+                found.program.strip_prefix(PLUGIN_DIR).ok().filter(|below| below.components().count() > 1)?;
+            let name = below.display().to_string();
+            Some(PluginAlias { name, executable: self.options.executable.clone() })
+        };
+        let mut folders: Vec<&PathBuf> = both().filter_map(|found| found.folder.as_ref()).collect();
+        folders.sort();
+        folders.dedup();
+        let mut mutants: Vec<PluginAlias> = both().filter_map(mutant).collect();
+        mutants.dedup_by(|a, b| a.name == b.name);
         ArenaConfig {
             agent_executable: self.options.executable.clone(),
-            binds: found.folder.iter().map(Bind::at_own_path).collect(),
-            plugin_aliases: cni_plugins::NAMES.iter().map(alias).chain(mutant).collect(),
+            binds: folders.into_iter().map(Bind::at_own_path).collect(),
+            plugin_aliases: cni_plugins::NAMES.iter().map(alias).chain(mutants).collect(),
             ..ArenaConfig::default()
         }
     }

@@ -4,7 +4,7 @@ use cni_spec::{Version, catalogue};
 
 use cnitest_reports::model::SkipCause;
 
-use super::{Options, Probe};
+use super::{Options, Probe, Unusable};
 use crate::checks::{self, Check, Concerns, Exclusion, Scope};
 use crate::target::{Configuration, Target};
 
@@ -57,6 +57,8 @@ pub fn plan<'a>(probe: &'a Probe, target: Option<&Target>, options: &Options) ->
         .copied()
         .filter(|version| options.versions.is_empty() || options.versions.contains(version))
         .collect();
+    let chosen =
+        chosen.filter(|check| check.concerns != Concerns::Upgrading || !options.upgrade_from.is_empty());
     chosen.flat_map(|check| plan_check(check, probe, target, &versions)).collect()
 }
 
@@ -80,19 +82,44 @@ fn plan_check<'a>(
     if let Some(reason) = &probe.unstartable {
         return vec![skip(None, reason.clone(), SkipCause::Precondition)];
     }
+    let mut versions = versions.to_vec();
+    let mut unusable = probe.unusable.clone();
+    let mut usable: Vec<&Configuration> = probe.configurations.iter().collect();
+    if check.concerns == Concerns::Upgrading {
+        let Some(other) = &probe.subject.other else {
+            return vec![skip(
+                None,
+                "no other release of this plugin is given".to_owned(),
+                SkipCause::Precondition,
+            )];
+        };
+        versions.retain(|version| other.versions.contains(version));
+        // What stands for a newer release does not work with the other one.
+        usable.retain(|configuration| {
+            let mark = configuration.requires.spec_version.as_ref();
+            let lacking = mark.filter(|mark| !other.versions.iter().any(|known| known.as_str() == *mark));
+            if let Some(mark) = lacking {
+                let reason = format!("the other release does not support CNI {mark}");
+                unusable.push(Unusable {
+                    name: configuration.name.clone(),
+                    reason,
+                    cause: SkipCause::NotApplicable,
+                });
+            }
+            lacking.is_none()
+        });
+    }
     let mut plans = Vec::new();
     if matches!(check.scope, Scope::Attachments | Scope::Configurations) {
-        let unusable = probe.unusable.iter();
-        plans.extend(unusable.map(|one| skip(Some(one.name.clone()), one.reason.clone(), one.cause)));
+        plans.extend(unusable.iter().map(|one| skip(Some(one.name.clone()), one.reason.clone(), one.cause)));
     }
     // The rules of the protocol are the same whether or not the configuration can work here.
-    let usable = match check.concerns {
-        Concerns::Every | Concerns::Unattended if probe.configurations.is_empty() => probe.spare.as_slice(),
-        _ => probe.configurations.as_slice(),
-    };
+    if matches!(check.concerns, Concerns::Every | Concerns::Unattended) && usable.is_empty() {
+        usable.extend(&probe.spare);
+    }
     let Some((first, others)) = usable.split_first() else {
         if plans.is_empty() {
-            let first = probe.unusable.first();
+            let first = unusable.first();
             let cause = first.map_or(SkipCause::Host, |one| one.cause);
             plans.push(skip(None, first.map(|one| one.reason.clone()).unwrap_or_default(), cause));
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::subject::Found;
 use super::{Options, cni_path};
 use crate::arena::{Arena, ArenaError};
-use crate::checks::{Documents, Subject};
+use crate::checks::{Documents, Other, Subject};
 use crate::invoke::{Invocation, Outcome};
 use crate::target::{Configuration, Requires, Target};
 
@@ -28,6 +28,8 @@ pub struct Probe {
     pub missing: Vec<String>,
     /// What the report says of the target.
     pub note: Option<String>,
+    /// The spec versions that the other release said it supports, to the letter.
+    pub other_advertised: Vec<String>,
 }
 
 /// A configuration that cannot work here.
@@ -50,6 +52,7 @@ impl Probe {
     pub fn new(
         arena: &mut Arena,
         found: &Found,
+        other: Option<&Found>,
         target: Option<&Target>,
         options: &Options,
     ) -> Result<Probe, ArenaError> {
@@ -60,13 +63,9 @@ impl Probe {
             versions: Vec::new(),
             advertised: Vec::new(),
             timeout: options.timeout,
+            other: None,
         };
-        let request = format!("{{\"cniVersion\":\"{}\"}}", Version::LATEST);
-        let invocation = Invocation::new(&found.program)
-            .env("CNI_COMMAND", "VERSION")
-            .input(request)
-            .timeout(options.timeout);
-        let execution = arena.execute(&invocation)?;
+        let execution = arena.execute(&version_request(found, options))?;
         let mut unstartable = None;
         match &execution.outcome {
             Outcome::NotStarted { message, .. } => {
@@ -79,11 +78,15 @@ impl Probe {
                 subject.advertised = advertised(&Documents::parse(&execution.stdout));
             }
         }
-        subject.versions = Version::ALL
-            .iter()
-            .copied()
-            .filter(|version| subject.advertised.iter().any(|text| text == version.as_str()))
-            .collect();
+        subject.versions = known(&subject.advertised);
+        let mut other_advertised = Vec::new();
+        if let Some(other) = other {
+            let execution = arena.execute(&version_request(other, options))?;
+            other_advertised = advertised(&Documents::parse(&execution.stdout));
+            let versions = known(&other_advertised);
+            subject.other =
+                Some(Other { program: other.program.clone(), cni_path: cni_path(other), versions });
+        }
         let mut note = None;
         if subject.versions.is_empty() && unstartable.is_none() {
             subject.versions.push(Version::LATEST);
@@ -98,6 +101,7 @@ impl Probe {
             unstartable,
             missing: Vec::new(),
             note,
+            other_advertised,
         };
         match target {
             Some(target) => probe.choose_configurations(arena, target)?,
@@ -189,6 +193,20 @@ impl Probe {
         }
         Ok(lacking)
     }
+}
+
+/// VERSION, as a runtime asks for it.
+fn version_request(found: &Found, options: &Options) -> Invocation {
+    Invocation::new(&found.program)
+        .env("CNI_COMMAND", "VERSION")
+        .input(format!("{{\"cniVersion\":\"{}\"}}", Version::LATEST))
+        .timeout(options.timeout)
+}
+
+/// The versions among these that cnitest knows, oldest first.
+fn known(advertised: &[String]) -> Vec<Version> {
+    let named = |version: &Version| advertised.iter().any(|text| text == version.as_str());
+    Version::ALL.into_iter().filter(named).collect()
 }
 
 fn advertised(documents: &Documents) -> Vec<String> {

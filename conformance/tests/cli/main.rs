@@ -8,4 +8,5 @@ mod kill;
 mod plugin;
 mod report;
 mod selftest;
+mod skew;
 mod text;

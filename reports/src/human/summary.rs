@@ -18,8 +18,12 @@ pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
     page.line(&format!("{name}  {outcome}"));
     page.line(&format!("  {}  in {}", counts(page, run), duration(run.duration_ms)));
     let mut field = |label: &str, text: &str| page.field(2, label, FAINT, COLUMN, text);
-    field("versions", &versions(run));
-    field(&run.subject.kind, &executable(run));
+    field("versions", &versions(&run.subject.supported_versions));
+    field(&run.subject.kind, &executable(&run.subject.path, &run.subject.sha256));
+    if let Some(release) = &run.subject.upgrade_from {
+        let executable = executable(&release.path, &release.sha256);
+        field("from", &format!("{executable}, {}", versions(&release.supported_versions)));
+    }
     if let Some(target) = &run.subject.target {
         field("target", target);
     }
@@ -49,17 +53,17 @@ fn counts(page: &Page, run: &Run) -> String {
     Verdict::ALL.map(one).join("  ")
 }
 
-fn versions(run: &Run) -> String {
-    match run.subject.supported_versions.as_slice() {
+fn versions(supported: &[String]) -> String {
+    match supported {
         [] => "none that it told".to_owned(),
         versions => format!("CNI {}", versions.join(", ")),
     }
 }
 
-fn executable(run: &Run) -> String {
-    match run.subject.sha256.get(..DIGITS) {
-        Some(digest) => format!("{} (sha256 {digest}…)", run.subject.path),
-        None => run.subject.path.clone(),
+fn executable(path: &str, sha256: &str) -> String {
+    match sha256.get(..DIGITS) {
+        Some(digest) => format!("{path} (sha256 {digest}…)"),
+        None => path.to_owned(),
     }
 }
 

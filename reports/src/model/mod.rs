@@ -107,6 +107,21 @@ pub struct Subject {
     pub target: Option<String>,
     /// What limits the target here, or what a target would add.
     pub target_note: Option<String>,
+    /// The other release of the subject that it had to get on with; absent in reports from before there was such a thing.
+    #[serde(default)]
+    pub upgrade_from: Option<Release>,
+}
+
+/// Another release of a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {
+    /// Where the executable is.
+    pub path: String,
+    /// SHA-256 of the executable in lower-case hexadecimal; empty when it could not be read.
+    pub sha256: String,
+    /// The versions that it says it supports, to the letter.
+    pub supported_versions: Vec<String>,
 }
 
 /// What one case of a check found.

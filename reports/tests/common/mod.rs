@@ -42,6 +42,7 @@ pub(crate) fn run(name: &str, results: Vec<CaseResult>) -> Run {
             supported_versions: ["0.4.0", "1.0.0", "1.1.0"].map(str::to_owned).into(),
             target: Some(name.to_owned()),
             target_note: None,
+            upgrade_from: None,
         },
         results,
         baseline: None,

@@ -56,7 +56,17 @@ pub fn difference(before: &Snapshot, after: &Snapshot) -> Difference {
     }
     files(before, after, &mut lines);
     changes(&before.processes, &after.processes, "process ", &mut lines);
-    Difference { lines }
+    // Names of files, aliases and comments are whatever a plugin made them: each stays in its line.
+    Difference { lines: lines.into_iter().map(printable).collect() }
+}
+
+/// The text with its control characters escaped.
+fn printable(line: String) -> String {
+    if !line.contains(char::is_control) {
+        return line;
+    }
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    line.chars().map(escaped).collect()
 }
 
 fn namespace(place: &Place, before: &NamespaceState, after: &NamespaceState, lines: &mut Vec<String>) {
@@ -253,6 +263,23 @@ mod tests {
         assert_eq!(interface("net/ipv4/conf/all/forwarding"), None);
         assert_eq!(interface("net/ipv4/neigh/eth0.5/gc"), Some("eth0.5"));
         assert_eq!(interface("net/core/somaxconn"), None);
+    }
+
+    #[test]
+    fn a_name_cannot_forge_a_line() {
+        let state = FileState {
+            kind: FileKind::Directory,
+            size: 0,
+            mode: 0o755,
+            digest: String::new(),
+            target: None,
+        };
+        let mut after = Snapshot::default();
+        after.files.insert(PathBuf::from("/run/x\n- host link eth0\u{1b}[2J"), state);
+        assert_eq!(
+            difference(&Snapshot::default(), &after).lines,
+            ["+ file /run/x\\n- host link eth0\\u{1b}[2J (directory, mode 0755)"]
+        );
     }
 
     #[test]
