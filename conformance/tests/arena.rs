@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use cnitest::arena::snapshot::{FileKind, Peer};
 use cnitest::arena::{
-    Arena, ArenaConfig, ArenaError, ArenaPool, Bind, NetOp, Place, PluginAlias, Scope, difference,
+    Arena, ArenaConfig, ArenaError, ArenaPool, Bind, Exchange, Listener, NetOp, Place, PluginAlias, Scope,
+    Transport, difference,
 };
 use cnitest::invoke::Invocation;
 
@@ -439,6 +440,47 @@ fn bridge_ports_traffic_control_and_rules_are_seen() {
         "+ container c1 rule 60: (IPv6) from all to fd00::/64 prohibit",
     ] {
         assert!(lines.iter().any(|found| found == line), "{line} is not in\n{}", lines.join("\n"));
+    }
+}
+
+#[test]
+fn packets_go_there_and_back_and_refusals_are_told() {
+    let mut arena = arena();
+    let there = Place::Container("there".to_owned());
+    arena.create_netns("there").expect("a namespace");
+    arena.network(&Place::Host, &veth("a", "b", there.clone())).expect("a pair");
+    for (place, link, last) in [(&Place::Host, "a", 1), (&there, "b", 2)] {
+        for (address, prefix) in [(format!("10.9.0.{last}"), 24), (format!("fd00:9::{last}"), 64)] {
+            let op = NetOp::AddAddress { link: link.into(), address: ip(&address), prefix };
+            arena.network(place, &op).expect("an address");
+        }
+        arena.network(place, &up(link)).expect("up");
+    }
+    for (transport, own, other) in [
+        (Transport::Tcp, "10.9.0.1", "10.9.0.2"),
+        (Transport::Udp, "10.9.0.1", "10.9.0.2"),
+        (Transport::Tcp, "fd00:9::1", "fd00:9::2"),
+        (Transport::Udp, "fd00:9::1", "fd00:9::2"),
+    ] {
+        let destination = (ip(other), 7000).into();
+        let heard = Exchange {
+            transport,
+            client: Place::Host,
+            source: Some(ip(own)),
+            destination,
+            listeners: vec![Listener { place: there.clone(), address: destination }],
+            patience: Duration::from_secs(20),
+            persistent: true,
+        };
+        let seen = arena.exchange(&heard).expect("an exchange");
+        assert!(seen.answered, "{transport} to {other}: {seen:?}");
+        assert_eq!(seen.listener, Some(0));
+        assert_eq!(seen.seen_source.map(|source| source.ip()), Some(ip(own)));
+
+        let nobody = Exchange { listeners: Vec::new(), persistent: false, ..heard };
+        let seen = arena.exchange(&nobody).expect("an exchange");
+        assert_eq!((seen.answered, seen.listener), (false, None));
+        assert_eq!(seen.problem.as_deref(), Some("Connection refused"), "{transport} to {other}");
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// How long packets that have to arrive may take; IPv6 addresses may not be used at first.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long packets that must not arrive are waited for.
 const SILENCE: Duration = Duration::from_millis(300);
 /// Where listeners wait that no mapping leads to.

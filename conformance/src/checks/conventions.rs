@@ -140,7 +140,7 @@ fn ask(attachment: &mut Attachment, name: &str, way: Way, value: &Value) {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            let before = attachment.args.take().map_or_else(|| "IgnoreUnknown=1".to_owned(), |args| args);
+            let before = attachment.args.take().unwrap_or_else(|| "IgnoreUnknown=1".to_owned());
             attachment.args = Some(format!("{before};{key}={text}"));
         }
     }

@@ -360,6 +360,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["deleg.later-failure-del"],
         "keeps the address when ADD fails after the IPAM plugin succeeded",
         |run| {
+            // Kept for the second execution.
+            run.input();
             run.run();
             if run.is(Operation::Add) && !run.succeeded() {
                 // As the plugin would that returns at once: the address is there, and nobody frees it.
