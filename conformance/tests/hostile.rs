@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn marker() -> String {
 }
 
 /// How many invocations are executed one by one; those of whole runs come on top.
-const DIRECT: usize = 9_600;
+const DIRECT: usize = 9_800;
 /// The plugins that are spoiled.
 const BASES: [&str; 4] = ["static", "host-local", "debug", "loopback"];
 /// Seeds of the stream.
@@ -50,7 +50,6 @@ fn ten_thousand_hostile_invocations_do_no_harm() {
         eprintln!("skipped: {error}");
         return;
     }
-    let t = std::time::Instant::now();
     let before = host();
     let next = AtomicUsize::new(0);
     let lost = AtomicUsize::new(0);
@@ -59,10 +58,8 @@ fn ten_thousand_hostile_invocations_do_no_harm() {
             scope.spawn(|| one_by_one(&next, &lost));
         }
     });
-    eprintln!("T {:?}", t.elapsed());
     let direct = next.load(Ordering::Relaxed).min(DIRECT);
     let cases = whole_runs();
-    eprintln!("T {:?}", t.elapsed());
     let total = direct + cases;
     println!(
         "{total} hostile invocations: {direct} one by one ({} arenas lost), at least {cases} in whole runs",
@@ -144,7 +141,7 @@ fn invocation(index: usize, random: &mut Random) -> Invocation {
     }
     let command = *random.pick(&["ADD", "ADD", "ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION", "", "FOO"]);
     let id = format!("hostile-{index}");
-    Invocation::new(plugin(random.next() % SEEDS, base).program)
+    Invocation::new(plugin(random.number() % SEEDS, base).program)
         .env("CNI_COMMAND", command)
         .env("CNI_CONTAINERID", random.pick(&[id.as_str(), "../x", "", "a b"]))
         .env("CNI_NETNS", random.pick(&["/run/netns/none", "/proc/self/ns/net", "", "/dev/zero"]))
@@ -195,7 +192,7 @@ fn whole_runs() -> usize {
     };
     let suite = Suite::new(options);
     let mut cases = 0;
-    for (seed, base) in [(1, "static"), (2, "host-local"), (3, "debug")] {
+    for (seed, base) in [(1, "static"), (2, "host-local")] {
         let run = suite.run(&plugin(seed, base), builtin(base).as_ref(), &|_| ()).expect("the run ends");
         for result in &run.results {
             let reason = result.reason.as_deref().unwrap_or_default();
@@ -255,12 +252,10 @@ fn host() -> Host {
 /// Documents that people hand to cnitest: none of them makes it panic, whatever became of them.
 #[test]
 fn spoiled_files_are_refused_or_read() {
-    let target = include_str!("../targets/bridge.toml");
-    let run =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/portmap.toml")).expect("read");
+    let targets = [include_str!("../targets/bridge.toml"), include_str!("../targets/portmap.toml")];
     let mut random = Random(3);
     for _ in 0..4000 {
-        for text in [target, run.as_str()] {
+        for text in targets {
             let spoiled = garble(text.as_bytes(), &mut random);
             let _ = Target::parse(&String::from_utf8_lossy(&spoiled), "spoiled");
         }

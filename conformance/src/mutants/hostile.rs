@@ -101,7 +101,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next one.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -112,7 +112,7 @@ impl Random {
     /// One less than the limit, or 0 where the limit is 0.
     pub fn below(&mut self, limit: usize) -> usize {
         let limit = u64::try_from(limit).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.next() % limit).unwrap_or_default()
+        usize::try_from(self.number() % limit).unwrap_or_default()
     }
 
     /// One of them.
@@ -220,7 +220,7 @@ fn odd(random: &mut Random) -> Value {
     ];
     match random.below(12) {
         0 => Value::Null,
-        1 => json!(random.next().is_multiple_of(2)),
+        1 => json!(random.number().is_multiple_of(2)),
         2 => json!(*random.pick(&number)),
         3 => json!(*random.pick(&[-1_i64, i64::MIN, -129])),
         4 => json!(*random.pick(&[0.5, -0.0, 1e308, 5e-324, 1e15])),
@@ -246,7 +246,7 @@ pub fn garble(text: &[u8], random: &mut Random) -> Vec<u8> {
         3 => text = b"{\"a\":".repeat(random.below(100_000)),
         4 => text.splice(place..place, [0xff, 0xfe, 0x00]).for_each(drop),
         5 => text.splice(0..0, *b"\xef\xbb\xbf").for_each(drop),
-        6 => text = (0..random.below(4000)).map(|_| random.next().to_le_bytes()[0]).collect(),
+        6 => text = (0..random.below(4000)).map(|_| random.number().to_le_bytes()[0]).collect(),
         7 => text = b"123456789".repeat(random.below(10_000)),
         8 => text = b"1e999999999999".to_vec(),
         9 => {
