@@ -95,7 +95,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |run| {
             let given = run.config().contains_key("prevResult");
             run.run();
-            let old = run.text("cniVersion") < "0.4.0".to_owned();
+            let old = run.text("cniVersion").as_str() < "0.4.0";
             if run.is(Operation::Del) && !given && !old {
                 run.refuse(7, "prevResult is missing");
             }
@@ -108,7 +108,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["del.missing-prevresult-succeeds"],
         "does nothing in DEL without prevResult",
         |run| {
-            let old = run.text("cniVersion") < "0.4.0".to_owned();
+            let old = run.text("cniVersion").as_str() < "0.4.0";
             if run.is(Operation::Del) && !run.config().contains_key("prevResult") && !old {
                 return Ok(());
             }

@@ -298,11 +298,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["del.cleans-despite-delegate-error"],
         "executes the IPAM plugin first, and stops when that fails",
         |run| {
-            if run.is(Operation::Del) && kernel_interface(run) {
-                if delegate(run, Operation::Del).is_some_and(|status| status != 0) {
-                    run.refuse(100, "the IPAM plugin failed");
-                    return Ok(());
-                }
+            if run.is(Operation::Del)
+                && kernel_interface(run)
+                && delegate(run, Operation::Del).is_some_and(|status| status != 0)
+            {
+                run.refuse(100, "the IPAM plugin failed");
+                return Ok(());
             }
             run.run();
             Ok(())

@@ -308,7 +308,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["check.since-040"],
         "does CHECK in versions that have none",
         |run| {
-            if run.is(Operation::Check) && run.text("cniVersion") < "0.4.0".to_owned() {
+            if run.is(Operation::Check) && run.text("cniVersion").as_str() < "0.4.0" {
                 run.edit_config(|config| drop(config.insert("cniVersion".into(), json!("0.4.0"))));
                 run.run();
                 run.pretend();
