@@ -48,10 +48,13 @@ fn keys_are_the_documented_ones() {
         "reportVersion tool environment seed strict started durationMs subject results summary conformant"
     );
     assert_eq!(keys(&value["environment"]), "kernel arch privilege missingFeatures");
-    assert_eq!(keys(&value["subject"]), "kind name path sha256 supportedVersions target targetNote");
+    assert_eq!(
+        keys(&value["subject"]),
+        "kind name path sha256 supportedVersions target targetNote upgradeFrom"
+    );
     assert_eq!(
         keys(&value["results"][0]),
-        "check title requirements level specVersion case verdict reason evidence reproducer durationMs"
+        "check title requirements level specVersion case verdict broken reason evidence reproducer durationMs"
     );
     assert_eq!(keys(&value["results"][0]["evidence"]), "expected observed executions kernelDifference");
     assert_eq!(
