@@ -189,6 +189,7 @@ fn whole_runs() -> usize {
         jobs: 2,
         timeout: Duration::from_millis(1500),
         executable: executable(),
+        recorded: Default::default(),
     };
     let suite = Suite::new(options);
     let mut cases = 0;

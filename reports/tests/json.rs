@@ -48,10 +48,17 @@ fn keys_are_the_documented_ones() {
         "reportVersion tool environment seed strict options started durationMs subject results baseline summary conformant"
     );
     assert_eq!(keys(&value["environment"]), "kernel arch privilege missingFeatures");
-    assert_eq!(keys(&value["subject"]), "kind name path sha256 supportedVersions target targetNote");
+    assert_eq!(
+        keys(&value["subject"]),
+        "kind name path sha256 supportedVersions target targetNote upgradeFrom"
+    );
     assert_eq!(
         keys(&value["results"][0]),
+<<<<<<< HEAD
         "check title requirements level specVersion case verdict skipCause known broken reason evidence reproducer durationMs"
+=======
+        "check title requirements level specVersion case verdict broken reason evidence reproducer durationMs"
+>>>>>>> refs/heads/security
     );
     assert_eq!(keys(&value["results"][0]["evidence"]), "expected observed executions kernelDifference");
     assert_eq!(
