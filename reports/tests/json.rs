@@ -54,11 +54,7 @@ fn keys_are_the_documented_ones() {
     );
     assert_eq!(
         keys(&value["results"][0]),
-<<<<<<< HEAD
         "check title requirements level specVersion case verdict skipCause known broken reason evidence reproducer durationMs"
-=======
-        "check title requirements level specVersion case verdict broken reason evidence reproducer durationMs"
->>>>>>> refs/heads/security
     );
     assert_eq!(keys(&value["results"][0]["evidence"]), "expected observed executions kernelDifference");
     assert_eq!(

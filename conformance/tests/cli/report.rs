@@ -27,6 +27,8 @@ fn saved(folder: &Folder) -> String {
         spec_version: Some("1.1.0".to_owned()),
         case: "plain".to_owned(),
         verdict: Verdict::Fail,
+        skip_cause: None,
+        known: None,
         broken: vec!["del.idempotent".to_owned()],
         reason: Some("the second DEL exit status 1".to_owned()),
         evidence: None,
@@ -44,6 +46,7 @@ fn saved(folder: &Folder) -> String {
         },
         seed: 1,
         strict: false,
+        options: Default::default(),
         started: "2026-01-02T03:04:05Z".to_owned(),
         duration_ms: 1.0,
         subject: Subject {
@@ -54,8 +57,10 @@ fn saved(folder: &Folder) -> String {
             supported_versions: vec!["1.1.0".to_owned()],
             target: None,
             target_note: None,
+            upgrade_from: None,
         },
         results: vec![result],
+        baseline: None,
         summary: Summary::default(),
         conformant: false,
     };
