@@ -583,7 +583,13 @@ impl<'a> Case<'a> {
 
     /// Has packets sent. No step of a reproducer: its assertion repeats the exchange that matters.
     pub fn exchange(&mut self, exchange: &Exchange) -> Result<Exchanged, Stop> {
-        Ok(self.arena.exchange(exchange)?)
+        match self.arena.exchange(exchange) {
+            // An address that is gone is one that nothing reaches.
+            Err(error) if error.errno() == Some(libc::EADDRNOTAVAIL) => {
+                Ok(Exchanged { problem: Some(error.to_string()), ..Exchanged::default() })
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Writes a file in the arena.

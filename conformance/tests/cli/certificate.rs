@@ -237,7 +237,9 @@ fn profiles_are_listed_with_all_of_their_checks() {
             }
         }
     }
-    let all: BTreeSet<String> = cnitest::checks::all().map(|check| check.id.to_owned()).collect();
+    let of_one_release =
+        cnitest::checks::all().filter(|check| check.concerns != cnitest::checks::Concerns::Upgrading);
+    let all: BTreeSet<String> = of_one_release.map(|check| check.id.to_owned()).collect();
     assert_eq!(listed, all);
     let words: BTreeSet<String> = text.split_whitespace().map(str::to_owned).collect();
     assert!(all.is_subset(&words), "{:?}", all.difference(&words));
