@@ -6,7 +6,7 @@ use cni_spec::Operation;
 
 use super::kernel::{self, STATE};
 use super::result::edit_add;
-use super::{Mutant, mutant};
+use super::{Defect, Execution, Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
@@ -34,44 +34,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bridge",
         &["add.concurrent-containers"],
         "fails ADD while another ADD is under way",
-        |run| {
-            if !run.is(Operation::Add) {
-                run.run();
-                return Ok(());
-            }
-            let busy = Path::new(STATE).join("busy");
-            std::fs::create_dir_all(STATE)?;
-            if std::fs::File::options().write(true).create_new(true).open(&busy).is_err() {
-                run.refuse(999, "could not set the bridge's address: file exists");
-                return Ok(());
-            }
-            run.run();
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            std::fs::remove_file(&busy)?;
-            Ok(())
-        },
+        |run| only_one(run, Operation::Add, "could not set the bridge's address: file exists"),
     ),
     mutant(
         "bridge-del-not-beside-others",
         "bridge",
         &["del.concurrent-containers"],
         "fails DEL while another DEL is under way",
-        |run| {
-            if !run.is(Operation::Del) {
-                run.run();
-                return Ok(());
-            }
-            let busy = Path::new(STATE).join("busy");
-            std::fs::create_dir_all(STATE)?;
-            if std::fs::File::options().write(true).create_new(true).open(&busy).is_err() {
-                run.refuse(999, "the lock is held");
-                return Ok(());
-            }
-            run.run();
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            std::fs::remove_file(&busy)?;
-            Ok(())
-        },
+        |run| only_one(run, Operation::Del, "the lock is held"),
     ),
     mutant(
         "host-local-same-address-for-all",
@@ -137,3 +107,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
 ];
+
+/// Fails an operation while another one of its kind is under way.
+fn only_one(run: &mut Execution, operation: Operation, complaint: &str) -> Result<(), Defect> {
+    if !run.is(operation) {
+        run.run();
+        return Ok(());
+    }
+    let busy = Path::new(STATE).join("busy");
+    std::fs::create_dir_all(STATE)?;
+    if std::fs::File::options().write(true).create_new(true).open(&busy).is_err() {
+        run.refuse(999, complaint);
+        return Ok(());
+    }
+    run.run();
+    // Long enough for the others to come.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    Ok(std::fs::remove_file(&busy)?)
+}
