@@ -35,6 +35,7 @@ mod skew;
 mod status;
 mod surroundings;
 mod version;
+pub mod wild;
 
 use cni_spec::Version;
 
