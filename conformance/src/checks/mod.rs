@@ -20,6 +20,7 @@ mod delegation;
 mod execution;
 mod front;
 mod gc;
+mod incidents;
 mod input;
 mod ipam;
 mod kernel;
@@ -167,6 +168,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         conventions::CHECKS,
         concurrency::CHECKS,
         security::CHECKS,
+        incidents::CHECKS,
         skew::CHECKS,
     ]
     .into_iter()

@@ -19,6 +19,7 @@ mod delegation;
 mod execution;
 mod gc;
 pub mod hostile;
+mod incidents;
 mod input;
 mod ipam;
 mod kernel;
@@ -109,6 +110,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         connectivity::MUTANTS,
         conventions::MUTANTS,
         security::MUTANTS,
+        incidents::MUTANTS,
         skew::MUTANTS,
     ]
     .into_iter()
