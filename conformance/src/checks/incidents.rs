@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::case::{Attachment, Call, Case, Stop};
 use super::changes::{self, Subject};
+use super::cycle::{Behaviour, TAKEN_LOG, WHILE_THERE};
 use super::protocol::{changed_add, expect_lives};
-use super::reproducer::Step;
+use super::reproducer::{Assertion, Step};
 use super::{Check, Concerns, Scope, check, cycle, front, kernel};
 use crate::arena::snapshot::Snapshot;
 use crate::arena::{NetOp, Place};
@@ -128,6 +129,16 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V0_4_0,
         variants: &[],
         run: master_gone,
+    },
+    Check {
+        id: "del.released-last",
+        title: "DEL gives the addresses back when the interface is gone, and not before",
+        requirements: &["practice.address-released-last"],
+        concerns: Concerns::Delegating,
+        scope: Scope::Configurations,
+        since: Version::V0_4_0,
+        variants: &[],
+        run: released_last,
     },
     Check {
         id: "del.obstructed",
@@ -399,6 +410,31 @@ fn expect_no_files(case: &mut Case<'_>, before: &Snapshot, after: &Snapshot, wha
     case.expect_unchanged(before, after, "add.host-state-restored-after-cycle", what, |line| {
         changes::subject_of(line) != Subject::File || changes::is_file_content(line)
     });
+}
+
+fn released_last(case: &mut Case<'_>) -> Result<(), Stop> {
+    kernel::needs_own_interface(case)?;
+    if !case.arena.has_program("nsenter")? {
+        return Err(Stop::Skip("the program nsenter is not installed".to_owned()));
+    }
+    let mut attachment = case.attachment()?;
+    cycle::record_delegate(case, &mut attachment, Behaviour::Looks)?;
+    cycle::recorded_add(case, &mut attachment)?;
+    let answer = case.run(cycle::recorded_call(case, Operation::Del, &attachment))?;
+    let log = cycle::take_log(case)?;
+    if !log.iter().any(|line| line == Operation::Del.as_str()) {
+        return Err(Stop::Skip(format!(
+            "precondition: {}; the delegated plugin was not executed",
+            answer.summary()
+        )));
+    }
+    let name = case.interface(&attachment);
+    let holds = !log.iter().any(|line| line == WHILE_THERE);
+    let expected = format!("{name} is gone when the delegated plugin is executed with DEL");
+    let assertion = Assertion::Shell(format!("! grep -q '{WHILE_THERE}' {TAKEN_LOG}"));
+    let observed = format!("{name} is still in the container");
+    case.expect_as(holds, "practice.address-released-last", expected, observed, assertion);
+    Ok(())
 }
 
 fn obstructed(case: &mut Case<'_>) -> Result<(), Stop> {

@@ -1,11 +1,13 @@
 //! Defects that released plugins had, in the situations of `checks::incidents`.
 
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use cni_spec::Operation;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Execution, Mutant, kernel, mutant};
+use super::{Defect, Execution, Mutant, kernel, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
@@ -135,6 +137,127 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "bridge-del-needs-master",
+        "bridge",
+        &["del.best-effort"],
+        "looks for the master in DEL, for which it has no use",
+        |run| {
+            let master = run.text("master");
+            if run.is(Operation::Del) && !master.is_empty() && kernel::host()?.link(&master)?.is_none() {
+                run.refuse(999, "link not found");
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    )
+    .with_target(WITH_MASTER),
+    mutant(
+        "bridge-device-renamed-late",
+        "bridge",
+        &["add.creates-interface", "add.host-state-restored-after-cycle"],
+        "takes a device of the host instead, moves it under its own name, and forgets one that it could not move",
+        |run| {
+            let (device, ifname) = (run.text("device"), run.variable("CNI_IFNAME"));
+            let path = run.variable("CNI_NETNS");
+            let container = Path::new(&path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let own = std::process::id().to_string();
+            if run.is(Operation::Add) {
+                let moved = ip(&["link", "set", &device, "netns", container])?
+                    && ip(&["-n", container, "link", "set", &device, "name", &ifname])?;
+                let version = run.text("cniVersion");
+                match moved {
+                    true => run.answer(
+                        &json!({ "cniVersion": version, "interfaces": [{ "name": ifname, "sandbox": path }] }),
+                        0,
+                    ),
+                    false => run.refuse(999, "file exists"),
+                }
+            } else if run.is(Operation::Del) {
+                let found = ip(&["-n", container, "link", "set", &ifname, "name", &device])?;
+                if found && !ip(&["-n", container, "link", "set", &device, "netns", &own])? {
+                    run.refuse(999, "file exists");
+                }
+            } else {
+                run.run();
+            }
+            Ok(())
+        },
+    )
+    .with_target(WITH_DEVICE),
+    mutant(
+        "bridge-second-add-frees",
+        "bridge",
+        &["add.twice-errors"],
+        "frees the address of the first ADD when a second one fails",
+        |run| {
+            let folder = Path::new("/var/lib/cni/networks").join(run.text("name"));
+            run.run();
+            if run.is(Operation::Add) && !run.succeeded() && folder.exists() {
+                std::fs::remove_dir_all(folder)?;
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-del-forgets-delegation",
+        "bridge",
+        &["deleg.del-forwarded"],
+        "does nothing in the DEL after one that failed",
+        |run| {
+            let file = kernel::state_file(run);
+            if run.is(Operation::Del) && file.exists() {
+                run.pretend();
+                return Ok(());
+            }
+            run.run();
+            if run.is(Operation::Del) && !run.succeeded() {
+                kernel::write(&file, "")?;
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-address-released-first",
+        "bridge",
+        &["practice.address-released-last"],
+        "gives the address back, and then removes the interface",
+        |run| {
+            if run.is(Operation::Del) {
+                let kind = run.config().get("ipam").and_then(|ipam| ipam["type"].as_str().map(str::to_owned));
+                let path = run.variable("CNI_PATH");
+                let mut programs =
+                    path.split(':').map(|folder| Path::new(folder).join(kind.as_deref().unwrap_or_default()));
+                if let Some(program) = programs.find(|program| program.is_file()) {
+                    let input = run.input();
+                    let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+                    if let Some(mut stdin) = child.stdin.take() {
+                        stdin.write_all(&input)?;
+                    }
+                    child.wait()?;
+                }
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-del-without-tools",
+        "portmap",
+        &["add.host-state-restored-after-cycle"],
+        "takes it for a success of DEL when iptables is not installed",
+        |run| {
+            let path = run.variable("PATH");
+            let installed = path.split(':').any(|folder| Path::new(folder).join("iptables").exists());
+            if run.is(Operation::Del) && !installed {
+                run.pretend();
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-del-needs-rules",
         "bridge",
         &["del.best-effort"],
@@ -151,6 +274,40 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
 ];
+
+/// A bridge whose configuration names an interface of the host.
+const WITH_MASTER: &str = r#"
+name = "bridge"
+kind = "interface"
+summary = "a bridge that names an interface of the host"
+
+[[link]]
+name = "uplink0"
+
+[[configuration]]
+name = "with-master"
+plugin = '{ "type": "bridge", "bridge": "cnit0", "master": "uplink0" }'
+"#;
+
+/// A bridge that gets a device of the host for each container.
+const WITH_DEVICE: &str = r#"
+name = "bridge"
+kind = "interface"
+summary = "a bridge that gets a device of the host"
+
+[[link]]
+name = "dev-${container}"
+per-container = true
+
+[[configuration]]
+name = "with-device"
+plugin = '{ "type": "bridge", "bridge": "cnit0", "device": "dev-${container}" }'
+"#;
+
+/// Whether `ip` can do it.
+fn ip(arguments: &[&str]) -> Result<bool, Defect> {
+    Ok(Command::new("ip").args(arguments).stderr(Stdio::null()).status()?.success())
+}
 
 /// The addresses of the host that ports are mapped at; an empty text for all of them.
 fn mapped_addresses(run: &mut Execution) -> Vec<String> {

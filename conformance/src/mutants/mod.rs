@@ -151,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn targets_of_mutants_can_be_read() {
+        let texts = all().filter_map(|mutant| Some((mutant.name, mutant.target?)));
+        for (name, text) in texts {
+            assert!(crate::target::Target::parse(text, name).is_ok(), "{name}: {text}");
+        }
+    }
+
+    #[test]
     fn what_a_mutant_breaks_is_decided_by_a_check() {
         for mutant in all() {
             assert!(!mutant.breaks.is_empty(), "{} breaks nothing", mutant.name);
