@@ -130,6 +130,9 @@ fn twice(case: &mut Case<'_>) -> Result<(), Stop> {
     let after = case.snapshot()?;
     let why = format!("the container already has the interface {}", attachment.ifname);
     if case.expect_refusal(&answer, "add.twice-errors", &why) {
+        let not_reserved = |line: &str| changes::subject_of(line) != changes::Subject::File;
+        let what = "a second ADD, which fails,";
+        cycle::expect_kept(case, &before, &after, "add.twice-errors", what, not_reserved);
         let (before, after) = (kernel::state(&before, &attachment)?, kernel::state(&after, &attachment)?);
         expect_intact(case, "add.twice-errors", "the second ADD", &attachment.ifname, before, after);
     }

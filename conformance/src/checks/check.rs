@@ -669,7 +669,11 @@ fn nothing_to_take(variant: &str) -> &'static str {
     }
 }
 
-fn flush_firewall(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
+/// Removes the rules that ADD made, and all others; says so in words.
+///
+/// # Errors
+/// Skips the case when ADD made no rule.
+pub(super) fn flush_firewall(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
     let (before, after) = (&added.before.host, &added.after.host);
     if before.nftables != after.nftables {
         case.network(&Place::Host, NetOp::FlushNftables)?;
@@ -682,7 +686,7 @@ fn flush_firewall(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
         }
         return Ok("the firewall was flushed".to_owned());
     }
-    Err(Stop::Skip(nothing_to_take(case.variant).to_owned()))
+    Err(Stop::Skip(nothing_to_take("firewall").to_owned()))
 }
 
 fn delete_qdiscs(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {

@@ -169,7 +169,7 @@ const RECORDER: &str = "cnitest-recorder";
 pub(super) const RECORDER_DIR: &str = "/run/cnitest-recorder";
 const RECORDER_LOG: &str = "/run/cnitest-recorder/log";
 /// Where a reproducer keeps what the recorder wrote until it was last looked at.
-const TAKEN_LOG: &str = "/run/cnitest-recorder/log.taken";
+pub(super) const TAKEN_LOG: &str = "/run/cnitest-recorder/log.taken";
 
 /// What the recorder does besides writing down the operation and executing the real delegated plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +180,12 @@ pub(super) enum Behaviour {
     Fails(Operation),
     /// Kills the plugin that executes it after the real delegated plugin's ADD.
     Kills,
+    /// Writes down, too, that it was asked for DEL while the container still had the interface.
+    Looks,
 }
+
+/// What the recorder writes when it [looks](Behaviour::Looks).
+pub(super) const WHILE_THERE: &str = "the interface is there";
 
 /// Puts a recorder between the plugin and the delegated plugin that its `ipam` names.
 ///
@@ -208,6 +213,11 @@ pub(super) fn record_delegate(
         Behaviour::Kills => {
             format!("if [ \"$CNI_COMMAND\" = ADD ]; then\n  {real}\n  kill -9 $PPID\n  exit 1\nfi\n")
         }
+        Behaviour::Looks => format!(
+            "if [ \"$CNI_COMMAND\" = DEL ] && \
+             nsenter --net=\"$CNI_NETNS\" grep -q \"^ *$CNI_IFNAME:\" /proc/self/net/dev; then\n  \
+             echo '{WHILE_THERE}' >>{RECORDER_LOG}\nfi\n"
+        ),
     };
     let script = format!("#!/bin/sh\necho \"$CNI_COMMAND\" >>{RECORDER_LOG}\n{extra}exec {real}\n");
     case.write_file(&format!("{RECORDER_DIR}/{RECORDER}"), &script, 0o755)

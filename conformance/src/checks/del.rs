@@ -184,7 +184,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "del.delegate-error",
         title: "DEL passes the delegated plugin's error on, and removes the interface all the same",
-        requirements: &["deleg.error-propagates", "del.cleans-despite-delegate-error"],
+        requirements: &["deleg.error-propagates", "del.cleans-despite-delegate-error", "deleg.del-forwarded"],
         concerns: Concerns::Delegating,
         scope: Scope::Once,
         since: Version::V0_4_0,
@@ -536,7 +536,8 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
     if !cycle::take_log(case)?.iter().any(|line| line == "DEL") {
         return Err(Stop::Skip("precondition: DEL did not execute the delegated plugin".to_owned()));
     }
-    case.expect_refusal(&answer, "deleg.error-propagates", "the delegated plugin reported an error");
+    let refused =
+        case.expect_refusal(&answer, "deleg.error-propagates", "the delegated plugin reported an error");
     let name = case.interface(&attachment);
     let after = case.snapshot()?;
     let there =
@@ -547,6 +548,11 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
         format!("{name} is removed although the delegated plugin failed"),
         format!("{}; {name} is still in the container", answer.summary()),
     );
+    if refused {
+        let call = cycle::recorded_call(case, Operation::Del, &attachment)
+            .label("DEL again, after the delegated plugin failed");
+        cycle::expect_delegated(case, call, Operation::Del, "deleg.del-forwarded")?;
+    }
     Ok(())
 }
 

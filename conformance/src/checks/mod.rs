@@ -20,6 +20,7 @@ mod delegation;
 mod execution;
 mod front;
 mod gc;
+mod incidents;
 mod input;
 mod ipam;
 mod kernel;
@@ -35,6 +36,7 @@ mod skew;
 mod status;
 mod surroundings;
 mod version;
+pub mod wild;
 
 use cni_spec::Version;
 
@@ -166,6 +168,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         conventions::CHECKS,
         concurrency::CHECKS,
         security::CHECKS,
+        incidents::CHECKS,
         skew::CHECKS,
     ]
     .into_iter()

@@ -48,7 +48,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.route-gateway",
         title: "A route without gateway goes through the gateway of its family, or through none",
-        requirements: &["result.routes-gw-default"],
+        requirements: &["result.routes-gw-default", "check.ok-after-add"],
         concerns: Concerns::Delegating,
         scope: Scope::Once,
         since: Version::V1_0_0,
@@ -170,6 +170,9 @@ fn route_gateway(case: &mut Case<'_>) -> Result<(), Stop> {
         );
         case.expect(holds, "result.routes-gw-default", expected, describe(&found));
     }
+    let call = delegation::delegating(case, Operation::Check, &added.attachment, SCRIPT);
+    let answer = case.run(call.label("CHECK of routes without gateway"))?;
+    case.expect_success(&answer, "check.ok-after-add");
     Ok(())
 }
 

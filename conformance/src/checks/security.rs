@@ -148,12 +148,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "security.odd-tools",
-        title: "DEL does not fall over when the host's firewall tools answer nonsense",
-        requirements: &["error.json-on-stdout-nonzero-exit"],
+        title: "DEL does not fall over, nor claim success, when the host's firewall tools answer nonsense",
+        requirements: &["error.json-on-stdout-nonzero-exit", "add.host-state-restored-after-cycle"],
         concerns: Concerns::Attaching,
         scope: Scope::Once,
         since: Version::V0_1_0,
-        variants: &["nothing", "garbage", "status 4"],
+        variants: &["nothing", "garbage", "status 4", "not installed"],
         run: odd_tools,
     },
     Check {
@@ -558,21 +558,38 @@ const TOOLS: [&str; 7] =
     ["iptables", "ip6tables", "iptables-save", "iptables-restore", "ip6tables-save", "nft", "ipset"];
 
 fn odd_tools(case: &mut Case<'_>) -> Result<(), Stop> {
-    let attachment = cycle::attached(case)?;
+    cycle::settle(case)?;
+    let mut attachment = case.attachment()?;
+    let before = case.snapshot()?;
+    case.add(&mut attachment)?;
     let body = match case.variant {
         "nothing" => "exit 0",
         "garbage" => "printf '\\377\\000-A\\n-A CNI\\n{\"nftables\": 5}\\n'; exit 0",
         _ => "echo 'Resource temporarily unavailable' >&2; exit 4",
     };
     let folder = "/run/cnitest-tools";
-    for tool in TOOLS {
+    let installed = case.variant != "not installed";
+    for tool in TOOLS.iter().filter(|_| installed) {
         case.write_file(&format!("{folder}/{tool}"), &format!("#!/bin/sh\n{body}\n"), 0o755)?;
     }
     let call = case.call(Operation::Del, &attachment);
     let path = call.environment.get("PATH").cloned().unwrap_or_default();
-    let call = call.set("PATH", &format!("{folder}:{path}"));
-    let answer = case.run(call.label(format!("DEL with tools that answer {}", case.variant)))?;
-    expect_lives(case, &answer);
+    let (path, how) = match installed {
+        true => (format!("{folder}:{path}"), format!("tools that answer {}", case.variant)),
+        false => (folder.to_owned(), "tools that are not installed".to_owned()),
+    };
+    let answer = case.run(call.set("PATH", &path).label(format!("DEL with {how}")))?;
+    // Tools that lie cannot be seen through; of those that fail, a plugin has to tell.
+    if expect_lives(case, &answer)
+        && answer.succeeded()
+        && matches!(case.variant, "status 4" | "not installed")
+    {
+        let after = case.snapshot()?;
+        let what = format!("ADD, followed by a {} that succeeds,", answer.label);
+        case.expect_unchanged(&before, &after, "add.host-state-restored-after-cycle", &what, |line| {
+            !line.contains(" nftables ") && !line.contains(" iptables ")
+        });
+    }
     Ok(())
 }
 

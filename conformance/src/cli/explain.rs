@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use cni_spec::catalogue::{self, Ambiguity, Requirement};
+use cnitest::checks::wild::{self, Bug, Shown};
 use cnitest::checks::{self, Check};
 use miette::{IntoDiagnostic as _, miette};
 
@@ -12,7 +13,7 @@ use super::list::{checks_of, range};
 /// Arguments of `cnitest explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A requirement (`del.idempotent`), a check (`del.repeated`) or an ambiguity (`E3`).
+    /// A requirement (`del.idempotent`), a check (`del.repeated`), an ambiguity (`E3`) or a bug found in the wild (`B044`).
     id: String,
 }
 
@@ -23,14 +24,19 @@ impl Arguments {
             catalogue::requirement(id).map(requirement),
             checks::find(id).map(check),
             catalogue::ambiguity(id).map(ambiguity),
+            wild::find(id).map(bug),
         ]
         .into_iter()
         .flatten()
         .collect();
         if parts.is_empty() {
             let near = nearest(id).map_or(String::new(), |near| format!(" Did you mean {near}?"));
-            let help = "`cnitest list requirements` and `cnitest list checks` print all ids";
-            return Err(miette!(help = help, "there is no requirement, check or ambiguity \"{id}\".{near}"));
+            let help =
+                "`cnitest list requirements`, `cnitest list checks` and `cnitest list bugs` print all ids";
+            return Err(miette!(
+                help = help,
+                "there is no requirement, check, ambiguity or bug \"{id}\".{near}"
+            ));
         }
         std::io::stdout().lock().write_all(parts.join("\n").as_bytes()).into_diagnostic()?;
         Ok(0)
@@ -92,6 +98,33 @@ fn check(check: &Check) -> String {
         let level = known.map_or(String::new(), |known| known.level.to_string());
         line("decides", &format!("{id} ({level}): {}", known.map_or("", |known| known.statement)));
     }
+    for bug in wild::of_check(check.id) {
+        line("bug", &format!("{}, found in the wild in {}: {}", bug.id, bug.place(), bug.what));
+    }
+    text
+}
+
+fn bug(bug: &Bug) -> String {
+    let mut text = format!("Bug {}, found in the wild in {}\n", bug.id, bug.place());
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{}", wrapped(name, value));
+    };
+    line("happened", &bug.what);
+    match bug.fixed.as_deref() {
+        Some("no") => line("fixed in", "no release yet"),
+        Some(release) => line("fixed in", release),
+        None => {}
+    }
+    line("source", &bug.source);
+    match &bug.shown {
+        Shown::By(all) => all.iter().for_each(|id| {
+            line("shown by", &format!("{id}: {}", checks::find(id).map_or("", |check| check.title)));
+        }),
+        Shown::Needs(what) => {
+            line("not shown", &format!("a plugin's executable is not enough: it takes {what}"))
+        }
+        Shown::Open(why) => line("not shown", &format!("by any check yet: {why}")),
+    }
     text
 }
 
@@ -129,5 +162,7 @@ fn wrapped(name: &str, value: &str) -> String {
 /// The known id that is near enough to be what was meant.
 fn nearest(id: &str) -> Option<&'static str> {
     let requirements = catalogue::requirements().iter().map(|known| known.id);
-    cnitest_reports::nearest::nearest(id, requirements.chain(checks::all().map(|check| check.id)))
+    let checks = checks::all().map(|check| check.id);
+    let bugs = wild::all().iter().map(|bug| bug.id.as_str());
+    cnitest_reports::nearest::nearest(id, requirements.chain(checks).chain(bugs))
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use cni_schemas::Kind;
 use cni_spec::{Version, catalogue};
 use cnitest::certify::{Feature, Profile};
-use cnitest::checks;
+use cnitest::checks::{self, wild};
 use cnitest::coverage::{self, State};
 use cnitest::mutants::{self, Mutant};
 use cnitest::target::{builtin, builtin_names};
@@ -41,6 +41,8 @@ enum Topic {
     Schemas,
     /// Certification profiles, with their features and the checks of each.
     Profiles,
+    /// Bugs found in the wild, with the checks that would have shown them.
+    Bugs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,6 +68,7 @@ impl Arguments {
             Topic::Schemas => schemas(),
             Topic::Profiles if self.format == Format::Human => return profiles_in_words(),
             Topic::Profiles => profiles(),
+            Topic::Bugs => bugs(),
         };
         let mut out = std::io::stdout().lock();
         match self.format {
@@ -203,6 +206,39 @@ fn mutant_rows() -> Vec<Row> {
         }),
     };
     mutants::all().map(row).collect()
+}
+
+fn bugs() -> Vec<Row> {
+    let row = |bug: &wild::Bug| {
+        let (needs, open) = match &bug.shown {
+            wild::Shown::By(_) => (None, None),
+            wild::Shown::Needs(what) => (Some(what), None),
+            wild::Shown::Open(why) => (None, Some(why)),
+        };
+        Row {
+            cells: vec![
+                bug.id.clone(),
+                bug.place(),
+                match &bug.shown {
+                    wild::Shown::By(checks) => checks.join(" "),
+                    wild::Shown::Needs(what) => format!("takes {what}"),
+                    wild::Shown::Open(why) => format!("NO CHECK: {why}"),
+                },
+            ],
+            json: json!({
+                "id": bug.id,
+                "project": bug.project,
+                "year": bug.year,
+                "what": bug.what,
+                "fixed": bug.fixed,
+                "source": bug.source,
+                "checks": bug.checks(),
+                "needs": needs,
+                "open": open,
+            }),
+        }
+    };
+    wild::all().iter().map(row).collect()
 }
 
 fn targets() -> Vec<Row> {

@@ -19,6 +19,7 @@ mod delegation;
 mod execution;
 mod gc;
 pub mod hostile;
+mod incidents;
 mod input;
 mod ipam;
 mod kernel;
@@ -109,6 +110,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         connectivity::MUTANTS,
         conventions::MUTANTS,
         security::MUTANTS,
+        incidents::MUTANTS,
         skew::MUTANTS,
     ]
     .into_iter()
@@ -145,6 +147,14 @@ mod tests {
             assert!(seen.insert(mutant.name), "{} is there twice", mutant.name);
             assert!(cni_plugins::NAMES.contains(&mutant.base), "{}: no plugin {}", mutant.name, mutant.base);
             assert!(mutant.name.starts_with(&format!("{}-", mutant.base)), "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn targets_of_mutants_can_be_read() {
+        let texts = all().filter_map(|mutant| Some((mutant.name, mutant.target?)));
+        for (name, text) in texts {
+            assert!(crate::target::Target::parse(text, name).is_ok(), "{name}: {text}");
         }
     }
 

@@ -20,6 +20,10 @@ fn requirements_checks_and_ambiguities_are_explained() {
     insta::assert_snapshot!("explain_requirement", transcript(&["explain", "del.idempotent"]));
     insta::assert_snapshot!("explain_check", transcript(&["explain", "add.existing-interface"]));
     insta::assert_snapshot!("explain_ambiguity", transcript(&["explain", "E11"]));
+    insta::assert_snapshot!("explain_check_with_bugs", transcript(&["explain", "parameters.netns-own"]));
+    insta::assert_snapshot!("explain_bug", transcript(&["explain", "B098"]));
+    insta::assert_snapshot!("explain_bug_of_runtimes", transcript(&["explain", "B116"]));
+    insta::assert_snapshot!("explain_unknown_bug", transcript(&["explain", "B0444"]));
     insta::assert_snapshot!("explain_unknown", transcript(&["explain", "del.idempotnet"]));
 }
 
@@ -42,6 +46,22 @@ fn lists_are_complete_and_name_each_other() {
             let found = requirements.iter().find(|known| known["id"] == *id).expect("a known requirement");
             assert!(found["checks"].as_array().expect("a list").contains(&check["id"]), "{id}");
         }
+    }
+}
+
+#[test]
+fn bugs_are_listed_with_their_checks() {
+    let bugs: Vec<serde_json::Value> =
+        serde_json::from_slice(&run(&["list", "bugs", "--format", "json"]).stdout).expect("JSON");
+    assert_eq!(bugs.len(), cnitest::checks::wild::all().len());
+    let text = String::from_utf8_lossy(&run(&["list", "bugs"]).stdout).into_owned();
+    assert_eq!(text.lines().count(), bugs.len());
+    for (bug, line) in bugs.iter().zip(text.lines()) {
+        assert!(line.starts_with(bug["id"].as_str().expect("text")), "{line}");
+        let checks = bug["checks"].as_array().expect("a list");
+        assert!(checks.iter().all(|id| line.contains(id.as_str().expect("text"))), "{line}");
+        let told = !checks.is_empty() || bug["needs"].is_string() || bug["open"].is_string();
+        assert!(told, "{bug}");
     }
 }
 
