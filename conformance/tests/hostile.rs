@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,10 +62,12 @@ fn ten_thousand_hostile_invocations_do_no_harm() {
     let direct = next.load(Ordering::Relaxed).min(DIRECT);
     let cases = whole_runs();
     let total = direct + cases;
-    println!(
-        "{total} hostile invocations: {direct} one by one ({} arenas lost), at least {cases} in whole runs",
+    let told = format!(
+        "{total} hostile invocations: {direct} one by one ({} arenas lost), at least {cases} in whole runs\n",
         lost.load(Ordering::Relaxed)
     );
+    // Past the harness, which hides what a test that passes prints.
+    let _ = std::io::stderr().write_all(told.as_bytes());
     assert!(total >= 10_000, "{total} hostile invocations");
     assert_eq!(before, host(), "something is left on the host");
 }
@@ -150,7 +153,8 @@ fn invocation(index: usize, random: &mut Random) -> Invocation {
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env(marker(), "1")
         .input(text)
-        .timeout(Duration::from_millis(1500))
+        // Some hang on purpose; the others need a hundredth of it.
+        .timeout(Duration::from_millis(500))
 }
 
 /// Everything that reads what a plugin prints. Whether it is taken or refused does not matter here.
