@@ -264,7 +264,7 @@ fn masquerade(case: &mut Case<'_>) -> Result<(), Stop> {
         for transport in [Transport::Udp, Transport::Tcp] {
             tried = true;
             let exchange = direct(transport, &container, Some(own), &outside.place, server);
-            let seen = case.exchange(&exchange)?;
+            let seen = patiently(case, &exchange)?;
             let source = seen.seen_source.map(|source| source.ip());
             let expected = format!(
                 "a server beyond the host sees {transport} packets of the container's address {own} come from the host's address {host}"
@@ -601,7 +601,7 @@ fn expect_reached(
     requirement: &'static str,
     expected: &str,
 ) -> Result<Exchanged, Stop> {
-    let seen = case.exchange(exchange)?;
+    let seen = patiently(case, exchange)?;
     let observed = match seen.listener {
         None => format!("no packet arrives{}", problem(&seen)),
         Some(_) => format!("packets arrive, answers do not come back{}", problem(&seen)),
@@ -610,6 +610,22 @@ fn expect_reached(
     case.expect_as(seen.answered, requirement, expected, observed, assertion);
     Ok(seen)
 }
+
+/// Exchanges what has to arrive. A network that has just been made may lose packets, and a busy machine may be late: only
+/// what fails each time is lost.
+fn patiently(case: &mut Case<'_>, exchange: &Exchange) -> Result<Exchanged, Stop> {
+    let mut seen = case.exchange(exchange)?;
+    for _ in 1..ATTEMPTS {
+        if seen.answered {
+            break;
+        }
+        seen = case.exchange(exchange)?;
+    }
+    Ok(seen)
+}
+
+/// How often packets that have to arrive are sent before they count as lost.
+const ATTEMPTS: usize = 3;
 
 fn problem(seen: &Exchanged) -> String {
     seen.problem.as_ref().map(|text| format!(" ({text})")).unwrap_or_default()
