@@ -17,6 +17,7 @@ mod conventions;
 mod cycle;
 mod del;
 mod delegation;
+mod disturbed;
 mod execution;
 mod front;
 mod gc;
@@ -160,6 +161,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         ipam::CHECKS,
         check::CHECKS,
         del::CHECKS,
+        disturbed::CHECKS,
         status::CHECKS,
         gc::CHECKS,
         returned::CHECKS,

@@ -223,7 +223,7 @@ fn add_and_delete(case: &mut Case<'_>) -> Result<Cycle, Stop> {
     let added = Arc::new(case.snapshot()?);
     let mut after = None;
     let mut deletions = Vec::new();
-    for label in ["DEL", "the second DEL", "the third DEL", "the fourth DEL"] {
+    for label in ["DEL", "the second DEL", "the third DEL", "the fourth DEL", "the fifth DEL"] {
         let call = case.call(Operation::Del, &attachment).label(label);
         let answer = case.run(call)?;
         // A runtime repeats a DEL that failed.

@@ -352,6 +352,76 @@ pub(super) const MUTANTS: &[Mutant] = &[
     )
     .with_target(super::status::UNATTENDED),
     mutant(
+        "bridge-del-needs-name-of-interface",
+        "bridge",
+        &["del.missing-interface-succeeds"],
+        "fails DEL when the interface has another name by now",
+        |run| {
+            let renamed = match kernel::container(run) {
+                Ok(mut socket) => socket.link("renamed0")?.is_some(),
+                Err(_) => false,
+            };
+            run.run();
+            if run.is(Operation::Del) && renamed {
+                run.refuse(999, "the interface was renamed");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-del-believes-prevresult",
+        "bridge",
+        &["del.only-own-attachment"],
+        "removes the host's interfaces that prevResult lists, whosever they are",
+        |run| {
+            let previous = run.config().get("prevResult").cloned().unwrap_or_default();
+            run.run();
+            if run.is(Operation::Del) {
+                for interface in previous["interfaces"].as_array().into_iter().flatten() {
+                    let name = interface["name"].as_str().unwrap_or_default();
+                    if name.starts_with('v') {
+                        kernel::host()?.delete_link(name)?;
+                    }
+                }
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "host-local-del-needs-its-files",
+        "host-local",
+        &["del.best-effort"],
+        "fails DEL when its files are gone",
+        |run| {
+            let name = run.text("name");
+            let folder = Path::new("/var/lib/cni/networks").join(name);
+            let gone = folder.exists() && !holds_file(&folder);
+            run.run();
+            if run.is(Operation::Del) && gone {
+                run.refuse(999, "the reservation is gone");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-del-needs-configuration-of-add",
+        "bridge",
+        &["del.best-effort"],
+        "fails DEL when the configuration is not the one that ADD got",
+        |run| {
+            let noted = kernel::state_file(run);
+            let mtu = run.config().get("mtu").map(ToString::to_string).unwrap_or_default();
+            run.run();
+            if run.is(Operation::Add) {
+                kernel::write(&noted, &mtu)?;
+            }
+            if run.is(Operation::Del) && std::fs::read_to_string(&noted).is_ok_and(|known| known != mtu) {
+                run.refuse(999, "the configuration has changed");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-del-any-interface",
         "bridge",
         &["del.only-own-attachment", "add.state-key"],
@@ -396,6 +466,12 @@ fn remove_host_ends() -> Result<(), super::Defect> {
         }
     }
     Ok(())
+}
+
+/// Whether there is a file in a folder or below it.
+fn holds_file(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| path.is_file() || path.is_dir() && holds_file(&path))
 }
 
 /// Frees every reservation of the network through GC with nothing valid.
