@@ -1,4 +1,4 @@
-//! The mutants, as the command plays them. All of them are played by `.ci/run`.
+//! The mutants, as the command plays them. `.ci/run` plays more of them, `cnitest selftest` all.
 
 use crate::common::{refused, run};
 
