@@ -72,15 +72,18 @@ impl Wanted {
             strict: self.strict,
             upgrade_from,
             seed: self.seed,
-            jobs: self
-                .jobs
-                .map(usize::from)
-                .unwrap_or_else(|| 2 * std::thread::available_parallelism().map_or(1, usize::from)),
+            jobs: jobs(self.jobs),
             timeout: Duration::from_millis(self.options.timeout_ms),
             executable: std::env::current_exe().into_diagnostic().wrap_err("cannot find this executable")?,
             recorded: self.options,
         })
     }
+}
+
+/// How many workers: as many as were asked for, or two for each processor, since most of the time goes by waiting for the
+/// kernel.
+pub(super) fn jobs(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| 2 * std::thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
 /// A target file as reports hold it.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use cnitest::mutants;
 use cnitest::selftest::{Fate, Options, Outcome, Trial, is_spotless, run};
+use indicatif::{ProgressBar, ProgressStyle};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde_json::{Value, json};
 
-use super::play::globs;
+use super::play::{globs, jobs};
 use super::plugin::{Format, duration};
 
 /// Arguments of `cnitest selftest`.
@@ -42,15 +43,20 @@ impl Arguments {
             ));
         }
         let executable = std::env::current_exe().into_diagnostic().wrap_err("cannot find this executable")?;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let options = Options {
             only,
             skip: globs(&self.skip)?,
-            jobs: self.jobs.map_or(2 * processors, usize::from),
+            jobs: jobs(self.jobs),
             timeout: self.timeout,
             executable,
         };
-        let outcome = run(&options, &|_| ()).into_diagnostic()?;
+        let bar = progress(&options);
+        let outcome = run(&options, &|trial| {
+            bar.set_message(trial.mutant.name);
+            bar.inc(1);
+        });
+        bar.finish_and_clear();
+        let outcome = outcome.into_diagnostic()?;
         let text = match self.format {
             Format::Human => human(&outcome),
             Format::Json => format!("{:#}\n", document(&outcome)),
@@ -58,6 +64,16 @@ impl Arguments {
         std::io::stdout().lock().write_all(text.as_bytes()).into_diagnostic()?;
         Ok(u8::from(!outcome.holds()))
     }
+}
+
+/// A bar on stderr that counts mutants; nothing where stderr is no terminal.
+fn progress(options: &Options) -> ProgressBar {
+    let chosen =
+        mutants::all().filter(|mutant| options.only.is_empty() || options.only.is_match(mutant.name));
+    let bar = ProgressBar::new(chosen.count() as u64);
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} {msg:40!}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
 
 fn human(outcome: &Outcome) -> String {

@@ -4,7 +4,6 @@ use cni_spec::Operation;
 use serde_json::{Value, json};
 
 use super::kernel;
-use super::result::edit_add;
 use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -14,8 +13,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.interface-connectivity"],
         "leaves the container's interface down",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::set_down(run)?;
             }
             Ok(())
@@ -27,9 +25,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.creates-interface"],
         "reports success although the interface is not there",
         |run| {
-            run.run();
-            if run.is(Operation::Add)
-                && run.succeeded()
+            if run.succeeds(Operation::Add)
                 && let Some((mut socket, link)) = kernel::interface(run)?
             {
                 socket.delete_link(&link.name)?;
@@ -43,8 +39,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.ips-reflect-kernel", "add.assigns-ip", "deleg.ips-applied"],
         "reports an address that the interface does not have",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::remove_address(run, true)?;
             }
             Ok(())
@@ -56,8 +51,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.ips-reflect-kernel"],
         "gives the interface an address that it does not report",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::add_address(run, "198.51.100.77/24")?;
             }
             Ok(())
@@ -69,7 +63,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.routes-top-level", "add.assigns-ip", "deleg.ips-applied"],
         "reports a route that the container does not have",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 let routes = result.entry("routes").or_insert_with(|| json!([]));
                 if let Value::Array(routes) = routes {
                     routes.push(json!({ "dst": "203.0.113.0/24", "gw": "10.61.0.1" }));
@@ -87,8 +81,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.routes-relevant"],
         "lists a route that leaves by the loopback interface",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 let mut socket = kernel::container(run)?;
                 let lo = socket.link("lo")?.ok_or("no lo")?;
                 use cni_plugins::netlink::link::{Change, change};
@@ -110,9 +103,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.route-metric-zero"],
         "gives routes a metric that nobody asked for",
         |run| {
-            run.run();
-            if run.is(Operation::Add)
-                && run.succeeded()
+            if run.succeeds(Operation::Add)
                 && let Some((mut socket, link)) = kernel::interface(run)?
             {
                 use cni_plugins::netlink::route::KernelRoute;
@@ -159,8 +150,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 run.stdout = result;
                 return Ok(());
             }
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::write(&added, &String::from_utf8_lossy(&run.stdout))?;
             }
             if run.is(Operation::Del) {
@@ -180,8 +170,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 run.refuse(100, "the container is attached already");
                 return Ok(());
             }
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::write(&added, "")?;
             }
             if run.is(Operation::Del) {
@@ -251,7 +240,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |run| {
             let previous =
                 run.config().get("prevResult").and_then(|p| p["interfaces"].as_array().map(Vec::len));
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let (Some(count), Some(Value::Array(all))) = (previous, result.get_mut("interfaces")) {
                     all.rotate_left(count);
                 }

@@ -4,7 +4,6 @@ use cni_spec::Operation;
 use serde_json::{Value, json};
 
 use super::kernel;
-use super::result::edit_add;
 use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -27,7 +26,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.prevresult-unchanged-equivalent", "add.prevresult-echoed"],
         "leaves dns of prevResult out of the result",
         |run| {
-            edit_add(run, |result| drop(result.insert("dns".into(), json!({}))));
+            run.edit_result(Operation::Add, |result| drop(result.insert("dns".into(), json!({}))));
             Ok(())
         },
     ),
@@ -37,7 +36,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.prevresult-indexes-kept"],
         "turns the order of interfaces round and leaves the indices",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(Value::Array(all)) = result.get_mut("interfaces") {
                     all.reverse();
                 }
@@ -51,7 +50,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.prevresult-unchanged-equivalent", "add.prevresult-handled"],
         "leaves routes of prevResult out of the result",
         |run| {
-            edit_add(run, |result| drop(result.remove("routes")));
+            run.edit_result(Operation::Add, |result| drop(result.remove("routes")));
             Ok(())
         },
     ),
@@ -61,9 +60,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.adjusts-interface"],
         "deletes the interface that the plugin in front made",
         |run| {
-            run.run();
-            if run.is(Operation::Add)
-                && run.succeeded()
+            if run.succeeds(Operation::Add)
                 && let Some((mut socket, link)) = kernel::interface(run)?
             {
                 socket.delete_link(&link.name)?;
@@ -87,7 +84,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
-        "debug-prevresult-of-other-version-panics",
+        "debug-without-prevresult-panics",
         "debug",
         &["error.json-on-stdout-nonzero-exit"],
         "falls over without prevResult",
@@ -106,7 +103,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.prevresult-unknown-keys"],
         "leaves keys of prevResult that it does not know out of the result",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 const KNOWN: [&str; 7] = ["cniVersion", "interfaces", "ips", "routes", "dns", "ip4", "ip6"];
                 result.retain(|key, _| KNOWN.contains(&key.as_str()));
                 for list in ["interfaces", "ips"] {
@@ -140,8 +137,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["del.undoes-modifications"],
         "changes a setting of the host in ADD and does not change it back in DEL",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 let path = "/proc/sys/net/ipv4/tcp_keepalive_time";
                 let value: u32 = std::fs::read_to_string(path)?.trim().parse()?;
                 std::fs::write(path, (value + 1).to_string())?;

@@ -5,7 +5,6 @@ use std::path::Path;
 use cni_spec::Operation;
 
 use super::kernel::{self, STATE};
-use super::result::edit_add;
 use super::{Defect, Execution, Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -18,8 +17,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             let last = Path::new(STATE).join("given");
             let given = std::fs::read(&last).ok();
             let recent = std::fs::metadata(&last).and_then(|found| found.modified()).ok();
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 let again = recent.is_some_and(|at| at.elapsed().is_ok_and(|age| age.as_millis() < 200));
                 match given.filter(|_| again) {
                     Some(given) => run.stdout = given,
@@ -50,7 +48,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "gives every container the first address",
         |run| {
             let first = Path::new(STATE).join("first");
-            edit_add(run, |_| ());
+            run.edit_result(Operation::Add, |_| ());
             if run.is(Operation::Add) && run.succeeded() {
                 match std::fs::read(&first) {
                     Ok(result) => run.stdout = result,

@@ -18,8 +18,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.interface-connectivity"],
         "leaves the gateway's addresses on a host that answers nobody who asks for them",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 silence()?;
             }
             Ok(())
@@ -42,8 +41,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.interface-connectivity"],
         "leaves a host that forwards nothing",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 std::fs::write("/proc/sys/net/ipv4/ip_forward", "0")?;
             }
             Ok(())
@@ -92,8 +90,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["config.wellknown-semantics"],
         "masquerades only the last of several addresses",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 masquerade_last(run)?;
             }
             Ok(())
@@ -153,8 +150,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "leads every packet for a mapped port to the container, wherever it was sent",
         |run| {
             let config = run.config();
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 catch_all(&config)?;
             }
             Ok(())

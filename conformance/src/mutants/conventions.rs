@@ -8,7 +8,6 @@ use cni_spec::Operation;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::result::edit_add;
 use super::{Defect, Execution, Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -24,7 +23,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "sets the hardware address and reports the old one",
         |run| {
             let before = run.config().get("prevResult").and_then(|result| result.get("interfaces")).cloned();
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(before) = before {
                     result.insert("interfaces".into(), before);
                 }
@@ -94,8 +93,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.routes-gw-default"],
         "sends routes that name no gateway through the container itself",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 reroute(run)?;
             }
             Ok(())
@@ -107,7 +105,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.routes-ignored-attrs"],
         "reports attributes of routes that the kernel does not have",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 for route in result.get_mut("routes").and_then(Value::as_array_mut).into_iter().flatten() {
                     route["mtu"] = json!(1111);
                 }
@@ -121,7 +119,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.host-side-changes"],
         "lists an interface of the host that is not there",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(Value::Array(all)) = result.get_mut("interfaces") {
                     all.push(json!({ "name": "veth00imagined", "mac": "0a:00:00:00:00:01" }));
                 }
@@ -139,7 +137,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
             if run.is(Operation::Add) && matches!(run.text("cniVersion").as_str(), "0.1.0" | "0.2.0") {
                 let ips = asked.get("runtimeConfig").and_then(|passed| passed.get("ips")).cloned();
                 run.edit_config(|config| drop(config.remove("runtimeConfig")));
-                edit_add(run, |result| drop(result.insert("ips".into(), ips.unwrap_or_else(|| json!([])))));
+                run.edit_result(Operation::Add, |result| {
+                    drop(result.insert("ips".into(), ips.unwrap_or_else(|| json!([]))))
+                });
                 return Ok(());
             }
             run.run();

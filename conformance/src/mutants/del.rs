@@ -18,8 +18,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Ok(())
     }),
     mutant("bridge-del-prints", "bridge", &["del.result-empty"], "prints a result in DEL", |run| {
-        run.run();
-        if run.is(Operation::Del) && run.succeeded() {
+        if run.succeeds(Operation::Del) {
             let version = run.text("cniVersion");
             run.answer(&json!({ "cniVersion": version }), 0);
         }
@@ -56,8 +55,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.host-state-restored-after-cycle"],
         "keeps a file for each attachment",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::write(&kernel::state_file(run), "")?;
             }
             Ok(())
@@ -69,8 +67,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["add.host-state-restored-after-cycle"],
         "leaves a masquerading rule for each attachment",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() && run.config().get("ipMasq") == Some(&json!(true)) {
+            if run.succeeds(Operation::Add) && run.config().get("ipMasq") == Some(&json!(true)) {
                 let label = format!("left/{}", run.variable("CNI_CONTAINERID"));
                 let result: serde_json::Value = serde_json::from_slice(&run.stdout)?;
                 let address = result["ips"][0]["address"].as_str().or(result["ip4"]["ip"].as_str());
@@ -231,8 +228,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "fails DEL of a container whose ADD did not succeed",
         |run| {
             let added = kernel::state_file(run);
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::write(&added, "")?;
             }
             if run.is(Operation::Del) && !added.exists() {
@@ -254,8 +250,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             {
                 return Ok(());
             }
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::write(&added, "")?;
             }
             if run.is(Operation::Del) {

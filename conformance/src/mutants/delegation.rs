@@ -3,7 +3,7 @@
 use cni_spec::Operation;
 use serde_json::{Value, json};
 
-use super::{Mutant, mutant};
+use super::{Defect, Execution, Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
@@ -121,28 +121,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bridge",
         &["deleg.lookup-missing-errors"],
         "goes on without addresses when the IPAM plugin cannot be found",
-        |run| {
-            run.run();
-            if run.is(Operation::Add) && !run.succeeded() {
-                run.edit_config(|config| drop(config.remove("ipam")));
-                run.run();
-            }
-            Ok(())
-        },
+        without_ipam_on_failure,
     ),
     mutant(
         "bridge-delegate-error-swallowed",
         "bridge",
         &["deleg.add-error-propagates"],
         "goes on without addresses when the IPAM plugin fails",
-        |run| {
-            run.run();
-            if run.is(Operation::Add) && !run.succeeded() {
-                run.edit_config(|config| drop(config.remove("ipam")));
-                run.run();
-            }
-            Ok(())
-        },
+        without_ipam_on_failure,
     ),
     mutant(
         "bridge-odd-delegate-panics",
@@ -210,8 +196,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["deleg.stdout-not-leaked"],
         "prints what the IPAM plugin printed before its own result",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 let ips = serde_json::from_slice::<Value>(&run.stdout)?["ips"].clone();
                 let leaked = json!({ "cniVersion": run.text("cniVersion"), "ips": ips }).to_string();
                 run.stdout = [leaked.as_bytes(), run.stdout.as_slice()].concat();
@@ -225,7 +210,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["deleg.result-copies-ipam", "config.wellknown-semantics"],
         "drops the DNS settings",
         |run| {
-            super::result::edit_add(run, |result| drop(result.insert("dns".into(), json!({}))));
+            run.edit_result(Operation::Add, |result| drop(result.insert("dns".into(), json!({}))));
             Ok(())
         },
     ),
@@ -235,7 +220,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["deleg.result-copies-ipam-legacy", "deleg.result-copies-ipam", "deleg.ips-applied"],
         "gives the container another address than the IPAM plugin returned",
         |run| {
-            super::result::edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(Value::Object(family)) = result.get_mut("ip4") {
                     family.insert("ip".into(), json!("198.51.100.9/24"));
                 }
@@ -374,12 +359,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
 ];
 
-fn kernel_interface(run: &super::Execution) -> bool {
+/// Does ADD again without the `ipam` of the configuration when it failed.
+fn without_ipam_on_failure(run: &mut Execution) -> Result<(), Defect> {
+    run.run();
+    if run.is(Operation::Add) && !run.succeeded() {
+        run.edit_config(|config| drop(config.remove("ipam")));
+        run.run();
+    }
+    Ok(())
+}
+
+fn kernel_interface(run: &Execution) -> bool {
     super::kernel::interface(run).is_ok_and(|found| found.is_some())
 }
 
 /// Executes the IPAM plugin for an operation; answers its exit status.
-pub(super) fn delegate(run: &mut super::Execution, operation: Operation) -> Option<i32> {
+pub(super) fn delegate(run: &mut Execution, operation: Operation) -> Option<i32> {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     let config = run.config();

@@ -148,6 +148,12 @@ impl Execution {
         self.status = 0;
     }
 
+    /// Executes the plugin; whether it was asked for this operation and succeeded.
+    pub fn succeeds(&mut self, operation: Operation) -> bool {
+        self.run();
+        self.is(operation) && self.succeeded()
+    }
+
     /// Changes the object that is printed, whatever it is.
     pub fn edit_output(&mut self, change: impl FnOnce(&mut Map<String, Value>)) {
         if let Ok(Value::Object(mut object)) = serde_json::from_slice(&self.stdout) {
@@ -156,10 +162,9 @@ impl Execution {
         }
     }
 
-    /// Executes the plugin and, if it succeeds, changes the object that it prints: the result of ADD, or of VERSION.
-    pub fn edit_result(&mut self, change: impl FnOnce(&mut Map<String, Value>)) {
-        self.run();
-        if self.succeeded() {
+    /// Executes the plugin and, if it succeeds in this operation, changes the result that it prints.
+    pub fn edit_result(&mut self, operation: Operation, change: impl FnOnce(&mut Map<String, Value>)) {
+        if self.succeeds(operation) {
             self.edit_output(change);
         }
     }
@@ -170,6 +175,15 @@ impl Execution {
         if !self.succeeded() {
             self.edit_output(change);
         }
+    }
+
+    /// Executes the plugin and reports an error that has one code with another.
+    pub fn recode(&mut self, from: u32, to: u32) {
+        self.edit_error(|error| {
+            if error.get("code") == Some(&json!(from)) {
+                error.insert("code".into(), json!(to));
+            }
+        });
     }
 
     /// Executes the plugin, and pretends that an operation succeeded whatever came of it.

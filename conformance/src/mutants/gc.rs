@@ -44,8 +44,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Ok(())
     }),
     mutant("host-local-gc-prints", "host-local", &["gc.output-empty"], "prints what GC removed", |run| {
-        run.run();
-        if run.is(Operation::Gc) && run.succeeded() {
+        if run.succeeds(Operation::Gc) {
             run.stdout = br#"{"removed":[]}"#.to_vec();
         }
         Ok(())

@@ -72,7 +72,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["conv.follow-plugin"],
         "loses the zeros in front of an address",
         |run| {
-            run.edit_result(|result| {
+            run.edit_result(Operation::Add, |result| {
                 for ip in result.get_mut("ips").and_then(Value::as_array_mut).into_iter().flatten() {
                     let short =
                         ip["address"].as_str().and_then(|text| text.strip_prefix("0.")).map(str::to_owned);

@@ -89,11 +89,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["error.code-4"],
         "refuses missing variables with code 6",
         |run| {
-            run.edit_error(|error| {
-                if error.get("code") == Some(&json!(4)) {
-                    error.insert("code".into(), json!(6));
-                }
-            });
+            run.recode(4, 6);
             Ok(())
         },
     ),
@@ -119,19 +115,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }
         Ok(())
     }),
-    mutant(
-        "static-gc-needs-path",
-        "static",
-        &["param.path-optional"],
-        "refuses ADD without CNI_PATH",
-        |run| {
-            run.run();
-            if run.is(Operation::Add) && run.variable("CNI_PATH").is_empty() {
-                run.refuse(4, "CNI_PATH is missing");
-            }
-            Ok(())
-        },
-    ),
+    mutant("static-needs-path", "static", &["param.path-optional"], "refuses ADD without CNI_PATH", |run| {
+        run.run();
+        if run.is(Operation::Add) && run.variable("CNI_PATH").is_empty() {
+            run.refuse(4, "CNI_PATH is missing");
+        }
+        Ok(())
+    }),
     mutant(
         "static-gc-needs-container",
         "static",
@@ -166,8 +156,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "refuses container IDs with hyphens",
         |run| {
             let id = run.variable("CNI_CONTAINERID");
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() && id.contains("b-c") {
+            if run.succeeds(Operation::Add) && id.contains("b-c") {
                 run.refuse(4, "CNI_CONTAINERID: invalid characters");
             }
             Ok(())
@@ -311,11 +300,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["error.code-5"],
         "reports a stdin that cannot be read with code 6",
         |run| {
-            run.edit_error(|error| {
-                if error.get("code") == Some(&json!(5)) {
-                    error.insert("code".into(), json!(6));
-                }
-            });
+            run.recode(5, 6);
             Ok(())
         },
     ),
@@ -325,11 +310,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["error.code-6"],
         "refuses malformed JSON with code 100",
         |run| {
-            run.edit_error(|error| {
-                if error.get("code") == Some(&json!(6)) {
-                    error.insert("code".into(), json!(100));
-                }
-            });
+            run.recode(6, 100);
             Ok(())
         },
     ),
@@ -459,8 +440,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "refuses names with dots, hyphens and underscores",
         |run| {
             let name = run.text("name");
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() && name.contains(['.', '_']) {
+            if run.succeeds(Operation::Add) && name.contains(['.', '_']) {
                 run.refuse(7, "name: invalid characters");
             }
             Ok(())
@@ -472,11 +452,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["error.code-7"],
         "refuses an invalid name with code 4",
         |run| {
-            run.edit_error(|error| {
-                if error.get("code") == Some(&json!(7)) {
-                    error.insert("code".into(), json!(4));
-                }
-            });
+            run.recode(7, 4);
             Ok(())
         },
     ),
@@ -656,11 +632,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["param.ifname-validation"],
         "refuses interface names with another code than 4",
         |run| {
-            run.edit_error(|error| {
-                if error.get("code") == Some(&json!(4)) {
-                    error.insert("code".into(), json!(100));
-                }
-            });
+            run.recode(4, 100);
             Ok(())
         },
     ),

@@ -4,7 +4,6 @@ use cni_spec::Operation;
 use serde_json::{Value, json};
 
 use super::kernel;
-use super::result::edit_add;
 use super::{Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -14,7 +13,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["ipam.determines-addressing", "deleg.success-signal"],
         "returns a result without an address",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 result.insert("ips".into(), json!([]));
                 result.remove("ip4");
                 result.remove("ip6");
@@ -29,7 +28,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "lists the container's interface",
         |run| {
             let netns = run.variable("CNI_NETNS");
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 result.insert("interfaces".into(), json!([{ "name": "eth0", "sandbox": netns }]));
             });
             Ok(())
@@ -41,7 +40,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["ipam.no-interface-index"],
         "says which interface an address belongs to",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(Value::Array(ips)) = result.get_mut("ips") {
                     ips.iter_mut().for_each(|ip| ip["interface"] = json!(0));
                 }
@@ -55,7 +54,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["ipam.ips-key-030"],
         "calls the list of addresses ip, as the text of 0.3.0 does for plugins",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(ips) = result.remove("ips") {
                     result.insert("ip".into(), ips);
                 }
@@ -69,8 +68,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["ipam.interface-unaware"],
         "sets an interface of the container up",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 let mut socket = kernel::container(run)?;
                 if let Some(link) = socket.link("lo")? {
                     use cni_plugins::netlink::link::{Change, change};
@@ -90,7 +88,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.ips-gateway-same-subnet"],
         "returns gateways that are not in the subnet",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(Value::Array(ips)) = result.get_mut("ips") {
                     for ip in
                         ips.iter_mut().filter(|ip| ip["address"].as_str().is_some_and(|a| a.contains('.')))
@@ -200,11 +198,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["ipam.unsupported-version-code1"],
         "refuses a version with code 100",
         |run| {
-            run.edit_error(|error| {
-                if error.get("code") == Some(&json!(1)) {
-                    error.insert("code".into(), json!(100));
-                }
-            });
+            run.recode(1, 100);
             Ok(())
         },
     ),

@@ -6,9 +6,8 @@ use serde_json::{Map, Value, json};
 use super::{Execution, Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
-    mutant("static-result-on-stderr", "static", &["add.result-on-success"], "prints no result", |run| {
-        run.run();
-        if run.is(Operation::Add) && run.succeeded() {
+    mutant("static-no-result", "static", &["add.result-on-success"], "prints no result", |run| {
+        if run.succeeds(Operation::Add) {
             run.stdout.clear();
         }
         Ok(())
@@ -66,7 +65,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
             }
             let asked = run.text("cniVersion");
             run.edit_config(|config| drop(config.insert("cniVersion".into(), json!("1.1.0"))));
-            run.edit_result(|result| drop(result.insert("cniVersion".into(), json!(asked))));
+            run.edit_result(Operation::Add, |result| drop(result.insert("cniVersion".into(), json!(asked))));
             Ok(())
         },
     ),
@@ -76,7 +75,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["version.result-format-requested", "result.shape-matches-version", "result.ips-key"],
         "answers ADD with ip4 instead of ips",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 let first = result.remove("ips").and_then(|ips| ips.get(0).cloned()).unwrap_or_default();
                 result.remove("interfaces");
                 result.insert("ip4".into(), json!({ "ip": first["address"], "gateway": first["gateway"] }));
@@ -90,7 +89,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.cniversion-present"],
         "leaves cniVersion out of the result",
         |run| {
-            edit_add(run, |result| drop(result.remove("cniVersion")));
+            run.edit_result(Operation::Add, |result| drop(result.remove("cniVersion")));
             Ok(())
         },
     ),
@@ -100,7 +99,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.cniversion-matches-input"],
         "labels its result with its own newest version",
         |run| {
-            edit_add(run, |result| drop(result.insert("cniVersion".into(), json!("1.1.0"))));
+            run.edit_result(Operation::Add, |result| {
+                drop(result.insert("cniVersion".into(), json!("1.1.0")))
+            });
             Ok(())
         },
     ),
@@ -110,19 +111,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["ipam.version-consistent", "result.cniversion-matches-input"],
         "labels its result with its own newest version",
         |run| {
-            edit_add(run, |result| drop(result.insert("cniVersion".into(), json!("1.1.0"))));
+            run.edit_result(Operation::Add, |result| {
+                drop(result.insert("cniVersion".into(), json!("1.1.0")))
+            });
             Ok(())
         },
     ),
     mutant("static-result-is-a-list", "static", &["result.root-object"], "prints a list", |run| {
-        run.run();
-        if run.is(Operation::Add) && run.succeeded() {
+        if run.succeeds(Operation::Add) {
             run.stdout = [b"[", run.stdout.as_slice(), b"]"].concat();
         }
         Ok(())
     }),
     mutant("static-ips-is-an-object", "static", &["result.ips-key"], "gives ips as an object", |run| {
-        edit_add(run, |result| {
+        run.edit_result(Operation::Add, |result| {
             let first = result.get("ips").and_then(|ips| ips.get(0)).cloned().unwrap_or_default();
             result.insert("ips".into(), first);
         });
@@ -234,7 +236,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.interfaces-name"],
         "lists an interface that does not exist",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(Value::Array(all)) = result.get_mut("interfaces") {
                     all.push(json!({ "name": "ghost0" }));
                 }
@@ -248,7 +250,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.interfaces-all-created"],
         "leaves the host's end out of the result",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(Value::Array(all)) = result.get_mut("interfaces") {
                     let host =
                         all.iter().position(|one| one["name"].as_str().is_some_and(|n| n.starts_with('v')));
@@ -352,12 +354,12 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.null-values"],
         "gives null for empty lists",
         |run| {
-            edit_add(run, |result| drop(result.insert("interfaces".into(), Value::Null)));
+            run.edit_result(Operation::Add, |result| drop(result.insert("interfaces".into(), Value::Null)));
             Ok(())
         },
     ),
     mutant("static-keys-capitalised", "static", &["result.key-case"], "writes IPS for ips", |run| {
-        edit_add(run, |result| {
+        run.edit_result(Operation::Add, |result| {
             if let Some(ips) = result.get("ips").cloned() {
                 result.insert("IPS".into(), ips);
             }
@@ -394,7 +396,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.no-interfaces-010"],
         "lists addresses beside ip4 and ip6",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(first) = result.get("ip4").cloned() {
                     result.insert("ips".into(), json!([{ "version": "4", "address": first["ip"] }]));
                 }
@@ -408,7 +410,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.ip-at-least-one-010"],
         "leaves both families out",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 result.remove("ip4");
                 result.remove("ip6");
             });
@@ -421,7 +423,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.ips-key-030"],
         "lists addresses as ip and as ips in 0.3.0",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if let Some(ips) = result.get("ips").cloned() {
                     result.insert("ip".into(), ips);
                 }
@@ -455,7 +457,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.routes-top-level"],
         "gives routes as an object",
         |run| {
-            edit_add(run, |result| {
+            run.edit_result(Operation::Add, |result| {
                 if result.contains_key("routes") {
                     result.insert("routes".into(), json!({ "dst": "0.0.0.0/0" }));
                 }
@@ -543,7 +545,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["result.dns-object", "result.dns-010"],
         "gives dns as a list",
         |run| {
-            edit_add(run, |result| drop(result.insert("dns".into(), json!(["10.74.0.53"]))));
+            run.edit_result(Operation::Add, |result| {
+                drop(result.insert("dns".into(), json!(["10.74.0.53"])))
+            });
             Ok(())
         },
     ),
@@ -569,17 +573,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
 ];
 
-/// Has ADD executed and changes its result.
-pub(super) fn edit_add(run: &mut Execution, change: impl FnOnce(&mut Map<String, Value>)) {
-    run.run();
-    if run.is(Operation::Add) && run.succeeded() {
-        run.edit_output(change);
-    }
-}
-
 /// Changes each object of a list in the result of ADD.
 fn edit_each(run: &mut Execution, key: &str, mut change: impl FnMut(&mut Map<String, Value>)) {
-    edit_add(run, |result| {
+    run.edit_result(Operation::Add, |result| {
         if let Some(Value::Array(all)) = result.get_mut(key) {
             all.iter_mut().filter_map(Value::as_object_mut).for_each(&mut change);
         }
@@ -588,7 +584,7 @@ fn edit_each(run: &mut Execution, key: &str, mut change: impl FnMut(&mut Map<Str
 
 /// Changes each address in the result of ADD, whatever the version.
 fn edit_addresses(run: &mut Execution, mut change: impl FnMut(&mut Map<String, Value>)) {
-    edit_add(run, |result| {
+    run.edit_result(Operation::Add, |result| {
         for key in ["ip4", "ip6"] {
             if let Some(Value::Object(family)) = result.get_mut(key) {
                 change(family);
@@ -605,7 +601,7 @@ fn edit_interfaces(run: &mut Execution, change: impl FnMut(&mut Map<String, Valu
 }
 
 fn edit_routes(run: &mut Execution, mut change: impl FnMut(&mut Map<String, Value>)) {
-    edit_add(run, |result| {
+    run.edit_result(Operation::Add, |result| {
         for key in ["ip4", "ip6"] {
             if let Some(Value::Array(all)) = result.get_mut(key).and_then(|family| family.get_mut("routes")) {
                 all.iter_mut().filter_map(Value::as_object_mut).for_each(&mut change);
@@ -618,7 +614,7 @@ fn edit_routes(run: &mut Execution, mut change: impl FnMut(&mut Map<String, Valu
 }
 
 fn edit_dns(run: &mut Execution, change: impl FnOnce(&mut Map<String, Value>)) {
-    edit_add(run, |result| {
+    run.edit_result(Operation::Add, |result| {
         if let Some(Value::Object(dns)) = result.get_mut("dns") {
             change(dns);
         }

@@ -108,8 +108,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "lets everybody read and write its files",
         |run| {
             let folder = Path::new("/var/lib/cni/networks").join(run.text("name"));
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 for entry in fs::read_dir(folder)? {
                     let path = entry?.path();
                     if path.is_file() {
@@ -138,8 +137,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "lets its bridge take router advertisements",
         |run| {
             let bridge = run.text("bridge");
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 fs::write(format!("/proc/sys/net/ipv6/conf/{bridge}/accept_ra"), "2")?;
             }
             Ok(())
@@ -151,8 +149,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["practice.nat-rules-last"],
         "puts a rule in front of the nat chains",
         |run| {
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 let rule =
                     ["-w", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "9999", "-j", "RETURN"];
                 Command::new("iptables").args(rule).status()?;
@@ -171,8 +168,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 run.refuse(999, "unexpected end of JSON input");
                 return Ok(());
             }
-            run.run();
-            if run.is(Operation::Add) && run.succeeded() {
+            if run.succeeds(Operation::Add) {
                 kernel::write(&path, "{}")?;
             } else if run.is(Operation::Del) && path.exists() {
                 fs::remove_file(&path)?;

@@ -59,8 +59,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 /// Executes the plugin, and keeps a file for each attachment.
 fn run_marked(run: &mut Execution) -> Result<(), Defect> {
     let mark = kernel::state_file(run);
-    run.run();
-    if run.is(Operation::Add) && run.succeeded() {
+    if run.succeeds(Operation::Add) {
         kernel::write(&mark, "")?;
     } else if run.is(Operation::Del) && mark.exists() {
         fs::remove_file(mark)?;

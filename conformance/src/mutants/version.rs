@@ -34,10 +34,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["version.has-cniversion"],
         "leaves cniVersion out of the version result",
         |run| {
-            run.run();
-            if run.is(Operation::Version) {
-                run.edit_output(|result| drop(result.remove("cniVersion")));
-            }
+            run.edit_result(Operation::Version, |result| drop(result.remove("cniVersion")));
             Ok(())
         },
     ),
@@ -47,10 +44,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["version.cniversion-output-format"],
         "gives a word as the cniVersion of the version result",
         |run| {
-            run.run();
-            if run.is(Operation::Version) {
-                run.edit_output(|result| drop(result.insert("cniVersion".into(), json!("latest"))));
-            }
+            run.edit_result(Operation::Version, |result| {
+                drop(result.insert("cniVersion".into(), json!("latest")))
+            });
             Ok(())
         },
     ),
@@ -73,10 +69,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["version.has-supportedversions"],
         "gives supportedVersions as one text",
         |run| {
-            run.run();
-            if run.is(Operation::Version) {
-                run.edit_output(|result| drop(result.insert("supportedVersions".into(), json!("1.1.0"))));
-            }
+            run.edit_result(Operation::Version, |result| {
+                drop(result.insert("supportedVersions".into(), json!("1.1.0")))
+            });
             Ok(())
         },
     ),
@@ -103,10 +98,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["version.cniversion-echo"],
         "answers VERSION with its own newest version instead of the one asked",
         |run| {
-            run.run();
-            if run.is(Operation::Version) {
-                run.edit_output(|result| drop(result.insert("cniVersion".into(), json!("1.1.0"))));
-            }
+            run.edit_result(Operation::Version, |result| {
+                drop(result.insert("cniVersion".into(), json!("1.1.0")))
+            });
             Ok(())
         },
     ),
@@ -157,10 +151,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant("static-version-list-empty", "static", &["version.lists-nonempty"], "lists no version", |run| {
-        run.run();
-        if run.is(Operation::Version) {
-            run.edit_output(|result| drop(result.insert("supportedVersions".into(), json!([]))));
-        }
+        run.edit_result(Operation::Version, |result| {
+            drop(result.insert("supportedVersions".into(), json!([])))
+        });
         Ok(())
     }),
     mutant(
@@ -223,11 +216,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["error.code-1", "version.plugin-rejects-unsupported"],
         "refuses a version with code 7",
         |run| {
-            run.edit_error(|error| {
-                if error.get("code") == Some(&json!(1)) {
-                    error.insert("code".into(), json!(7));
-                }
-            });
+            run.recode(1, 7);
             Ok(())
         },
     ),
@@ -277,7 +266,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
-        "static-panics-on-version-type",
+        "static-version-of-any-type",
         "static",
         &["error.wrong-types"],
         "takes a cniVersion that is a number for its newest version",
