@@ -287,7 +287,7 @@ fn succeeds(case: &mut Case<'_>) -> Result<(), Stop> {
 fn single_document(case: &mut Case<'_>) -> Result<(), Stop> {
     let answer = observation::observe(case)?.answer.clone();
     if !answer.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+        return Err(Stop::unmet(answer.summary()));
     }
     // What holds more than one document, or text around it, is no JSON text.
     let holds = matches!(answer.documents, Documents::None | Documents::One(_));

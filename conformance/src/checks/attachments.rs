@@ -142,7 +142,7 @@ fn twice(case: &mut Case<'_>) -> Result<(), Stop> {
 fn second_interface(case: &mut Case<'_>) -> Result<(), Stop> {
     kernel::needs_own_interface(case)?;
     if case.target.is_some_and(|target| target.links.iter().any(|link| link.per_container)) {
-        return Err(Stop::Skip("the target has one link for each container".to_owned()));
+        return Err(Stop::skip("the target has one link for each container".to_owned()));
     }
     let first = kernel::added(case)?;
     let alone = first.container()?.clone();

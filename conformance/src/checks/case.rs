@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cni_spec::error::CniError;
 use cni_spec::{Level, Operation, Version, catalogue};
+use cnitest_reports::model::SkipCause;
 use serde_json::{Map, Value, json};
 
 use super::Check;
@@ -58,11 +59,33 @@ pub struct Other {
 #[derive(Debug)]
 pub enum Stop {
     /// Could not be decided for a reason that is no fault of the plugin in this check.
-    Skip(String),
+    Skip {
+        /// What kind of reason that is.
+        cause: SkipCause,
+        /// Why.
+        reason: String,
+    },
     /// Could not be decided, and should have been: reported as an error.
     Undecided(String),
     /// cnitest's own machinery failed.
     Arena(ArenaError),
+}
+
+impl Stop {
+    /// The check asks nothing of this plugin, configuration or version.
+    pub fn skip(reason: impl Into<String>) -> Stop {
+        Stop::Skip { cause: SkipCause::NotApplicable, reason: reason.into() }
+    }
+
+    /// Something that has to work first did not; the check of that reports it.
+    pub fn unmet(reason: impl std::fmt::Display) -> Stop {
+        Stop::Skip { cause: SkipCause::Precondition, reason: format!("precondition: {reason}") }
+    }
+
+    /// What is needed is not here: a program, a delegated plugin.
+    pub fn lacking(reason: impl Into<String>) -> Stop {
+        Stop::Skip { cause: SkipCause::Host, reason: reason.into() }
+    }
 }
 
 impl From<ArenaError> for Stop {
@@ -698,7 +721,7 @@ impl<'a> Case<'a> {
     pub(super) fn require_result(&self, answer: &Answer) -> Result<(), Stop> {
         match (answer.succeeded(), answer.document()) {
             (true, Some(Value::Object(_))) => Ok(()),
-            _ => Err(Stop::Skip(format!("precondition: {}", answer.summary()))),
+            _ => Err(Stop::unmet(answer.summary())),
         }
     }
 

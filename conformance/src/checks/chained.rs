@@ -110,7 +110,7 @@ fn prevresult_equivalent(case: &mut Case<'_>) -> Result<(), Stop> {
     let same_host = visible(&added.before.host) == visible(&added.after.host);
     let same_container = visible(added.container_before()?) == visible(added.container()?);
     if !(same_host && same_container) {
-        return Err(Stop::Skip(
+        return Err(Stop::skip(
             "the plugin changes interfaces, addresses or routes, which a result shows".to_owned(),
         ));
     }

@@ -222,7 +222,7 @@ fn healthy(case: &mut Case<'_>) -> Result<(), Stop> {
 fn repeated(case: &mut Case<'_>) -> Result<(), Stop> {
     let seen = observation::observe_checks(case)?;
     if !seen.answers[0].succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", seen.answers[0].summary())));
+        return Err(Stop::unmet(seen.answers[0].summary()));
     }
     for answer in &seen.answers[1..] {
         case.expect_success(answer, "check.ok-after-add");
@@ -237,7 +237,7 @@ fn no_mutation(case: &mut Case<'_>) -> Result<(), Stop> {
         return Ok(());
     }
     if case.kind() == Kind::Ipam {
-        return Err(Stop::Skip("the plugin has no interface".to_owned()));
+        return Err(Stop::skip("the plugin has no interface".to_owned()));
     }
     let attachment = cycle::attached(case)?;
     let link = case.interface(&attachment);
@@ -276,12 +276,12 @@ fn mac_changed(case: &mut Case<'_>) -> Result<(), Stop> {
     let link = case.interface(&added.attachment);
     let kind = added.container()?.link(&link).and_then(|link| link.kind.clone());
     if kind.as_deref() == Some("ipvlan") {
-        return Err(Stop::Skip("an ipvlan interface has the hardware address of its parent".to_owned()));
+        return Err(Stop::skip("an ipvlan interface has the hardware address of its parent".to_owned()));
     }
     let mac = [0x02, 0xc0, 0xff, 0xee, 0x00, 0x07];
     let listed = listed_interface(&mut added.attachment, &link);
     let Some(entry) = listed.filter(|entry| entry.contains_key("mac")) else {
-        return Err(Stop::Skip("the result lists no hardware address of the interface".to_owned()));
+        return Err(Stop::skip("the result lists no hardware address of the interface".to_owned()));
     };
     entry.insert("mac".to_owned(), json!("02:c0:ff:ee:00:07"));
     case.network(&added.attachment.place(), NetOp::SetMac { link, mac })?;
@@ -339,7 +339,7 @@ fn route_gone(case: &mut Case<'_>) -> Result<(), Stop> {
     needs_own_addresses(case)?;
     let added = healthy_attachment(case)?;
     let Some((destination, prefix, gateway)) = first_route(&added)? else {
-        return Err(Stop::Skip("the result lists no route that the container has".to_owned()));
+        return Err(Stop::skip("the result lists no route that the container has".to_owned()));
     };
     case.network(
         &added.attachment.place(),
@@ -372,7 +372,7 @@ fn after_del(case: &mut Case<'_>) -> Result<(), Stop> {
     let added = healthy_attachment_with_settings(case)?;
     let made = changes::between(case, &added.before, &added.after);
     if made.iter().all(|line| changes::is_file_content(line) || changes::is_configured_file(case, line)) {
-        return Err(Stop::Skip("ADD makes nothing that DEL could remove".to_owned()));
+        return Err(Stop::skip("ADD makes nothing that DEL could remove".to_owned()));
     }
     cycle::detach(case, &added.attachment)?;
     let after = case.snapshot_with_sysctls()?;
@@ -380,7 +380,7 @@ fn after_del(case: &mut Case<'_>) -> Result<(), Stop> {
     let would_be_missed =
         |line: &&String| !changes::is_file_content(line) && !changes::is_folder(line) && made.contains(line);
     if let Some(line) = left.iter().find(would_be_missed) {
-        return Err(Stop::Skip(format!(
+        return Err(Stop::skip(format!(
             "DEL leaves what CHECK would miss, as del.nothing-left reports: {line}"
         )));
     }
@@ -410,7 +410,7 @@ fn link_weakened(case: &mut Case<'_>) -> Result<(), Stop> {
         _ => {
             let link = own_host_link(&added)?;
             if added.after.host.link(&link).is_none_or(|link| link.master.is_none()) {
-                return Err(Stop::Skip("the host's interface is not a port of another".to_owned()));
+                return Err(Stop::skip("the host's interface is not a port of another".to_owned()));
             }
             let what = format!("{link} is no port any more");
             (Place::Host, NetOp::SetMaster { link, master: None }, what)
@@ -433,7 +433,7 @@ fn resources_gone(case: &mut Case<'_>) -> Result<(), Stop> {
     if let Some(seen) = observation::known(case)
         && makes_none(case.variant, &seen)?
     {
-        return Err(Stop::Skip(nothing_to_take(case.variant).to_owned()));
+        return Err(Stop::skip(nothing_to_take(case.variant).to_owned()));
     }
     cycle::settle(case)?;
     let added = healthy_attachment_with_settings(case)?;
@@ -461,7 +461,7 @@ fn reservation_gone(case: &mut Case<'_>) -> Result<(), Stop> {
         .filter_map(|line| line.split_whitespace().nth(2).map(str::to_owned))
         .collect();
     if made.is_empty() {
-        return Err(Stop::Skip("ADD writes no file; its reservations, if any, are elsewhere".to_owned()));
+        return Err(Stop::skip("ADD writes no file; its reservations, if any, are elsewhere".to_owned()));
     }
     for path in &made {
         case.steps.push(Step::Shell(format!("rm -f '{path}'")));
@@ -569,7 +569,7 @@ fn require_healthy(case: &mut Case<'_>, added: &Added) -> Result<(), Stop> {
     if answer.succeeded() {
         return Ok(());
     }
-    Err(Stop::Skip(format!("precondition: CHECK of a healthy attachment: {}", answer.summary())))
+    Err(Stop::unmet(format!("CHECK of a healthy attachment: {}", answer.summary())))
 }
 
 fn expect_failing_check(
@@ -588,7 +588,7 @@ fn expect_failing_check(
 /// Skips plugins whose interface has addresses that the kernel gives it.
 fn needs_own_addresses(case: &Case<'_>) -> Result<(), Stop> {
     if kernel::has_fixed_interface(case) {
-        return Err(Stop::Skip("the kernel, not the plugin, gives the interface its addresses".to_owned()));
+        return Err(Stop::skip("the kernel, not the plugin, gives the interface its addresses".to_owned()));
     }
     Ok(())
 }
@@ -602,7 +602,7 @@ fn first_address(case: &Case<'_>, added: &Added) -> Result<(String, IpAddr, u8),
             return Ok((link, ip.address.addr(), ip.address.prefix_len()));
         }
     }
-    Err(Stop::Skip("the result lists no address that the container has".to_owned()))
+    Err(Stop::skip("the result lists no address that the container has".to_owned()))
 }
 
 /// The first route of the result that the container has in its main table: destination, length of the prefix, next hop.
@@ -627,7 +627,7 @@ fn own_host_link(added: &Added) -> Result<String, Stop> {
         added.result.interfaces.iter().find(same).is_some_and(|own| added.place_of(own) == Some(Place::Host))
     };
     let found = made.into_iter().find(listed);
-    found.ok_or_else(|| Stop::Skip("the result lists no interface that ADD made on the host".to_owned()))
+    found.ok_or_else(|| Stop::skip("the result lists no interface that ADD made on the host".to_owned()))
 }
 
 /// The entry of the container's interface in the result that CHECK gets.
@@ -686,14 +686,14 @@ pub(super) fn flush_firewall(case: &mut Case<'_>, added: &Added) -> Result<Strin
         }
         return Ok("the firewall was flushed".to_owned());
     }
-    Err(Stop::Skip(nothing_to_take("firewall").to_owned()))
+    Err(Stop::skip(nothing_to_take("firewall").to_owned()))
 }
 
 fn delete_qdiscs(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
     let new = added.after.host.qdiscs.iter().filter(|qdisc| !added.before.host.qdiscs.contains(qdisc));
     let new: Vec<(String, String)> = new.map(|qdisc| (qdisc.link.clone(), qdisc.parent.clone())).collect();
     if new.is_empty() {
-        return Err(Stop::Skip(nothing_to_take(case.variant).to_owned()));
+        return Err(Stop::skip(nothing_to_take(case.variant).to_owned()));
     }
     for (link, parent) in &new {
         let place = if parent == "ingress" { "ingress" } else { "root" };
@@ -716,7 +716,7 @@ fn delete_other_links(case: &mut Case<'_>, added: &Added) -> Result<String, Stop
     let made = cycle::new_host_links(&added.before, &added.after);
     let made: Vec<String> = made.into_iter().filter(|name| !is_own_peer(name)).collect();
     if made.is_empty() {
-        return Err(Stop::Skip(nothing_to_take(case.variant).to_owned()));
+        return Err(Stop::skip(nothing_to_take(case.variant).to_owned()));
     }
     for name in &made {
         case.network(&Place::Host, NetOp::DeleteLink { name: name.clone() })?;
@@ -728,7 +728,7 @@ fn delete_rules(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
     let (before, after) = (added.container_before()?, added.container()?);
     let new: Vec<Rule> = after.rules.iter().filter(|rule| !before.rules.contains(rule)).cloned().collect();
     if new.is_empty() {
-        return Err(Stop::Skip(nothing_to_take(case.variant).to_owned()));
+        return Err(Stop::skip(nothing_to_take(case.variant).to_owned()));
     }
     for rule in &new {
         let family = if rule.family == Family::V6 { "-6" } else { "-4" };
@@ -742,7 +742,7 @@ fn delete_rules(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
 fn restore_settings(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
     let changed = changed_settings(&added.before, &added.after, &added.attachment)?;
     if changed.is_empty() {
-        return Err(Stop::Skip(nothing_to_take(case.variant).to_owned()));
+        return Err(Stop::skip(nothing_to_take(case.variant).to_owned()));
     }
     let place = added.attachment.place();
     for (name, value) in &changed {
@@ -776,7 +776,7 @@ fn changed_settings(
 /// Runs a program of the host in the arena.
 fn run_tool(case: &mut Case<'_>, argv: &[&str]) -> Result<(), Stop> {
     if !case.arena.has_program(argv[0])? {
-        return Err(Stop::Skip(format!("{} is not installed", argv[0])));
+        return Err(Stop::lacking(format!("{} is not installed", argv[0])));
     }
     case.steps.push(Step::Shell(argv.join(" ")));
     let execution = case.arena.run_tool(argv)?;

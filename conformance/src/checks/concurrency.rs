@@ -61,7 +61,7 @@ fn first_use(case: &mut Case<'_>) -> Result<(), Stop> {
         }
     }
     if came == 0 {
-        return Err(Stop::Skip(format!("precondition: {}", answers[0].summary())));
+        return Err(Stop::unmet(answers[0].summary()));
     }
     keep_results(&mut attachments, &answers);
     expect_own_addresses(case, &attachments)

@@ -127,21 +127,21 @@ fn gateway(case: &mut Case<'_>) -> Result<(), Stop> {
         }
     }
     if !tried {
-        return Err(Stop::Skip("the host has no gateway of the result".to_owned()));
+        return Err(Stop::skip("the host has no gateway of the result".to_owned()));
     }
     Ok(())
 }
 
 fn containers(case: &mut Case<'_>) -> Result<(), Stop> {
     if !case.target.is_some_and(|target| target.connects_containers) {
-        return Err(Stop::Skip(
+        return Err(Stop::skip(
             "the target does not say that containers of one network reach each other".to_owned(),
         ));
     }
     let (first, second) = (attached(case)?, attached(case)?);
     let pairs = pairs(&first, &second);
     if pairs.is_empty() {
-        return Err(Stop::Skip("the containers got no addresses".to_owned()));
+        return Err(Stop::skip("the containers got no addresses".to_owned()));
     }
     for (own, other) in pairs {
         for transport in [Transport::Udp, Transport::Tcp] {
@@ -195,7 +195,7 @@ fn goes_on(
         }
     }
     if working.is_empty() {
-        return Err(Stop::Skip("precondition: there is no traffic that could go on".to_owned()));
+        return Err(Stop::unmet("there is no traffic that could go on".to_owned()));
     }
     let collects = case.version >= Version::V1_1_0;
     let expect_all = |case: &mut Case<'_>, requirement: &'static str, when: &str| -> Result<(), Stop> {
@@ -231,7 +231,7 @@ fn masquerade(case: &mut Case<'_>) -> Result<(), Stop> {
     attachment.plugin.insert("ipMasq".to_owned(), json!(true));
     if case.variant == "dual-stack" {
         if !attachment.plugin.contains_key("ipam") {
-            return Err(Stop::Skip("the configuration has no ipam".to_owned()));
+            return Err(Stop::skip("the configuration has no ipam".to_owned()));
         }
         cycle::find_plugin(case, "static")?;
         let ipam = json!({
@@ -279,7 +279,7 @@ fn masquerade(case: &mut Case<'_>) -> Result<(), Stop> {
         }
     }
     if !tried {
-        return Err(Stop::Skip("no address of the container has a default route to leave by".to_owned()));
+        return Err(Stop::skip("no address of the container has a default route to leave by".to_owned()));
     }
     Ok(())
 }
@@ -295,7 +295,7 @@ fn port_mappings(case: &mut Case<'_>) -> Result<(), Stop> {
         _ => true,
     };
     if !promised {
-        return Err(Stop::Skip(format!("the target does not promise {}", case.variant)));
+        return Err(Stop::skip(format!("the target does not promise {}", case.variant)));
     }
     let outside = outside(case, "outside", OUTSIDE)?;
     let host_ip = (case.variant == "to-one-address").then_some(OUTSIDE);

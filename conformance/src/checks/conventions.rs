@@ -239,7 +239,7 @@ fn followed(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     match tried {
         true => Ok(()),
-        false => Err(Stop::Skip("the target names no value that the plugin could be asked for".to_owned())),
+        false => Err(Stop::skip("the target names no value that the plugin could be asked for".to_owned())),
     }
 }
 
@@ -286,7 +286,7 @@ fn args_before_cni_args(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     match tried {
         true => Ok(()),
-        false => Err(Stop::Skip("the plugin takes nothing through both args and CNI_ARGS".to_owned())),
+        false => Err(Stop::skip("the plugin takes nothing through both args and CNI_ARGS".to_owned())),
     }
 }
 
@@ -333,7 +333,7 @@ fn malformed(case: &mut Case<'_>) -> Result<(), Stop> {
     let capabilities: Vec<Capability> =
         capabilities(case).into_iter().filter(|one| one.by.contains(&Way::RuntimeConfig)).collect();
     if capabilities.is_empty() {
-        return Err(Stop::Skip("the plugin takes nothing through runtimeConfig".to_owned()));
+        return Err(Stop::skip("the plugin takes nothing through runtimeConfig".to_owned()));
     }
     for capability in capabilities {
         // So that what belongs to no attachment, folders and chains, is there already.
@@ -447,7 +447,7 @@ const KINDS: [&str; 4] = ["dummy", "ifb", "vxlan", "bridge"];
 
 fn other_link_kind(case: &mut Case<'_>) -> Result<(), Stop> {
     if !case.target.is_some_and(|target| target.any_interface) {
-        return Err(Stop::Skip("the target does not say that any kind of interface will do".to_owned()));
+        return Err(Stop::skip("the target does not say that any kind of interface will do".to_owned()));
     }
     let mut kind = None;
     for candidate in KINDS {
@@ -456,7 +456,7 @@ fn other_link_kind(case: &mut Case<'_>) -> Result<(), Stop> {
         }
     }
     let Some(kind) = kind else {
-        return Err(Stop::Skip(format!("the kernel makes links of none of the kinds {}", KINDS.join(", "))));
+        return Err(Stop::skip(format!("the kernel makes links of none of the kinds {}", KINDS.join(", "))));
     };
     let mut attachment = case.attachment()?;
     let alike = cycle::attached(case)?;

@@ -21,11 +21,7 @@ use crate::target::Kind;
 /// Skips the case when DEL fails: `del.succeeds` reports that.
 pub(super) fn detach(case: &mut Case<'_>, attachment: &Attachment) -> Result<Answer, Stop> {
     let answer = case.operate(Operation::Del, attachment)?;
-    if answer.succeeded() {
-        Ok(answer)
-    } else {
-        Err(Stop::Skip(format!("precondition: {}", answer.summary())))
-    }
+    if answer.succeeded() { Ok(answer) } else { Err(Stop::unmet(answer.summary())) }
 }
 
 /// After DELs at the same moment of which some failed: skips the case when a DEL alone fails as well, since then what ran
@@ -114,6 +110,19 @@ pub(super) fn expect_silence(case: &mut Case<'_>, answer: &Answer, requirement: 
 
 // ---- differences
 
+/// What says that DEL removes what ADD made, for each kind of thing.
+pub(super) fn removal_requirements(case: &Case<'_>) -> [(Subject, &'static str); 3] {
+    let (link, setting) = match case.kind() {
+        Kind::Chained => ("del.undoes-modifications", "del.undoes-modifications"),
+        Kind::Interface | Kind::Ipam => ("del.removes-interface", "add.host-state-restored-after-cycle"),
+    };
+    [
+        (Subject::Link, link),
+        (Subject::Setting, setting),
+        (Subject::File, "add.host-state-restored-after-cycle"),
+    ]
+}
+
 /// States that two snapshots around a whole cycle are equal, and names what is left by its requirement. Lines for which
 /// `ignore` holds do not count.
 pub(super) fn expect_nothing_left(
@@ -123,17 +132,8 @@ pub(super) fn expect_nothing_left(
     what: &str,
     ignore: impl Fn(&str) -> bool,
 ) -> bool {
-    let chained = case.kind() == Kind::Chained;
-    let requirements = [
-        (Subject::Link, if chained { "del.undoes-modifications" } else { "del.removes-interface" }),
-        (
-            Subject::Setting,
-            if chained { "del.undoes-modifications" } else { "add.host-state-restored-after-cycle" },
-        ),
-        (Subject::File, "add.host-state-restored-after-cycle"),
-    ];
     let mut clean = true;
-    for (subject, requirement) in requirements {
+    for (subject, requirement) in removal_requirements(case) {
         clean &= case.expect_unchanged(before, after, requirement, what, |line| {
             subject_of(line) != subject || ignore(line) || is_file_content(line) || is_of_front(line)
         });
@@ -197,7 +197,7 @@ pub(super) fn record_delegate(
     behaviour: Behaviour,
 ) -> Result<(), Stop> {
     let Some(Value::Object(ipam)) = attachment.plugin.get_mut("ipam") else {
-        return Err(Stop::Skip("the configuration has no ipam".to_owned()));
+        return Err(Stop::skip("the configuration has no ipam".to_owned()));
     };
     let name = ipam.insert("type".to_owned(), json!(RECORDER));
     let name = name.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -238,13 +238,13 @@ pub(super) fn recorded_add(case: &mut Case<'_>, attachment: &mut Attachment) -> 
     let call = recorded_call(case, Operation::Add, attachment);
     let answer = case.run(call)?;
     if !answer.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+        return Err(Stop::unmet(answer.summary()));
     }
     attachment.result = answer.document().cloned();
     if take_log(case)?.iter().any(|line| line == Operation::Add.as_str()) {
         return Ok(());
     }
-    Err(Stop::Skip("ADD did not execute the plugin that ipam names".to_owned()))
+    Err(Stop::skip("ADD did not execute the plugin that ipam names".to_owned()))
 }
 
 /// The operations that the recorder was executed for since the last look.
@@ -305,7 +305,7 @@ pub(super) fn find_plugin(case: &mut Case<'_>, name: &str) -> Result<String, Sto
             return Ok(folder.join(name).display().to_string());
         }
     }
-    Err(Stop::Skip(format!("the delegated plugin {name} is not in CNI_PATH")))
+    Err(Stop::lacking(format!("the delegated plugin {name} is not in CNI_PATH")))
 }
 
 fn has_entry(case: &mut Case<'_>, folder: &Path, name: &str) -> bool {

@@ -424,7 +424,7 @@ fn deprive(case: &mut Case<'_>, variant: &'static str) -> Result<Deprived, Stop>
 
 fn release_not_critical(case: &mut Case<'_>) -> Result<(), Stop> {
     let Some(target) = case.target.filter(|target| target.expires) else {
-        return Err(Stop::Skip("what the plugin holds does not end by itself".to_owned()));
+        return Err(Stop::skip("what the plugin holds does not end by itself".to_owned()));
     };
     let daemon = target.daemon.clone().unwrap_or_default();
     let attachment = case.attachment()?;
@@ -449,7 +449,7 @@ fn state_released(case: &mut Case<'_>) -> Result<(), Stop> {
     let seen = observation::observe_deprived(case, case.variant, deprive)?;
     let Deprived { attachment, before, after, answer } = seen.as_ref();
     if !answer.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+        return Err(Stop::unmet(answer.summary()));
     }
     let requirement = release_requirement(case);
     let judged = judged_subjects(case);
@@ -534,7 +534,7 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
         cycle::recorded_call(case, Operation::Del, &attachment).label("DEL whose delegated plugin fails");
     let answer = case.run(call)?;
     if !cycle::take_log(case)?.iter().any(|line| line == "DEL") {
-        return Err(Stop::Skip("precondition: DEL did not execute the delegated plugin".to_owned()));
+        return Err(Stop::unmet("DEL did not execute the delegated plugin".to_owned()));
     }
     let refused =
         case.expect_refusal(&answer, "deleg.error-propagates", "the delegated plugin reported an error");
@@ -577,7 +577,7 @@ fn after_failed_add(case: &mut Case<'_>) -> Result<(), Stop> {
     let mut attachment = case.attachment()?;
     if case.variant == "delegate-fails" {
         if !case.target.is_some_and(|target| target.delegates) {
-            return Err(Stop::Skip("the plugin delegates nothing".to_owned()));
+            return Err(Stop::skip("the plugin delegates nothing".to_owned()));
         }
         cycle::record_delegate(case, &mut attachment, Behaviour::Fails(Operation::Add))?;
     }
@@ -589,7 +589,7 @@ fn after_failed_add(case: &mut Case<'_>) -> Result<(), Stop> {
     let add = change(cycle::recorded_call(case, Operation::Add, &attachment), case.variant);
     let added = case.run(add)?;
     if added.succeeded() {
-        return Err(Stop::Skip("precondition: ADD succeeded although it was meant to fail".to_owned()));
+        return Err(Stop::unmet("ADD succeeded although it was meant to fail".to_owned()));
     }
     // A runtime has no result to give after a failed ADD.
     let del = change(cycle::recorded_call(case, Operation::Del, &attachment), case.variant);
@@ -617,7 +617,7 @@ fn after_killed_add(case: &mut Case<'_>) -> Result<(), Stop> {
         cycle::recorded_call(case, Operation::Add, &attachment).label("ADD, killed after its delegate's ADD");
     let killed = case.run(call)?;
     if !matches!(killed.execution.outcome, crate::invoke::Outcome::Signaled(_)) {
-        return Err(Stop::Skip(format!("precondition: the plugin was not killed: {}", killed.summary())));
+        return Err(Stop::unmet(format!("the plugin was not killed: {}", killed.summary())));
     }
     let call = cycle::recorded_call(case, Operation::Del, &attachment).label("DEL after a killed ADD");
     let answer = case.run(call)?;
@@ -656,7 +656,7 @@ fn only_own(case: &mut Case<'_>) -> Result<(), Stop> {
 /// Two attachments that differ in one part of their identity only: DEL of one leaves the other's state in place.
 fn state_key(case: &mut Case<'_>) -> Result<(), Stop> {
     if kernel::has_fixed_interface(case) {
-        return Err(Stop::Skip(
+        return Err(Stop::skip(
             "the plugin configures the same interface whatever CNI_IFNAME says".to_owned(),
         ));
     }
@@ -671,7 +671,7 @@ fn state_key(case: &mut Case<'_>) -> Result<(), Stop> {
         }
         "other-interface" => Attachment { ifname: "eth1".to_owned(), result: None, ..kept.clone() },
         _ if case.version > Version::V0_4_0 => {
-            return Err(Stop::Skip(
+            return Err(Stop::skip(
                 "from 1.0.0 on an attachment is identified by container ID and interface name".to_owned(),
             ));
         }
@@ -689,7 +689,7 @@ fn state_key(case: &mut Case<'_>) -> Result<(), Stop> {
     let added = case.run(call)?;
     other.result = added.document().cloned();
     if !added.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", added.summary())));
+        return Err(Stop::unmet(added.summary()));
     }
     delete_stubbornly(case, &other)?;
     let after = case.snapshot()?;
@@ -711,7 +711,7 @@ fn state_key(case: &mut Case<'_>) -> Result<(), Stop> {
 
 fn other_ifname(case: &mut Case<'_>) -> Result<(), Stop> {
     if kernel::has_fixed_interface(case) {
-        return Err(Stop::Skip(
+        return Err(Stop::skip(
             "the plugin configures the same interface whatever CNI_IFNAME says".to_owned(),
         ));
     }
@@ -758,12 +758,12 @@ fn concurrent(case: &mut Case<'_>) -> Result<(), Stop> {
         match case.add(&mut attachment) {
             Ok(_) => attached.push(attachment),
             // A small pool of addresses serves as many as it holds.
-            Err(Stop::Skip(_)) => break,
+            Err(Stop::Skip { .. }) => break,
             Err(stop) => return Err(stop),
         }
     }
     if attached.len() < 2 {
-        return Err(Stop::Skip(format!("precondition: {} containers could be attached", attached.len())));
+        return Err(Stop::unmet(format!("{} containers could be attached", attached.len())));
     }
     let label = |attachment: &Attachment| format!("DEL of {} beside others", attachment.container_id);
     let calls = attached.iter().map(|each| case.call(Operation::Del, each).label(label(each))).collect();
@@ -810,7 +810,7 @@ fn deprived_call(case: &mut Case<'_>, attachment: &Attachment, variant: &str) ->
 
 fn delete_interface(case: &mut Case<'_>, attachment: &Attachment) -> Result<(), Stop> {
     if kernel::has_fixed_interface(case) || case.kind() == Kind::Ipam {
-        return Err(Stop::Skip("the plugin makes no interface that could be deleted".to_owned()));
+        return Err(Stop::skip("the plugin makes no interface that could be deleted".to_owned()));
     }
     case.network(&attachment.place(), NetOp::DeleteLink { name: attachment.ifname.clone() })
 }

@@ -33,7 +33,7 @@ fn disturbed(case: &mut Case<'_>) -> Result<(), Stop> {
 /// An interface of another name is not the attachment's any more.
 fn interface_renamed(case: &mut Case<'_>) -> Result<(), Stop> {
     if kernel::has_fixed_interface(case) || case.kind() == Kind::Ipam {
-        return Err(Stop::Skip("the plugin makes no interface that could be renamed".to_owned()));
+        return Err(Stop::skip("the plugin makes no interface that could be renamed".to_owned()));
     }
     let attachment = cycle::attached(case)?;
     let (place, link) = (attachment.place(), attachment.ifname.clone());
@@ -57,7 +57,7 @@ fn files_gone(case: &mut Case<'_>) -> Result<(), Stop> {
         .filter(|(path, state)| state.kind == FileKind::File && !before.files.contains_key(*path));
     let made: Vec<_> = made.map(|(path, _)| path.clone()).collect();
     if made.is_empty() {
-        return Err(Stop::Skip("ADD writes no file".to_owned()));
+        return Err(Stop::skip("ADD writes no file".to_owned()));
     }
     for path in made {
         case.steps.push(Step::Shell(format!("rm -f '{}'", path.display())));

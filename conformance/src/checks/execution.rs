@@ -145,7 +145,7 @@ fn error_object(case: &mut Case<'_>) -> Result<(), Stop> {
         }
     };
     let violations = cni_schemas::validate(Document::Error, case.version, Profile::Compat, &document)
-        .map_err(|error| Stop::Skip(error.to_string()))?;
+        .map_err(|error| Stop::skip(error.to_string()))?;
     for violation in violations {
         let requirement = violation.requirement.unwrap_or("error.json-on-stdout-nonzero-exit");
         // Its own check judges which versions may stand there.
@@ -255,7 +255,7 @@ fn surroundings(case: &mut Case<'_>) -> Result<(), Stop> {
     let plain = version_call(case);
     let first = case.run(plain.clone())?;
     if !first.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", first.summary())));
+        return Err(Stop::unmet(first.summary()));
     }
     let call = Call { directory: PathBuf::from(case.variant), ..plain.clone() };
     let elsewhere = case.run(call.label(format!("VERSION in {}", case.variant)))?;
@@ -278,7 +278,7 @@ fn nothing_left_running(case: &mut Case<'_>) -> Result<(), Stop> {
         return Ok(());
     }
     if case.target.is_none_or(|target| target.no_attachments.is_some()) {
-        return Err(Stop::Skip("it is not known how to attach containers with this plugin".to_owned()));
+        return Err(Stop::skip("it is not known how to attach containers with this plugin".to_owned()));
     }
     let mut attachment = case.attachment()?;
     let answer = case.add(&mut attachment)?;
@@ -309,12 +309,12 @@ fn provoke_refusal(case: &mut Case<'_>) -> Result<Answer, Stop> {
     let answer = provoke(case)?;
     match answer.refused() {
         true => Ok(answer),
-        false => Err(Stop::Skip(format!("precondition: {}", answer.summary()))),
+        false => Err(Stop::unmet(answer.summary())),
     }
 }
 
 fn no_error_object(answer: &Answer) -> Stop {
-    Stop::Skip(format!("precondition: {}", answer.summary()))
+    Stop::unmet(answer.summary())
 }
 
 /// Expects that no process outlived the execution.

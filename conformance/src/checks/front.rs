@@ -80,7 +80,7 @@ fn connect(
     route: &str,
 ) -> Result<Value, Stop> {
     if case.version < Version::V0_3_0 {
-        return Err(Stop::Skip("chaining exists from 0.3.0".to_owned()));
+        return Err(Stop::skip("chaining exists from 0.3.0".to_owned()));
     }
     let number = u8::try_from(index)
         .map_err(|_| Stop::Undecided(format!("{index} interfaces in front; there is room for 255")))?;

@@ -152,7 +152,7 @@ fn silent(case: &mut Case<'_>) -> Result<(), Stop> {
     let call = listing(case.call(Operation::Gc, &attachment), &[&attachment]);
     let answer = case.run(call)?;
     if !answer.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+        return Err(Stop::unmet(answer.summary()));
     }
     cycle::expect_silence(case, &answer, "gc.output-empty");
     Ok(())
@@ -207,7 +207,7 @@ fn removes_stale(case: &mut Case<'_>) -> Result<(), Stop> {
     };
     let held = changes::between(case, &before, &left).iter().filter(|line| is_stale(line)).count();
     if held == 0 {
-        return Err(Stop::Skip("nothing of an attachment outlives its namespace".to_owned()));
+        return Err(Stop::skip("nothing of an attachment outlives its namespace".to_owned()));
     }
     let list: Vec<&Attachment> = valid.iter().collect();
     let call = listing(case.call(Operation::Gc, &stale), &list);
@@ -262,7 +262,7 @@ fn other_network(case: &mut Case<'_>) -> Result<(), Stop> {
 
 fn ifname_significant(case: &mut Case<'_>) -> Result<(), Stop> {
     if kernel::has_fixed_interface(case) {
-        return Err(Stop::Skip(
+        return Err(Stop::skip(
             "the plugin configures the same interface whatever CNI_IFNAME says".to_owned(),
         ));
     }
@@ -302,7 +302,7 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
     let call = listing(cycle::recorded_call(case, Operation::Gc, &attachment), &[&attachment]);
     let answer = case.run(call.label("GC whose delegated plugin fails"))?;
     if !cycle::take_log(case)?.iter().any(|line| line == "GC") {
-        return Err(Stop::Skip("precondition: GC did not execute the delegated plugin".to_owned()));
+        return Err(Stop::unmet("GC did not execute the delegated plugin".to_owned()));
     }
     case.expect_refusal(&answer, "deleg.error-propagates", "the delegated plugin reported an error");
     Ok(())
@@ -314,7 +314,7 @@ fn continues(case: &mut Case<'_>) -> Result<(), Stop> {
     cycle::settle(case)?;
     let (left, answer) = collect(case, Behaviour::Faithful)?;
     if !answer.succeeded() || !left.is_empty() {
-        return Err(Stop::Skip("precondition: GC does not remove what a stale attachment left".to_owned()));
+        return Err(Stop::unmet("GC does not remove what a stale attachment left".to_owned()));
     }
     let (left, answer) = collect(case, Behaviour::Fails(Operation::Gc))?;
     let expected =
@@ -342,7 +342,7 @@ fn collect(case: &mut Case<'_>, behaviour: Behaviour) -> Result<(Vec<String>, An
     let without = case.snapshot()?;
     let held = changes::between(case, &before, &without);
     if !held.iter().any(|line| is_own(line)) {
-        return Err(Stop::Skip("the plugin itself holds nothing that outlives the namespace".to_owned()));
+        return Err(Stop::skip("the plugin itself holds nothing that outlives the namespace".to_owned()));
     }
     let call = listing(cycle::recorded_call(case, Operation::Gc, &stale), &[]);
     let answer = case.run(call.label("GC with nothing valid"))?;

@@ -156,7 +156,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn dotted_name(case: &mut Case<'_>) -> Result<(), Stop> {
     if kernel::has_fixed_interface(case) {
-        return Err(Stop::Skip(
+        return Err(Stop::skip(
             "the plugin configures the same interface whatever CNI_IFNAME says".to_owned(),
         ));
     }
@@ -215,7 +215,7 @@ fn device_name_taken(case: &mut Case<'_>) -> Result<(), Stop> {
 /// The device of the host that the target provides for this attachment.
 fn device(case: &Case<'_>, attachment: &Attachment) -> Result<String, Stop> {
     let found = changes::devices_of(case, attachment).pop();
-    found.ok_or_else(|| Stop::Skip("the plugin takes no device of the host".to_owned()))
+    found.ok_or_else(|| Stop::skip("the plugin takes no device of the host".to_owned()))
 }
 
 // ---- what is asked for
@@ -223,7 +223,7 @@ fn device(case: &Case<'_>, attachment: &Attachment) -> Result<String, Stop> {
 fn nothing_asked(case: &mut Case<'_>) -> Result<(), Stop> {
     let mut attachment = case.attachment()?;
     if attachment.plugin.remove("runtimeConfig").is_none() {
-        return Err(Stop::Skip("the configuration asks for nothing at run time".to_owned()));
+        return Err(Stop::skip("the configuration asks for nothing at run time".to_owned()));
     }
     let label = |operation| format!("{operation} without runtimeConfig");
     let answer = case.run(case.call(Operation::Add, &attachment).label(label("ADD")))?;
@@ -283,7 +283,7 @@ fn ipv6_off(case: &mut Case<'_>) -> Result<(), Stop> {
     let usual = cycle::attached(case)?;
     let checked = case.operate(Operation::Check, &usual)?;
     if !checked.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", checked.summary())));
+        return Err(Stop::unmet(checked.summary()));
     }
     let mut attachment = case.attachment()?;
     let name = "net/ipv6/conf/all/disable_ipv6";
@@ -388,7 +388,7 @@ fn firewall_gone(case: &mut Case<'_>) -> Result<(), Stop> {
 fn master_gone(case: &mut Case<'_>) -> Result<(), Stop> {
     let mut attachment = case.attachment()?;
     let Some(master) = attachment.plugin.get("master").and_then(Value::as_str).map(str::to_owned) else {
-        return Err(Stop::Skip("the configuration names no master".to_owned()));
+        return Err(Stop::skip("the configuration names no master".to_owned()));
     };
     // What belongs to the network is there already.
     let first = cycle::attached(case)?;
@@ -415,7 +415,7 @@ fn expect_no_files(case: &mut Case<'_>, before: &Snapshot, after: &Snapshot, wha
 fn released_last(case: &mut Case<'_>) -> Result<(), Stop> {
     kernel::needs_own_interface(case)?;
     if !case.arena.has_program("nsenter")? {
-        return Err(Stop::Skip("the program nsenter is not installed".to_owned()));
+        return Err(Stop::lacking("the program nsenter is not installed".to_owned()));
     }
     let mut attachment = case.attachment()?;
     cycle::record_delegate(case, &mut attachment, Behaviour::Looks)?;
@@ -423,10 +423,7 @@ fn released_last(case: &mut Case<'_>) -> Result<(), Stop> {
     let answer = case.run(cycle::recorded_call(case, Operation::Del, &attachment))?;
     let log = cycle::take_log(case)?;
     if !log.iter().any(|line| line == Operation::Del.as_str()) {
-        return Err(Stop::Skip(format!(
-            "precondition: {}; the delegated plugin was not executed",
-            answer.summary()
-        )));
+        return Err(Stop::unmet(format!("{}; the delegated plugin was not executed", answer.summary())));
     }
     let name = case.interface(&attachment);
     let holds = !log.iter().any(|line| line == WHILE_THERE);
@@ -443,7 +440,7 @@ fn obstructed(case: &mut Case<'_>) -> Result<(), Stop> {
     let mac = case.snapshot()?.host.link(&device).and_then(|link| link.mac.clone());
     case.add(&mut attachment)?;
     if case.snapshot()?.host.link(&device).is_some() {
-        return Err(Stop::Skip(format!("ADD leaves {device} on the host")));
+        return Err(Stop::skip(format!("ADD leaves {device} on the host")));
     }
     let obstacle = "obstacle-peer".to_owned();
     let pair = NetOp::AddVeth { a: device.clone(), b: obstacle.clone(), peer_place: Place::Host };

@@ -174,13 +174,13 @@ fn exhaustion(case: &mut Case<'_>) -> Result<(), Stop> {
 fn retried(case: &mut Case<'_>) -> Result<(), Stop> {
     let filled = fill(case)?;
     let (Some(refused), Some(first)) = (&filled.refused, filled.attachments.first()) else {
-        return Err(Stop::Skip(format!("the pool has more than {MANY} addresses")));
+        return Err(Stop::skip(format!("the pool has more than {MANY} addresses")));
     };
     if refused.code() != Some(TRY_AGAIN_LATER) {
         return Ok(());
     }
     if !case.operate(Operation::Del, first)?.succeeded() {
-        return Err(Stop::Skip("precondition: DEL of another container fails".to_owned()));
+        return Err(Stop::unmet("DEL of another container fails".to_owned()));
     }
     let next = case.attachment()?;
     let answer = case.run(case.call(Operation::Add, &next).label("ADD again, when an address is free"))?;
@@ -191,10 +191,10 @@ fn retried(case: &mut Case<'_>) -> Result<(), Stop> {
 fn del_frees(case: &mut Case<'_>) -> Result<(), Stop> {
     let filled = fill(case)?;
     let (Some(refused), Some(first)) = (&filled.refused, filled.attachments.first()) else {
-        return Err(Stop::Skip(format!("the pool has more than {MANY} addresses")));
+        return Err(Stop::skip(format!("the pool has more than {MANY} addresses")));
     };
     if !refused.refused() {
-        return Err(Stop::Skip(format!("precondition: {}", refused.summary())));
+        return Err(Stop::unmet(refused.summary()));
     }
     let (requirement, call) = match case.variant {
         "namespace-gone" => {
@@ -257,7 +257,7 @@ struct Filled {
 fn fill(case: &mut Case<'_>) -> Result<Filled, Stop> {
     let (attachment, result) = allocate(case)?;
     if !kernel::addresses_are_chosen(case, &result) {
-        return Err(Stop::Skip("the configuration states the addresses; there is no pool".to_owned()));
+        return Err(Stop::skip("the configuration states the addresses; there is no pool".to_owned()));
     }
     let mut given: BTreeSet<IpAddr> = kernel::ips(&result);
     let mut attachments = vec![attachment];

@@ -67,7 +67,7 @@ pub(super) fn add(case: &mut Case<'_>, mut attachment: Attachment) -> Result<Add
 pub(super) fn read(case: &Case<'_>, document: Option<&Value>) -> Result<AddResult, Stop> {
     let document = document.unwrap_or(&Value::Null);
     AddResult::parse(document, case.version)
-        .map_err(|error| Stop::Skip(format!("precondition: the result of ADD cannot be read: {error}")))
+        .map_err(|error| Stop::unmet(format!("the result of ADD cannot be read: {error}")))
 }
 
 impl Added {
@@ -174,7 +174,7 @@ pub(super) fn has_fixed_interface(case: &Case<'_>) -> bool {
 /// The reason.
 pub(super) fn needs_own_interface(case: &Case<'_>) -> Result<(), Stop> {
     if has_fixed_interface(case) || case.kind() != Kind::Interface {
-        return Err(Stop::Skip("the plugin makes no interface called CNI_IFNAME".to_owned()));
+        return Err(Stop::skip("the plugin makes no interface called CNI_IFNAME".to_owned()));
     }
     Ok(())
 }

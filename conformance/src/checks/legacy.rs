@@ -76,7 +76,7 @@ fn host_side(case: &mut Case<'_>) -> Result<(), Stop> {
 fn default_route_taken(case: &mut Case<'_>) -> Result<(), Stop> {
     let alone = cycle::attached(case)?;
     if !has_default(kernel::state(&case.snapshot()?, &alone)?, None) {
-        return Err(Stop::Skip("ADD makes no IPv4 default route".to_owned()));
+        return Err(Stop::skip("ADD makes no IPv4 default route".to_owned()));
     }
     let attachment = case.attachment()?;
     let place = attachment.place();
@@ -139,7 +139,7 @@ fn one_address_a_family(case: &mut Case<'_>) -> Result<(), Stop> {
             ("ips", Value::Array(all))
         }
         None => {
-            return Err(Stop::Skip("the plugin cannot be asked for two addresses of a family".to_owned()));
+            return Err(Stop::skip("the plugin cannot be asked for two addresses of a family".to_owned()));
         }
     };
     attachment.plugin.insert("runtimeConfig".to_owned(), json!({ key: value }));

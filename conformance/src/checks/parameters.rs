@@ -344,7 +344,7 @@ fn code_4_names(case: &mut Case<'_>) -> Result<(), Stop> {
             expect_named(case, &answer, "error.code-4-names-vars", variable);
             Ok(())
         }
-        _ => Err(Stop::Skip(format!("no code {INVALID_ENVIRONMENT} to look at: {}", answer.summary()))),
+        _ => Err(Stop::skip(format!("no code {INVALID_ENVIRONMENT} to look at: {}", answer.summary()))),
     }
 }
 
@@ -355,10 +355,10 @@ fn optional(case: &mut Case<'_>) -> Result<(), Stop> {
         _ => ("CNI_PATH", "param.path-optional"),
     };
     if variable == "CNI_ARGS" && case.configuration.args.is_some() {
-        return Err(Stop::Skip("the target sets CNI_ARGS for this configuration".to_owned()));
+        return Err(Stop::skip("the target sets CNI_ARGS for this configuration".to_owned()));
     }
     if variable == "CNI_PATH" && case.target.is_some_and(|target| target.delegates) {
-        return Err(Stop::Skip("the plugin finds the plugins that it delegates to in CNI_PATH".to_owned()));
+        return Err(Stop::skip("the plugin finds the plugins that it delegates to in CNI_PATH".to_owned()));
     }
     let mut attachment = case.attachment()?;
     // A value that says nothing serves as the counterpart of none.
@@ -598,7 +598,7 @@ fn operation_and_variable(case: &Case<'_>) -> Result<(Operation, &'static str), 
 /// Skips the case of a plugin that configures the same interface whatever CNI_IFNAME says.
 fn needs_free_name(case: &Case<'_>) -> Result<(), Stop> {
     match case.target.and_then(|target| target.fixed_interface.as_ref()) {
-        Some(fixed) => Err(Stop::Skip(format!("the plugin configures {fixed} whatever CNI_IFNAME says"))),
+        Some(fixed) => Err(Stop::skip(format!("the plugin configures {fixed} whatever CNI_IFNAME says"))),
         None => Ok(()),
     }
 }

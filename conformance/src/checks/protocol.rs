@@ -25,7 +25,7 @@ pub(super) fn operation(case: &Case<'_>, name: &str) -> Result<Operation, Stop> 
     let operation: Operation =
         name.parse().map_err(|_| Stop::Undecided(format!("the check names the operation {name}")))?;
     if operation.since() > case.version {
-        return Err(Stop::Skip(format!(
+        return Err(Stop::skip(format!(
             "{name} exists from CNI {}; the newest version tested is {}",
             operation.since(),
             case.version
@@ -38,7 +38,7 @@ pub(super) fn operation(case: &Case<'_>, name: &str) -> Result<Operation, Stop> 
 pub(super) fn must_hold(case: &Case<'_>, requirement: &'static str) -> Result<(), Stop> {
     match case.level(requirement) {
         Some(_) => Ok(()),
-        None => Err(Stop::Skip(format!("CNI {} does not say it; see {requirement}", case.version))),
+        None => Err(Stop::skip(format!("CNI {} does not say it; see {requirement}", case.version))),
     }
 }
 

@@ -93,7 +93,7 @@ fn add(case: &mut Case<'_>, routes: Value) -> Result<Added, Stop> {
 
 fn gateway_alone(case: &mut Case<'_>) -> Result<(), Stop> {
     if case.configuration.default_route {
-        return Err(Stop::Skip("the configuration itself asks for a default route".to_owned()));
+        return Err(Stop::skip("the configuration itself asks for a default route".to_owned()));
     }
     let added = add(case, json!([]))?;
     let routes = &added.container()?.routes;
@@ -113,7 +113,7 @@ fn stdout(case: &mut Case<'_>) -> Result<(), Stop> {
     delegation::install_answer(case, FOLDER, &text, 0)?;
     let answer = case.run(delegation::delegating(case, Operation::Add, &attachment, SCRIPT))?;
     if !answer.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+        return Err(Stop::unmet(answer.summary()));
     }
     let printed = answer.execution.stdout_text();
     let holds = matches!(answer.documents, Documents::One(_)) && !printed.contains(text.trim_end());
@@ -138,12 +138,12 @@ fn late_failure(case: &mut Case<'_>) -> Result<(), Stop> {
     delegation::install_answer(case, FOLDER, &pretty(&nothing), 0)?;
     let answer = case.run(delegation::delegating(case, Operation::Add, &attachment, SCRIPT))?;
     if answer.succeeded() {
-        return Err(Stop::Skip("the plugin takes a result without addresses".to_owned()));
+        return Err(Stop::skip("the plugin takes a result without addresses".to_owned()));
     }
     let executions = delegation::recorded(case, "executions")?.unwrap_or_default();
     let commands: Vec<&str> = executions.lines().collect();
     let Some(last) = commands.iter().rposition(|command| *command == "ADD") else {
-        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+        return Err(Stop::unmet(answer.summary()));
     };
     let holds = commands.iter().skip(last).any(|command| *command == "DEL");
     let expected =

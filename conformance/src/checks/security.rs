@@ -308,7 +308,7 @@ fn odd_values(case: &mut Case<'_>) -> Result<(), Stop> {
         keys.push("mtu".to_owned());
     }
     if keys.is_empty() {
-        return Err(Stop::Skip("the configuration has no text of its own to replace".to_owned()));
+        return Err(Stop::skip("the configuration has no text of its own to replace".to_owned()));
     }
     for key in keys {
         let attachment = case.attachment()?;
@@ -377,7 +377,7 @@ fn state_files(case: &mut Case<'_>) -> Result<(), Stop> {
     let after = case.snapshot()?;
     let files = new_files(case, &before, &after);
     if files.is_empty() {
-        return Err(Stop::Skip("ADD leaves no file".to_owned()));
+        return Err(Stop::skip("ADD leaves no file".to_owned()));
     }
     for path in files {
         let Some(state) = after.files.get(&path) else { continue };
@@ -424,7 +424,7 @@ fn secrets(case: &mut Case<'_>) -> Result<(), Stop> {
     let mut answer = case.run(call.label(format!("{} with a secret", case.variant)))?;
     match case.variant {
         "failing ADD" if !answer.refused() => {
-            return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+            return Err(Stop::unmet(answer.summary()));
         }
         "failing ADD" => {}
         _ => case.require_result(&answer)?,
@@ -470,7 +470,7 @@ fn torn_files(case: &mut Case<'_>) -> Result<(), Stop> {
         .filter(|path| after.files.get(path).is_some_and(|state| state.size > 0))
         .collect();
     if files.is_empty() {
-        return Err(Stop::Skip("ADD writes no file".to_owned()));
+        return Err(Stop::skip("ADD writes no file".to_owned()));
     }
     for path in &files {
         case.write_file(&path.display().to_string(), "", 0o600)?;
@@ -516,7 +516,7 @@ fn router_advertisements(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     match looked {
         true => Ok(()),
-        false => Err(Stop::Skip("ADD makes no link on the host that takes part in IPv6".to_owned())),
+        false => Err(Stop::skip("ADD makes no link on the host that takes part in IPv6".to_owned())),
     }
 }
 
@@ -525,7 +525,7 @@ const OTHERS: &str = "CNITEST-OTHERS";
 
 fn nat_order(case: &mut Case<'_>) -> Result<(), Stop> {
     if !case.arena.has_program("iptables")? {
-        return Err(Stop::Skip("the program iptables is not installed".to_owned()));
+        return Err(Stop::lacking("the program iptables is not installed".to_owned()));
     }
     let chains = ["PREROUTING", "OUTPUT"];
     let mut commands = vec![vec!["-N", OTHERS]];
@@ -535,7 +535,7 @@ fn nat_order(case: &mut Case<'_>) -> Result<(), Stop> {
         case.steps.push(Step::Shell(argv.join(" ")));
         let made = case.arena.run_tool(&argv)?;
         if !made.outcome.success() {
-            return Err(Stop::Skip(format!("{} fails here: {}", argv.join(" "), made.stderr_text().trim())));
+            return Err(Stop::skip(format!("{} fails here: {}", argv.join(" "), made.stderr_text().trim())));
         }
     }
     let mut attachment = case.attachment()?;
@@ -607,7 +607,7 @@ fn keys_unique(case: &mut Case<'_>) -> Result<(), Stop> {
             case.run(call)?
         }
         _ if case.target.is_none_or(|target| target.no_attachments.is_some()) => {
-            return Err(Stop::Skip("it is not known how to attach containers with this plugin".to_owned()));
+            return Err(Stop::skip("it is not known how to attach containers with this plugin".to_owned()));
         }
         _ => {
             let mut attachment = case.attachment()?;
@@ -615,7 +615,7 @@ fn keys_unique(case: &mut Case<'_>) -> Result<(), Stop> {
         }
     };
     if answer.document().is_none() {
-        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+        return Err(Stop::unmet(answer.summary()));
     }
     let twice = key_twice(&answer.execution.stdout);
     let observed = format!("{} prints the key {:?} twice", answer.label, twice.clone().unwrap_or_default());

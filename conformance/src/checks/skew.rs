@@ -15,7 +15,6 @@ use super::changes::{self, Subject, is_file_content, is_of_front, subject_of};
 use super::gc::listing;
 use super::{Check, Concerns, Other, Scope, cycle};
 use crate::arena::snapshot::Snapshot;
-use crate::target::Kind;
 
 /// ADD by the other release and the rest by the plugin under test, and the other way round.
 const DIRECTIONS: &[&str] = &["upgrade", "downgrade"];
@@ -131,16 +130,7 @@ fn del(case: &mut Case<'_>) -> Result<(), Stop> {
         case.expect_success(&again, judged_by(case, "del.idempotent"));
     }
     let after = case.snapshot()?;
-    let chained = case.kind() == Kind::Chained;
-    let requirements = [
-        (Subject::Link, if chained { "del.undoes-modifications" } else { "del.removes-interface" }),
-        (
-            Subject::Setting,
-            if chained { "del.undoes-modifications" } else { "add.host-state-restored-after-cycle" },
-        ),
-        (Subject::File, "add.host-state-restored-after-cycle"),
-    ];
-    for (subject, requirement) in requirements {
+    for (subject, requirement) in cycle::removal_requirements(case) {
         let requirement = judged_by(case, requirement);
         let what = "ADD by one release and DEL by another";
         case.expect_unchanged(&before, &after, requirement, what, |line| {
@@ -248,7 +238,7 @@ fn by(case: &Case<'_>, release: Release, call: Call) -> Result<Call, Stop> {
 fn own_precondition(answer: &Answer) -> Result<(), Stop> {
     match answer.succeeded() {
         true => Ok(()),
-        false => Err(Stop::Skip(format!("precondition: {}, with its own attachment", answer.summary()))),
+        false => Err(Stop::unmet(format!("{}, with its own attachment", answer.summary()))),
     }
 }
 

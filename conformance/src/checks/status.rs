@@ -154,7 +154,7 @@ fn not_relied_on(case: &mut Case<'_>) -> Result<(), Stop> {
     let call = case.call(Operation::Add, &second).label("ADD after STATUS");
     let with = case.run(call)?;
     if !without.succeeded() && !with.succeeded() {
-        return Err(Stop::Skip(format!("precondition: {}", without.summary())));
+        return Err(Stop::unmet(without.summary()));
     }
     case.expect_success(&without, "status.not-relied-on");
     case.expect(
@@ -167,14 +167,10 @@ fn not_relied_on(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn delegate_missing(case: &mut Case<'_>) -> Result<(), Stop> {
-    let mut attachment = case.attachment()?;
-    let Some(ipam) = attachment.plugin.get_mut("ipam").and_then(|ipam| ipam.as_object_mut()) else {
-        return Err(Stop::Skip("the configuration has no ipam".to_owned()));
-    };
-    ipam.insert("type".to_owned(), json!("cnitest-missing"));
+    let attachment = without_delegate(case)?;
     let call = case.call(Operation::Add, &attachment).label("ADD with an ipam.type that does not exist");
     if case.run(call)?.succeeded() {
-        return Err(Stop::Skip("ADD does not need the plugin that ipam names".to_owned()));
+        return Err(Stop::skip("ADD does not need the plugin that ipam names".to_owned()));
     }
     let call =
         case.call(Operation::Status, &attachment).label("STATUS with an ipam.type that does not exist");
@@ -217,14 +213,10 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
 fn codes(case: &mut Case<'_>) -> Result<(), Stop> {
     let answer = match case.variant {
         "delegate-missing" => {
-            let mut attachment = case.attachment()?;
-            let Some(ipam) = attachment.plugin.get_mut("ipam").and_then(|ipam| ipam.as_object_mut()) else {
-                return Err(Stop::Skip("the configuration has no ipam".to_owned()));
-            };
             if case.kind() == Kind::Ipam {
-                return Err(Stop::Skip("the plugin delegates nothing".to_owned()));
+                return Err(Stop::skip("the plugin delegates nothing".to_owned()));
             }
-            ipam.insert("type".to_owned(), json!("cnitest-missing"));
+            let attachment = without_delegate(case)?;
             let call = case.call(Operation::Status, &attachment);
             case.run(call.label("STATUS with an ipam.type that does not exist"))?
         }
@@ -235,7 +227,7 @@ fn codes(case: &mut Case<'_>) -> Result<(), Stop> {
         }
     };
     let Some(code) = answer.code().filter(|_| answer.refused()) else {
-        return Err(Stop::Skip(format!("precondition: {}", answer.summary())));
+        return Err(Stop::unmet(answer.summary()));
     };
     let fits =
         [UNAVAILABLE, UNAVAILABLE_LIMITED_CONNECTIVITY].contains(&code) || code >= FIRST_PLUGIN_SPECIFIC;
@@ -272,6 +264,19 @@ fn codes_elsewhere(case: &mut Case<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// An attachment whose configuration names an IPAM plugin that does not exist.
+///
+/// # Errors
+/// Skips the case when the configuration has no `ipam`.
+fn without_delegate(case: &mut Case<'_>) -> Result<Attachment, Stop> {
+    let mut attachment = case.attachment()?;
+    let Some(ipam) = attachment.plugin.get_mut("ipam").and_then(|ipam| ipam.as_object_mut()) else {
+        return Err(Stop::skip("the configuration has no ipam".to_owned()));
+    };
+    ipam.insert("type".to_owned(), json!("cnitest-missing"));
+    Ok(attachment)
+}
+
 /// Attaches containers until ADD fails: the one that failed, and those that did not.
 ///
 /// # Errors
@@ -280,15 +285,15 @@ fn exhaust(case: &mut Case<'_>) -> Result<(Attachment, Vec<Attachment>), Stop> {
     let mut attached: Vec<Attachment> = Vec::new();
     loop {
         if attached.len() == MANY {
-            return Err(Stop::Skip(format!("{MANY} containers do not use up the addresses")));
+            return Err(Stop::skip(format!("{MANY} containers do not use up the addresses")));
         }
         let mut attachment = case.attachment()?;
         match case.add(&mut attachment) {
             Ok(_) => attached.push(attachment),
-            Err(Stop::Skip(_)) if attached.is_empty() => {
-                return Err(Stop::Skip("precondition: no container could be added".to_owned()));
+            Err(Stop::Skip { .. }) if attached.is_empty() => {
+                return Err(Stop::unmet("no container could be added".to_owned()));
             }
-            Err(Stop::Skip(_)) => return Ok((attachment, attached)),
+            Err(Stop::Skip { .. }) => return Ok((attachment, attached)),
             Err(stop) => return Err(stop),
         }
     }

@@ -138,7 +138,7 @@ fn answers(case: &mut Case<'_>) -> Result<(), Stop> {
 fn result(case: &mut Case<'_>) -> Result<(), Stop> {
     let document = document(case)?;
     let violations = cni_schemas::validate(Kind::ResultVersion, case.version, Profile::Compat, &document)
-        .map_err(|error| Stop::Skip(error.to_string()))?;
+        .map_err(|error| Stop::skip(error.to_string()))?;
     for violation in violations {
         let requirement = violation.requirement.unwrap_or("version.output-on-stdout");
         let place = if violation.instance_path.is_empty() { "the result" } else { &violation.instance_path };
@@ -256,14 +256,14 @@ fn document(case: &mut Case<'_>) -> Result<Value, Stop> {
     let answer = probe(case)?;
     match answer.document() {
         Some(document) if answer.succeeded() => Ok(document.clone()),
-        _ => Err(Stop::Skip(format!("precondition: {}, and no version result", answer.summary()))),
+        _ => Err(Stop::unmet(format!("{}, and no version result", answer.summary()))),
     }
 }
 
 /// The entries of supportedVersions; what is no string is shown as JSON.
 fn entries(document: &Value) -> Result<Vec<String>, Stop> {
     let Some(entries) = document.get("supportedVersions").and_then(Value::as_array) else {
-        return Err(Stop::Skip("precondition: the version result has no list supportedVersions".to_owned()));
+        return Err(Stop::unmet("the version result has no list supportedVersions".to_owned()));
     };
     let text = |entry: &Value| entry.as_str().map_or_else(|| pretty(entry), str::to_owned);
     Ok(entries.iter().map(text).collect())

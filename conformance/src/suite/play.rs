@@ -139,10 +139,12 @@ fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop>) -> CaseR
     let weighed = verdict::weigh(case.deviations(), planned.version);
     let gravest = weighed.first().map(|(gravity, _)| *gravity).unwrap_or(Verdict::Pass);
     let mut reasons: Vec<String> = Vec::new();
+    let mut skip_cause = None;
     let verdict = match (gravest, &stop) {
         (Verdict::Fail | Verdict::Warn, _) => gravest,
-        (_, Some(Stop::Skip(reason))) => {
+        (_, Some(Stop::Skip { cause, reason })) => {
             reasons.push(reason.clone());
+            skip_cause = Some(*cause);
             Verdict::Skip
         }
         (_, Some(Stop::Undecided(reason))) => {
@@ -156,7 +158,6 @@ fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop>) -> CaseR
         (_, None) => Verdict::Pass,
     };
     let broken = matches!(verdict, Verdict::Fail | Verdict::Warn);
-    let skip_cause = (verdict == Verdict::Skip).then(|| cause_of(&reasons));
     for (gravity, deviation) in &weighed {
         let prefix = if *gravity == Verdict::Pass { "note: " } else { "" };
         reasons.push(format!("{prefix}{} ({})", deviation.observed, deviation.requirement));
@@ -210,18 +211,6 @@ fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop>) -> CaseR
         result.reproducer = Some(reproducer_script(case, &heading, deviation.assertion.as_ref()));
     }
     result
-}
-
-/// What kind of reason a check gave for skipping its case: the words that checks use for it tell.
-fn cause_of(reasons: &[String]) -> SkipCause {
-    let reason = reasons.first().map_or("", String::as_str);
-    let absent = ["is not installed", "is not in CNI_PATH"];
-    match reason {
-        _ if reason.starts_with("precondition:") => SkipCause::Precondition,
-        _ if absent.iter().any(|words| reason.ends_with(words)) => SkipCause::Host,
-        _ if reason.starts_with("the kernel") && reason.contains("cannot") => SkipCause::Host,
-        _ => SkipCause::NotApplicable,
-    }
 }
 
 fn describe(error: &ArenaError) -> String {
