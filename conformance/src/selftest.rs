@@ -76,15 +76,21 @@ pub struct Outcome {
     pub trials: Vec<Trial>,
     /// The checks that found no mutant; empty when not all mutants were tried.
     pub idle: Vec<&'static str>,
+    /// The requirements that mutants break and that no check found broken; empty when not all mutants were tried.
+    pub unproven: Vec<&'static str>,
     /// The runs of the unbroken plugins; empty when not all mutants were tried.
     pub unbroken: Vec<Run>,
 }
 
 impl Outcome {
-    /// Every mutant was found, every check found one, and the unbroken plugins pass everything.
+    /// Every mutant was found, every check found one, every requirement that a mutant breaks was found broken, and the
+    /// unbroken plugins pass everything.
     pub fn holds(&self) -> bool {
         let killed = |trial: &Trial| matches!(trial.fate, Fate::Killed(_)) && trial.undecided.is_empty();
-        self.trials.iter().all(killed) && self.idle.is_empty() && self.unbroken.iter().all(is_spotless)
+        self.trials.iter().all(killed)
+            && self.idle.is_empty()
+            && self.unproven.is_empty()
+            && self.unbroken.iter().all(is_spotless)
     }
 }
 
@@ -122,9 +128,11 @@ pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outc
     });
     let trials = trials.into_inner().unwrap_or_default().into_values().collect::<Result<Vec<_>, _>>()?;
     if !options.only.is_empty() {
-        return Ok(Outcome { trials, idle: Vec::new(), unbroken: Vec::new() });
+        return Ok(Outcome { trials, idle: Vec::new(), unproven: Vec::new(), unbroken: Vec::new() });
     }
-    let idle = idle(&trials, options);
+    let catches = catches(&trials);
+    let idle = idle(&catches, options);
+    let unproven = unproven(&catches);
     let bundled = subject::find(&[]).unwrap_or_default();
     let mut chosen = suite_options(options, GlobSet::empty(), Vec::new(), options.jobs);
     chosen.upgrade_from = bundled.clone();
@@ -133,7 +141,7 @@ pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outc
         .iter()
         .map(|found| suite.run(found, builtin(&found.name).as_ref(), &|_| ()))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(Outcome { trials, idle, unbroken })
+    Ok(Outcome { trials, idle, unproven, unbroken })
 }
 
 fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaError> {
@@ -154,13 +162,14 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
     Ok(Trial { mutant, fate: fate(mutant, &run), undecided: undecided(&run) })
 }
 
-/// The two newest versions in which each requirement holds: one and the same answer cannot be right in both.
+/// The two newest versions in which each requirement holds, since one and the same answer cannot be right in both, and
+/// the one that the mutant asks for.
 fn versions(mutant: &Mutant) -> Vec<Version> {
     let known = mutant.breaks.iter().filter_map(|id| catalogue::requirement(id));
     let newest = known.flat_map(|requirement| {
         Version::ALL.into_iter().rev().filter(|version| requirement.holds_in(*version)).take(2)
     });
-    newest.collect::<BTreeSet<_>>().into_iter().collect()
+    newest.chain(mutant.also_in).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn fate(mutant: &Mutant, run: &Run) -> Fate {
@@ -198,18 +207,25 @@ fn undecided(run: &Run) -> Vec<String> {
     errors.chain(stray).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn idle(trials: &[Trial], options: &Options) -> Vec<&'static str> {
-    let busy: BTreeSet<&str> = trials
-        .iter()
-        .filter_map(|trial| match &trial.fate {
-            Fate::Killed(caught) => Some(caught),
-            _ => None,
-        })
-        .flatten()
-        .map(|caught| caught.check.as_str())
-        .collect();
+fn catches(trials: &[Trial]) -> BTreeSet<Catch> {
+    let caught = trials.iter().filter_map(|trial| match &trial.fate {
+        Fate::Killed(caught) => Some(caught),
+        _ => None,
+    });
+    caught.flatten().cloned().collect()
+}
+
+fn idle(catches: &BTreeSet<Catch>, options: &Options) -> Vec<&'static str> {
+    let busy: BTreeSet<&str> = catches.iter().map(|one| one.check.as_str()).collect();
     let played = checks::all().filter(|check| !options.skip.is_match(check.id));
     played.map(|check| check.id).filter(|id| !busy.contains(id)).collect()
+}
+
+fn unproven(catches: &BTreeSet<Catch>) -> Vec<&'static str> {
+    let proven: BTreeSet<&str> = catches.iter().map(|one| one.requirement.as_str()).collect();
+    let claimed: BTreeSet<&'static str> =
+        mutants::all().flat_map(|mutant| mutant.breaks.iter().copied()).collect();
+    claimed.into_iter().filter(|id| !proven.contains(id)).collect()
 }
 
 fn suite_options(options: &Options, only: GlobSet, versions: Vec<Version>, jobs: usize) -> suite::Options {

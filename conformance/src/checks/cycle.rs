@@ -271,7 +271,7 @@ pub(super) fn expect_delegated(
     case: &mut Case<'_>,
     call: Call,
     operation: Operation,
-    requirement: &'static str,
+    requirements: &[&'static str],
 ) -> Result<Answer, Stop> {
     let answer = case.run(call)?;
     let log = take_log(case)?;
@@ -281,17 +281,13 @@ pub(super) fn expect_delegated(
     } else {
         format!("was executed with {}", log.join(", "))
     };
-    case.expect_as(
-        called,
-        requirement,
-        format!(
-            "{} executes the delegated plugin with CNI_COMMAND={operation}",
-            answer.label,
-            operation = operation.as_str()
-        ),
-        format!("{}; the delegated plugin {seen}", answer.summary()),
-        Assertion::FileHas(TAKEN_LOG.to_owned(), operation.as_str().to_owned()),
-    );
+    let word = operation.as_str();
+    let expected = format!("{} executes the delegated plugin with CNI_COMMAND={word}", answer.label);
+    let observed = format!("{}; the delegated plugin {seen}", answer.summary());
+    for requirement in requirements {
+        let assertion = Assertion::FileHas(TAKEN_LOG.to_owned(), word.to_owned());
+        case.expect_as(called, requirement, expected.as_str(), observed.as_str(), assertion);
+    }
     Ok(answer)
 }
 

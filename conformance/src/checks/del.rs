@@ -522,7 +522,7 @@ fn delegate_called(case: &mut Case<'_>) -> Result<(), Stop> {
             deprived_call(case, &attachment, variant)?.set("CNI_PATH", &path)
         }
     };
-    cycle::expect_delegated(case, call, Operation::Del, requirement)?;
+    cycle::expect_delegated(case, call, Operation::Del, &[requirement])?;
     Ok(())
 }
 
@@ -551,7 +551,7 @@ fn delegate_error(case: &mut Case<'_>) -> Result<(), Stop> {
     if refused {
         let call = cycle::recorded_call(case, Operation::Del, &attachment)
             .label("DEL again, after the delegated plugin failed");
-        cycle::expect_delegated(case, call, Operation::Del, "deleg.del-forwarded")?;
+        cycle::expect_delegated(case, call, Operation::Del, &["deleg.del-forwarded"])?;
     }
     Ok(())
 }

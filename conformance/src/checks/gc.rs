@@ -8,6 +8,7 @@ use super::cycle::{self, Behaviour};
 use super::front;
 use super::kernel;
 use super::{Check, Concerns, Scope, changes};
+use crate::arena::snapshot::Snapshot;
 use crate::target::Kind;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -54,7 +55,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "gc.removes-stale",
         title: "GC removes what is left of an attachment that is not listed",
-        requirements: &["gc.removes-stale", "gc.keeps-valid"],
+        requirements: &["gc.removes-stale", "gc.keeps-valid", "gc.no-error-normally", "gc.empty-list"],
         concerns: Concerns::Attaching,
         scope: Scope::Attachments,
         since: Version::V1_1_0,
@@ -222,6 +223,32 @@ fn removes_stale(case: &mut Case<'_>) -> Result<(), Stop> {
         .collect();
     let own = |line: &str| changes::is_in_container(line, &stale) || gone.iter().any(|known| known == line);
     cycle::expect_kept(case, &before, &after, "gc.keeps-valid", what, own);
+    if case.variant == "empty-list" {
+        return empty_means_none(case, &stale, &after, is_stale);
+    }
+    Ok(())
+}
+
+/// What GC leaves with an empty list and removes with a list of nothing that exists, it left because it took the empty list
+/// for no list.
+fn empty_means_none(
+    case: &mut Case<'_>,
+    stale: &Attachment,
+    left: &Snapshot,
+    is_stale: impl Fn(&str) -> bool,
+) -> Result<(), Stop> {
+    let unknown = Attachment { container_id: "cnitest-unknown".to_owned(), ..stale.clone() };
+    let call = listing(case.call(Operation::Gc, stale), &[&unknown]);
+    case.run(call.label("GC that lists a container which does not exist"))?;
+    let after = case.snapshot()?;
+    let removed: Vec<String> =
+        changes::between(case, &after, left).into_iter().filter(|line| is_stale(line)).collect();
+    case.expect(
+        removed.is_empty(),
+        "gc.empty-list",
+        "GC with an empty list removes what belongs to no listed attachment",
+        format!("only GC with another list removes: {}", removed.join("; ")),
+    );
     Ok(())
 }
 
@@ -291,7 +318,8 @@ fn delegate_called(case: &mut Case<'_>) -> Result<(), Stop> {
     cycle::record_delegate(case, &mut attachment, Behaviour::Faithful)?;
     cycle::recorded_add(case, &mut attachment)?;
     let call = listing(cycle::recorded_call(case, Operation::Gc, &attachment), &[&attachment]);
-    cycle::expect_delegated(case, call, Operation::Gc, "gc.forwards-to-delegate")?;
+    let requirements = ["gc.forwards-to-delegate", "deleg.gc-forwarded"];
+    cycle::expect_delegated(case, call, Operation::Gc, &requirements)?;
     Ok(())
 }
 

@@ -189,7 +189,8 @@ fn delegate_called(case: &mut Case<'_>) -> Result<(), Stop> {
     cycle::record_delegate(case, &mut attachment, Behaviour::Faithful)?;
     cycle::recorded_add(case, &mut attachment)?;
     let call = cycle::recorded_call(case, Operation::Status, &attachment);
-    cycle::expect_delegated(case, call, Operation::Status, "status.forwards-to-delegate")?;
+    let requirements = ["status.forwards-to-delegate", "deleg.status-forwarded"];
+    cycle::expect_delegated(case, call, Operation::Status, &requirements)?;
     Ok(())
 }
 

@@ -89,6 +89,10 @@ fn human(outcome: &Outcome) -> String {
         text.push_str("\nchecks that found no mutant:\n");
         outcome.idle.iter().for_each(|id| text.push_str(&format!("  {id}\n")));
     }
+    if !outcome.unproven.is_empty() {
+        text.push_str("\nrequirements that mutants break and no check found broken:\n");
+        outcome.unproven.iter().for_each(|id| text.push_str(&format!("  {id}\n")));
+    }
     for run in outcome.unbroken.iter().filter(|run| !is_spotless(run)) {
         text.push_str(&format!("\nthe unbroken plugin {} does not pass everything:\n", run.subject.name));
         let bad = run.results.iter().filter(|result| !matches!(result.verdict.as_str(), "pass" | "skip"));
@@ -160,6 +164,7 @@ fn document(outcome: &Outcome) -> Value {
     json!({
         "mutants": outcome.trials.iter().map(trial).collect::<Vec<_>>(),
         "idleChecks": outcome.idle,
+        "unprovenRequirements": outcome.unproven,
         "unbroken": unbroken.collect::<Vec<_>>(),
         "holds": outcome.holds(),
     })

@@ -1,6 +1,6 @@
 //! Defects of what ADD does.
 
-use cni_spec::Operation;
+use cni_spec::{Operation, Version};
 use serde_json::{Value, json};
 
 use super::kernel;
@@ -44,7 +44,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             }
             Ok(())
         },
-    ),
+    )
+    .also_in(Version::V0_2_0),
     mutant(
         "bridge-address-not-reported",
         "bridge",
@@ -74,7 +75,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             });
             Ok(())
         },
-    ),
+    )
+    .also_in(Version::V0_2_0),
     mutant(
         "bridge-route-of-another-interface",
         "bridge",

@@ -15,7 +15,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
             "check.missing-address-errors",
             "check.missing-route-errors",
             "check.untracked-resource-errors",
-            "check.unreachable-errors",
             "check.netns-missing-errors",
             "check.after-del-errors",
             "check.consults-prevresult",

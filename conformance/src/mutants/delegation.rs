@@ -24,7 +24,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "bridge-delegate-gets-ipam-only",
         "bridge",
-        &["deleg.same-config", "deleg.complete-config"],
+        &["deleg.same-config"],
         "gives the IPAM plugin the ipam section only",
         |run| {
             run.edit_config(|config| {
@@ -34,6 +34,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
             });
             run.run();
             Ok(())
+        },
+    ),
+    mutant(
+        "bridge-delegate-gets-ipam-section",
+        "bridge",
+        &["deleg.complete-config"],
+        "gives the IPAM plugin the ipam section and nothing around it",
+        |run| {
+            let ipam = run.config().get("ipam").cloned().unwrap_or_default();
+            with_own_delegate(run, |real, folder| {
+                format!("cat >/dev/null\necho '{ipam}' >{folder}/section\nexec {real} <{folder}/section")
+            })
         },
     ),
     mutant(
@@ -155,25 +167,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 return Ok(());
             }
             // The delegate is found for ADD and gone for the DEL that follows.
-            let own = std::path::Path::new("/run/cnitest-mutant-path");
-            std::fs::create_dir_all(own)?;
-            let name = run.config().get("ipam").and_then(|ipam| ipam["type"].as_str().map(str::to_owned));
-            let name = name.unwrap_or_default();
-            let real = run
-                .variable("CNI_PATH")
-                .split(':')
-                .map(|folder| format!("{folder}/{name}"))
-                .find(|path| std::path::Path::new(path).is_file());
-            if let Some(real) = real.filter(|_| !name.is_empty() && !name.contains('/')) {
-                use std::os::unix::fs::PermissionsExt as _;
-                let script = format!("#!/bin/sh\nrm -f \"$0\"\nexec {real}\n");
-                let path = own.join(&name);
-                std::fs::write(&path, script)?;
-                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-                run.set("CNI_PATH", &own.display().to_string());
-            }
-            run.run();
-            std::fs::remove_dir_all(own)?;
+            with_own_delegate(run, |real, _| format!("rm -f \"$0\"\nexec {real}"))?;
             Ok(())
         },
     ),
@@ -359,6 +353,35 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
 ];
 
+/// Executes the plugin with a script in front of its delegate. `script` gets the delegate's path and the script's folder.
+fn with_own_delegate(run: &mut Execution, script: impl Fn(&str, &str) -> String) -> Result<(), Defect> {
+    use std::os::unix::fs::PermissionsExt as _;
+    const FOLDER: &str = "/run/cnitest-mutant-path";
+    let Some(real) = delegate_path(run) else {
+        run.run();
+        return Ok(());
+    };
+    std::fs::create_dir_all(FOLDER)?;
+    let name = real.rsplit('/').next().unwrap_or_default();
+    let path = std::path::Path::new(FOLDER).join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{}\n", script(&real, FOLDER)))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    run.set("CNI_PATH", FOLDER);
+    run.run();
+    Ok(std::fs::remove_dir_all(FOLDER)?)
+}
+
+/// Where the IPAM plugin is; nothing when the configuration names none, or CNI_PATH does not have it.
+fn delegate_path(run: &mut Execution) -> Option<String> {
+    let config = run.config();
+    let name = config.get("ipam")?.get("type")?.as_str().filter(|name| !name.contains('/'))?;
+    let folders = run.variable("CNI_PATH");
+    folders
+        .split(':')
+        .map(|folder| format!("{folder}/{name}"))
+        .find(|path| std::path::Path::new(path).is_file())
+}
+
 /// Does ADD again without the `ipam` of the configuration when it failed.
 fn without_ipam_on_failure(run: &mut Execution) -> Result<(), Defect> {
     run.run();
@@ -377,14 +400,7 @@ fn kernel_interface(run: &Execution) -> bool {
 pub(super) fn delegate(run: &mut Execution, operation: Operation) -> Option<i32> {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
-    let config = run.config();
-    let name = config.get("ipam")?.get("type")?.as_str()?.to_owned();
-    let folders = run.variable("CNI_PATH");
-    let path = folders
-        .split(':')
-        .map(|folder| format!("{folder}/{name}"))
-        .find(|path| std::path::Path::new(path).is_file())?;
-    let mut child = Command::new(path)
+    let mut child = Command::new(delegate_path(run)?)
         .env("CNI_COMMAND", operation.as_str())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

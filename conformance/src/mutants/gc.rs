@@ -52,7 +52,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "host-local-gc-fails-where-nothing-is",
         "host-local",
-        &["gc.no-error-normally", "gc.empty-list"],
+        &["gc.no-error-normally"],
         "fails GC with an empty list",
         |run| {
             let empty = run.config().get(LISTS[0]).is_some_and(|list| *list == json!([]));
@@ -60,6 +60,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
             if run.is(Operation::Gc) && empty {
                 run.refuse(100, "nothing to do");
             }
+            Ok(())
+        },
+    ),
+    mutant(
+        "host-local-gc-empty-list-is-none",
+        "host-local",
+        &["gc.empty-list"],
+        "takes an empty list for a missing one and does nothing",
+        |run| {
+            if run.is(Operation::Gc) && run.config().get(LISTS[0]) == Some(&json!([])) {
+                return Ok(());
+            }
+            run.run();
             Ok(())
         },
     ),

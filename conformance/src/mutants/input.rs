@@ -1,6 +1,6 @@
 //! Defects in how the environment and stdin are read, and how errors are reported.
 
-use cni_spec::Operation;
+use cni_spec::{Operation, Version};
 use serde_json::{Value, json};
 
 use super::{Execution, Mutant, kernel, mutant};
@@ -613,16 +613,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
-        "static-short-containerids-only",
+        "static-long-containerids-stay",
         "static",
-        &["param.containerid-length", "error.json-on-stdout-nonzero-exit"],
-        "falls over on long container IDs",
+        &["param.containerid-length"],
+        "attaches containers with a long ID and refuses to detach them",
         |run| {
-            if run.variable("CNI_CONTAINERID").len() > 255 {
-                panicked(run);
-                return Ok(());
-            }
             run.run();
+            if run.is(Operation::Del) && run.variable("CNI_CONTAINERID").len() > 255 {
+                run.refuse(100, "the container ID is too long");
+            }
             Ok(())
         },
     ),
@@ -701,7 +700,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             run.edit_error(|error| drop(error.insert("code".into(), json!(42))));
             Ok(())
         },
-    ),
+    )
+    .also_in(Version::V0_4_0),
     mutant(
         "static-error-on-stderr",
         "static",

@@ -10,7 +10,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "host-local-no-address",
         "host-local",
-        &["ipam.determines-addressing", "deleg.success-signal"],
+        &["ipam.determines-addressing"],
         "returns a result without an address",
         |run| {
             run.edit_result(Operation::Add, |result| {

@@ -32,6 +32,8 @@ mod version;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use cni_spec::Version;
+
 pub use execution::{Defect, Execution};
 
 /// The folder below [`PLUGIN_DIR`](crate::arena::PLUGIN_DIR) that holds the folders of the mutants.
@@ -49,6 +51,8 @@ pub struct Mutant {
     pub about: &'static str,
     /// The text of the target that it is tested with; nothing for the plugin's own.
     pub target: Option<&'static str>,
+    /// A version in which it shows, where it does not in the newest ones.
+    pub also_in: Option<Version>,
     /// Executes it.
     pub play: fn(&mut Execution) -> Result<(), Defect>,
 }
@@ -61,7 +65,7 @@ const fn mutant(
     about: &'static str,
     play: fn(&mut Execution) -> Result<(), Defect>,
 ) -> Mutant {
-    Mutant { name, base, breaks, about, target: None, play }
+    Mutant { name, base, breaks, about, target: None, also_in: None, play }
 }
 
 impl std::fmt::Debug for Mutant {
@@ -74,6 +78,11 @@ impl Mutant {
     /// The mutant, tested with another target than the plugin's own.
     const fn with_target(self, text: &'static str) -> Mutant {
         Mutant { target: Some(text), ..self }
+    }
+
+    /// The mutant, tested in this version too.
+    const fn also_in(self, version: Version) -> Mutant {
+        Mutant { also_in: Some(version), ..self }
     }
 
     /// Where it is below [`PLUGIN_DIR`](crate::arena::PLUGIN_DIR).

@@ -6,12 +6,18 @@ use serde_json::{Map, Value, json};
 use super::{Execution, Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
-    mutant("static-no-result", "static", &["add.result-on-success"], "prints no result", |run| {
-        if run.succeeds(Operation::Add) {
-            run.stdout.clear();
-        }
-        Ok(())
-    }),
+    mutant(
+        "static-no-result",
+        "static",
+        &["add.result-on-success", "deleg.success-signal"],
+        "prints no result",
+        |run| {
+            if run.succeeds(Operation::Add) {
+                run.stdout.clear();
+            }
+            Ok(())
+        },
+    ),
     mutant(
         "static-result-with-status-1",
         "static",
@@ -213,10 +219,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "bridge-ips-without-interface",
         "bridge",
-        &["result.ips-interface-required-040", "deleg.fills-interface-index", "result.ips-all-known"],
+        &["result.ips-interface-required-040", "deleg.fills-interface-index"],
         "hands on the addresses as the IPAM plugin gave them, without the interface",
         |run| {
             edit_addresses(run, |entry| drop(entry.remove("interface")));
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-gateway-not-reported",
+        "bridge",
+        &["result.ips-all-known"],
+        "leaves the gateway of an address out",
+        |run| {
+            edit_addresses(run, |entry| drop(entry.remove("gateway")));
             Ok(())
         },
     ),
