@@ -154,6 +154,7 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
         return Ok(Trial { mutant, fate, undecided: Vec::new() });
     }
     let mut chosen = suite_options(options, exactly(&deciding), versions(mutant), 1);
+    chosen.sought = mutant.breaks;
     chosen.upgrade_from = subject::find(&[PathBuf::from(mutant.base)]).unwrap_or_default();
     let suite = Suite::new(chosen);
     let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
@@ -233,6 +234,7 @@ fn suite_options(options: &Options, only: GlobSet, versions: Vec<Version>, jobs:
         only,
         skip: options.skip.clone(),
         versions,
+        sought: &[],
         strict: false,
         upgrade_from: Vec::new(),
         seed: 1,

@@ -69,6 +69,7 @@ impl Wanted {
             only: globs(&self.options.only)?,
             skip: globs(&self.options.skip)?,
             versions: versions.collect::<Result<_, _>>().into_diagnostic()?,
+            sought: &[],
             strict: self.strict,
             upgrade_from,
             seed: self.seed,

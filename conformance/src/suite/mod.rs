@@ -11,6 +11,7 @@ pub mod subject;
 pub mod verdict;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,6 +40,8 @@ pub struct Options {
     pub skip: GlobSet,
     /// Play only in these versions; all that the plugin supports when empty.
     pub versions: Vec<cni_spec::Version>,
+    /// Requirements that are known to be broken: a check that found all of these that it decides is not played any more.
+    pub sought: &'static [&'static str],
     /// Let warnings fail the run.
     pub strict: bool,
     /// Other releases of the plugins, paired by name, which have to get on with their attachments.
@@ -115,6 +118,7 @@ impl Suite {
             probe: &probe,
             target,
             hangs: &hangs,
+            found: Mutex::default(),
             observations: Observations::default(),
             on_event,
         };

@@ -1,5 +1,6 @@
 //! Playing cases on several workers.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +28,8 @@ pub(super) struct Player<'a> {
     pub(super) probe: &'a Probe,
     pub(super) target: Option<&'a Target>,
     pub(super) hangs: &'a AtomicUsize,
+    /// The requirements that a check found broken.
+    pub(super) found: Mutex<BTreeSet<(&'static str, String)>>,
     pub(super) observations: Observations,
     pub(super) on_event: &'a (dyn Fn(Event<'_>) + Sync),
 }
@@ -40,6 +43,9 @@ impl Player<'_> {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(plan) = plans.get(index) else { break };
+                if self.is_settled(plan) {
+                    continue;
+                }
                 let result = self.decide(plan, &mut arena);
                 (self.on_event)(Event::Finished(&result));
                 if let Ok(mut results) = results.lock() {
@@ -56,6 +62,15 @@ impl Player<'_> {
         results.into_inner().unwrap_or_default().into_iter().flatten().collect()
     }
 
+    /// Whether a check has found every requirement that is sought and that it decides.
+    fn is_settled(&self, plan: &Plan<'_>) -> bool {
+        let Plan::Play(Planned { check, .. }) = plan else { return false };
+        let mut sought =
+            self.suite.options.sought.iter().filter(|id| check.requirements.contains(id)).peekable();
+        let Ok(found) = self.found.lock() else { return false };
+        sought.peek().is_some() && sought.all(|id| found.contains(&(check.id, (*id).to_owned())))
+    }
+
     fn decide(&self, plan: &Plan<'_>, arena: &mut Option<Arena>) -> CaseResult {
         match plan {
             Plan::Skip { check, configuration, reason, cause } => {
@@ -69,6 +84,9 @@ impl Player<'_> {
                 let clock = Instant::now();
                 let mut result = self.attempt(planned, arena);
                 result.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
+                if let Ok(mut found) = self.found.lock() {
+                    found.extend(result.broken.iter().map(|id| (planned.check.id, id.clone())));
+                }
                 result
             }
         }
