@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use cni_spec::{Operation, Version};
 
@@ -35,6 +36,16 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V1_0_0,
         variants: &[],
         run: interleaved,
+    },
+    Check {
+        id: "concurrency.unrest",
+        title: "ADD, CHECK and DEL succeed while links and addresses of others come and go, which interrupts lists of them",
+        requirements: &["add.concurrent-containers", "check.ok-after-add", "del.concurrent-containers"],
+        concerns: Concerns::Attaching,
+        scope: Scope::Once,
+        since: Version::V1_0_0,
+        variants: &[],
+        run: unrest,
     },
 ];
 
@@ -109,6 +120,76 @@ fn interleaved(case: &mut Case<'_>) -> Result<(), Stop> {
         let after = case.snapshot()?;
         let what = format!("{count} containers that came while {count} others went, and then went as well,");
         cycle::expect_nothing_left(case, &before, &after, &what, |_| false);
+    }
+    Ok(())
+}
+
+/// How long operations are tried while others come and go.
+const UNREST: Duration = Duration::from_millis(1500);
+/// How long at least, so that some lists are interrupted.
+const AT_LEAST: Duration = Duration::from_millis(500);
+/// How often, where that takes longer.
+const ROUNDS: usize = 12;
+
+fn unrest(case: &mut Case<'_>) -> Result<(), Stop> {
+    const OPERATIONS: [(Operation, &str); 3] = [
+        (Operation::Add, "add.concurrent-containers"),
+        (Operation::Check, "check.ok-after-add"),
+        (Operation::Del, "del.concurrent-containers"),
+    ];
+    let operations: Vec<_> = OPERATIONS.into_iter().filter(|(one, _)| one.since() <= case.version).collect();
+    let mut attachment = case.attachment()?;
+    // What fails without unrest, and what fails once and is repaired then, is not the unrest's fault.
+    let mut works = Vec::new();
+    for round in 0..2 {
+        for &(operation, requirement) in &operations {
+            let answer = case.operate(operation, &attachment)?;
+            match operation {
+                Operation::Add => {
+                    case.require_result(&answer)?;
+                    attachment.result = answer.document().cloned();
+                }
+                Operation::Del if !answer.succeeded() => return Err(Stop::unmet(answer.summary())),
+                _ => {}
+            }
+            if round > 0 && answer.succeeded() {
+                works.push((operation, requirement));
+            }
+        }
+    }
+    case.start_unrest()?;
+    let clock = Instant::now();
+    let mut failures = Vec::new();
+    let mut rounds = 0;
+    while clock.elapsed() < UNREST && (rounds < ROUNDS || clock.elapsed() < AT_LEAST) {
+        rounds += 1;
+        for &(operation, requirement) in &works {
+            let call =
+                case.call(operation, &attachment).label(format!("{operation} amid changes, round {rounds}"));
+            let answer = case.run(call)?;
+            cycle::expect_no_crash(case, &answer);
+            if operation == Operation::Add && answer.succeeded() {
+                attachment.result = answer.document().cloned();
+            }
+            if !answer.succeeded() {
+                failures.push((answer, requirement));
+            }
+        }
+        if !failures.is_empty() {
+            break;
+        }
+    }
+    let seen = case.stop_unrest()?;
+    let told = format!(
+        "{} changes interrupted {} of {} lists that cnitest made meanwhile, the longest of which took {} us",
+        seen.changes, seen.interrupted, seen.lists, seen.longest_us
+    );
+    if seen.interrupted == 0 {
+        return Err(Stop::unmet(format!("no list was interrupted, so nothing is proven: {told}")));
+    }
+    case.note(format!("{rounds} rounds; {told}"));
+    for (answer, requirement) in failures {
+        case.expect_success(&answer, requirement);
     }
     Ok(())
 }

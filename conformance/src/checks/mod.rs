@@ -19,6 +19,7 @@ mod del;
 mod delegation;
 mod disturbed;
 mod execution;
+mod faults;
 mod front;
 mod gc;
 mod incidents;
@@ -171,6 +172,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         concurrency::CHECKS,
         security::CHECKS,
         incidents::CHECKS,
+        faults::CHECKS,
         skew::CHECKS,
     ]
     .into_iter()

@@ -150,6 +150,8 @@ pub struct Target {
     pub any_interface: bool,
     /// Well-known keys of the configuration that the plugin reads: `ipMasq`, `dns`.
     pub reads: Vec<String>,
+    /// Numbers of its own that the plugin reads from the top of its configuration, besides those that are there.
+    pub numbers: Vec<String>,
     /// Conventions that it follows.
     pub capabilities: Vec<Capability>,
     /// Needed by every configuration.
@@ -200,6 +202,8 @@ struct TargetFile {
     any_interface: bool,
     #[serde(default)]
     reads: Vec<WellKnown>,
+    #[serde(default)]
+    numbers: Vec<String>,
     #[serde(default)]
     requires: Requires,
     #[serde(default, rename = "capability")]
@@ -348,6 +352,7 @@ impl Target {
             connects_containers: file.connects_containers,
             any_interface: file.any_interface,
             reads: file.reads.into_iter().map(well_known).collect(),
+            numbers: file.numbers,
             capabilities: capabilities.map_err(fail)?,
             name: file.name,
             kind: file.kind,
