@@ -65,7 +65,7 @@ pub(super) const CHECKS: &[Check] = &[
             "exec.exit-nonzero-on-failure",
         ],
         concerns: Concerns::Delegating,
-        scope: Scope::Configurations,
+        scope: Scope::Once,
         since: Version::V0_3_0,
         variants: &[],
         run: address_conflict,
@@ -317,10 +317,13 @@ fn address_conflict(case: &mut Case<'_>) -> Result<(), Stop> {
     if case.target.is_none_or(|target| !target.connects_containers) {
         return Err(Stop::skip("the target does not say that containers reach each other"));
     }
-    if !case.configuration.plugin.contains_key("ipam") {
-        return Err(Stop::skip("the configuration has no ipam"));
-    }
-    let first = case.attachment()?;
+    let wanted = case.target.map(|target| target.duplicate_search.clone()).unwrap_or_default();
+    let attachment = |case: &mut Case<'_>| -> Result<Attachment, Stop> {
+        let mut made = case.attachment()?;
+        made.plugin.extend(wanted.clone());
+        Ok(made)
+    };
+    let first = attachment(case)?;
     share_address(case)?;
     let call = delegating(case, Operation::Add, &first, SCRIPT).label(format!("ADD with {SHARED}"));
     let answer = case.run(call)?;
@@ -328,7 +331,7 @@ fn address_conflict(case: &mut Case<'_>) -> Result<(), Stop> {
     if searched(case, &first)? != Search::Alone {
         return Err(Stop::unmet(format!("{SHARED} is not usable in the first container")));
     }
-    let second = case.attachment()?;
+    let second = attachment(case)?;
     let label = format!("ADD with {SHARED}, which another container has,");
     let call = delegating(case, Operation::Add, &second, SCRIPT).label(label);
     let answer = case.run(call)?;
