@@ -8,6 +8,7 @@
 //! upper/N    what was written to the N-th overlay of a host directory
 //! work/N     overlayfs's own
 //! fresh/N    a directory that starts empty, mounted over the host's
+//! ballast    something, so that the store can be bounded to what it holds
 //! ```
 
 use std::collections::BTreeSet;

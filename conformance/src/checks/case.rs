@@ -626,7 +626,7 @@ impl<'a> Case<'a> {
     /// # Errors
     /// Skips the case where the kernel cannot bound a file system that is in use.
     pub(super) fn leave_room(&mut self, blocks: Option<u64>) -> Result<(), Stop> {
-        let folder = "full=/var/lib/cni; [ -d $full ] || full=/var/lib";
+        let folder = "full=/var/lib/cni; mountpoint -q $full || full=/var/lib";
         self.steps.push(Step::Shell(match blocks {
             Some(blocks) => format!(
                 "{folder}; echo >$full/.full; used=$(stat -f -c '%b %f' $full | {{ read all free; echo $((all-free)); }})\n\

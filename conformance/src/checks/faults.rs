@@ -317,24 +317,26 @@ fn address_conflict(case: &mut Case<'_>) -> Result<(), Stop> {
     if case.target.is_none_or(|target| !target.connects_containers) {
         return Err(Stop::skip("the target does not say that containers reach each other"));
     }
-    let wanted = case.target.map(|target| target.duplicate_search.clone()).unwrap_or_default();
-    let attachment = |case: &mut Case<'_>| -> Result<Attachment, Stop> {
-        let mut made = case.attachment()?;
-        made.plugin.extend(wanted.clone());
-        Ok(made)
-    };
-    let first = attachment(case)?;
     share_address(case)?;
-    let call = delegating(case, Operation::Add, &first, SCRIPT).label(format!("ADD with {SHARED}"));
-    let answer = case.run(call)?;
+    let add = |case: &mut Case<'_>, keys: &Map<String, Value>, label: String| {
+        let mut attachment = case.attachment()?;
+        attachment.plugin.extend(keys.clone());
+        let call = delegating(case, Operation::Add, &attachment, SCRIPT).label(label);
+        Ok::<_, Stop>((case.run(call)?, attachment))
+    };
+    let mut keys = case.target.map(|target| target.duplicate_search.clone()).unwrap_or_default();
+    let (mut answer, mut first) = add(case, &keys, format!("ADD with {SHARED}"))?;
+    if answer.refused() && !keys.is_empty() {
+        // Not every plugin of this type knows them.
+        keys.clear();
+        (answer, first) = add(case, &keys, format!("ADD with {SHARED}, unasked for a search"))?;
+    }
     case.require_result(&answer)?;
     if searched(case, &first)? != Search::Alone {
         return Err(Stop::unmet(format!("{SHARED} is not usable in the first container")));
     }
-    let second = attachment(case)?;
     let label = format!("ADD with {SHARED}, which another container has,");
-    let call = delegating(case, Operation::Add, &second, SCRIPT).label(label);
-    let answer = case.run(call)?;
+    let (answer, second) = add(case, &keys, label)?;
     let waits = matches!(answer.execution.outcome, Outcome::TimedOut { .. });
     if !waits && (!expect_lives(case, &answer) || !answer.succeeded()) {
         return Ok(());

@@ -67,7 +67,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "skew.versions",
         title: "A release supports every version of the specification that the other one supports",
         requirements: &["practice.versions-kept"],
-        concerns: Concerns::Upgrading,
+        concerns: Concerns::Succeeding,
         scope: Scope::Once,
         since: Version::V0_1_0,
         variants: &[],
