@@ -18,7 +18,7 @@ use super::network::NetOp;
 use super::operate::change;
 
 /// Links beside those that come and go: a list of links takes several reads.
-const LINKS: usize = 96;
+const LINKS: usize = 24;
 /// Addresses beside those that come and go: a list of addresses takes several reads.
 const ADDRESSES: usize = 1500;
 /// The names of these links begin with it.

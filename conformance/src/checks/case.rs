@@ -646,7 +646,7 @@ impl<'a> Case<'a> {
     pub(super) fn start_unrest(&mut self) -> Result<(), Stop> {
         self.steps.push(Step::Shell(
             "kind=dummy; ip link add unrest0 type dummy 2>/dev/null || { kind=bridge; ip link add unrest0 type bridge; }\n\
-             for n in $(seq 1 95); do ip link add unrest$n type $kind; done\n\
+             for n in $(seq 1 23); do ip link add unrest$n type $kind; done\n\
              for n in $(seq 0 1499); do echo \"addr add 198.19.$((n/256)).$((n%256))/32 dev unrest0\"; done | ip -b -\n\
              while sleep 0.005; do ip link add unrest-guest type $kind; sleep 0.005; ip link del unrest-guest; done & unrest=$!"
                 .to_owned(),
