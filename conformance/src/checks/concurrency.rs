@@ -184,13 +184,16 @@ fn unrest(case: &mut Case<'_>) -> Result<(), Stop> {
     Err(Stop::unmet(format!("no list was interrupted in {TRIES} tries, so nothing is proven")))
 }
 
+/// An operation that failed, and the requirement that says that it succeeds.
+type Failure = (Answer, &'static str);
+
 /// Operates on an attachment time and again while links and addresses come and go. What came of that, the operations that
 /// failed with what they break, and the number of rounds.
 fn amid_unrest(
     case: &mut Case<'_>,
     operations: &[(Operation, &'static str)],
     attachment: &mut Attachment,
-) -> Result<(Unrest, Vec<(Answer, &'static str)>, usize), Stop> {
+) -> Result<(Unrest, Vec<Failure>, usize), Stop> {
     case.start_unrest()?;
     let clock = Instant::now();
     let mut failures = Vec::new();
