@@ -647,6 +647,43 @@ fn what_cannot_be_done_says_why_and_leaves_the_arena_usable() {
 }
 
 #[test]
+fn a_full_disk_takes_files_but_nothing_in_them() {
+    let mut arena = arena();
+    arena.leave_room(Some(1)).expect("bounded");
+    run(&mut arena, "echo one >/var/lib/cni/first && ! echo two >/run/second");
+    let files = arena.snapshot(Scope::files()).expect("snapshot").files;
+    assert_eq!(files[Path::new("/var/lib/cni/first")].size, 4);
+    assert_eq!(files[Path::new("/run/second")].size, 0);
+    arena.leave_room(None).expect("as before");
+    run(&mut arena, "head -c 100000 /dev/zero >/run/second");
+    arena.leave_room(Some(0)).expect("bounded");
+    assert!(arena.reset().expect("reset"), "nothing is left");
+    run(&mut arena, "head -c 100000 /dev/zero >/etc/third");
+}
+
+#[test]
+fn unrest_interrupts_lists_until_it_ends() {
+    let mut arena = arena();
+    let mut seen = cnitest::arena::Unrest::default();
+    // Which list a change meets is chance.
+    for _ in 0..5 {
+        if let Err(error) = arena.start_unrest(&Place::Host) {
+            eprintln!("skipped: {error}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        seen = arena.stop_unrest().expect("unrest");
+        if seen.interrupted > 0 {
+            break;
+        }
+    }
+    assert!(arena.reset().expect("reset"), "nothing is left");
+    assert!(seen.changes > 3 && seen.interrupted > 0 && seen.interrupted < seen.lists, "{seen:?}");
+    let refused = arena.stop_unrest();
+    assert!(matches!(&refused, Err(ArenaError::Refused(_))), "{refused:?}");
+}
+
+#[test]
 fn a_reset_arena_is_as_new() {
     let mut arena = arena();
     assert!(arena.reset().expect("reset"), "nothing happened");

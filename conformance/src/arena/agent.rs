@@ -16,6 +16,7 @@ use super::files::{self, Files};
 use super::operate::Network;
 use super::protocol::{Reply, Request, encode, receive};
 use super::snapshot::Snapshot;
+use super::unrest::Disturber;
 use super::{ArenaConfig, NETNS_DIR, SEARCH_PATH, root, state};
 use crate::invoke::Place;
 use crate::invoke::engine::{Asker, Engine};
@@ -41,6 +42,11 @@ struct Agent {
     engine: Engine,
     network: Network,
     files: Files,
+    /// Bytes that written files may take.
+    storage: u64,
+    /// Less than that may be written at the moment.
+    bounded: bool,
+    unrest: Option<Disturber>,
 }
 
 /// Builds the arena and answers requests. Returns the exit status.
@@ -97,7 +103,14 @@ impl Agent {
         }
         let network = Network::new()?;
         let files = Files::new(layers).map_err(|error| Refusal::io("read the new root", &error))?;
-        Ok(Self { engine: Engine::new(), network, files })
+        Ok(Self {
+            engine: Engine::new(),
+            network,
+            files,
+            storage: config.storage,
+            bounded: false,
+            unrest: None,
+        })
     }
 
     /// Does what is asked; none when the asker has gone.
@@ -174,6 +187,21 @@ impl Agent {
                     .map_err(|error| Refusal::io(format!("read {name} of {place}"), &error))?;
                 return Ok(Reply::Text(String::from_utf8_lossy(&text).trim_end_matches('\n').to_owned()));
             }
+            Request::LeaveRoom(blocks) => {
+                self.bounded = true;
+                root::leave_room(blocks, self.storage)?;
+                self.bounded = blocks.is_some();
+            }
+            Request::StartUnrest(place) => {
+                let sockets = self.network.sockets(&place)?;
+                self.unrest = Some(Disturber::start(sockets)?);
+            }
+            Request::StopUnrest => {
+                let unrest = self.unrest.take().ok_or_else(|| {
+                    Refusal::new("end the unrest", "there is none, it was ended by a reset perhaps")
+                })?;
+                return unrest.stop().map(Reply::Unrest);
+            }
             Request::ProbeLinkKind(kind) => return self.network.probe(&kind).map(Reply::Truth),
             Request::HasProgram(name) => return Ok(Reply::Program(find_program(&name))),
             Request::KillLeftOvers => return Ok(Reply::Names(self.engine.kill_left_overs(false))),
@@ -183,9 +211,13 @@ impl Agent {
     }
 
     fn reset(&mut self) -> Result<(), Refusal> {
+        self.unrest = None;
         self.engine.kill_left_overs(true);
         for name in self.network.delete_all() {
             self.files.forget(&Path::new(NETNS_DIR).join(name));
+        }
+        if std::mem::take(&mut self.bounded) {
+            root::leave_room(None, self.storage)?;
         }
         self.files.restore().map_err(|error| Refusal::io("remove written files", &error))?;
         // A fresh namespace is as new in all that a snapshot could show, and in what it could not.

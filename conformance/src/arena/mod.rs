@@ -12,7 +12,7 @@ pub(crate) mod codec;
 mod error;
 mod files;
 mod firewall;
-mod netlink;
+pub(crate) mod netlink;
 mod network;
 mod nft;
 mod operate;
@@ -25,6 +25,7 @@ mod start;
 mod state;
 pub(crate) mod sys;
 mod traffic;
+mod unrest;
 mod xtables;
 
 use std::io::{self, Write};
@@ -42,6 +43,7 @@ pub use packets::{Exchange, Exchanged, Listener, Transport};
 pub use pool::ArenaPool;
 pub use snapshot::{Difference, Scope, Snapshot, difference};
 pub use start::agent_entry;
+pub use unrest::Unrest;
 
 use crate::invoke::{Execution, Invocation};
 use protocol::{Reply, Request, receive};
@@ -261,6 +263,29 @@ impl Arena {
         let what = || format!("send {} packets to {}", exchange.transport, exchange.destination);
         match self.change(&Request::Exchange(exchange.clone()), what)? {
             Reply::Exchanged(exchanged) => Ok(exchanged),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Leaves room for this many blocks (of 4 KiB, on most machines) wherever files can be written, or the usual room
+    /// again: a full disk.
+    ///
+    /// # Errors
+    /// [`ArenaError::Refused`] where the kernel cannot bound a file system that is in use.
+    pub fn leave_room(&mut self, blocks: Option<u64>) -> Result<(), ArenaError> {
+        self.change_only(&Request::LeaveRoom(blocks), || "bound what can be written".to_owned())
+    }
+
+    /// Has links and addresses of a place come and go until [`Self::stop_unrest`], among so many others that a netlink
+    /// dump takes several reads.
+    pub fn start_unrest(&mut self, place: &Place) -> Result<(), ArenaError> {
+        self.change_only(&Request::StartUnrest(place.clone()), || format!("bring unrest to {place}"))
+    }
+
+    /// Ends it, and tells what came of it. Links and addresses are left.
+    pub fn stop_unrest(&mut self) -> Result<Unrest, ArenaError> {
+        match self.change(&Request::StopUnrest, || "end the unrest".to_owned())? {
+            Reply::Unrest(unrest) => Ok(unrest),
             other => Err(unexpected(&other)),
         }
     }

@@ -200,6 +200,11 @@ impl Netlink {
         Ok(last)
     }
 
+    /// Sends a dump request once, and tells whether a change interrupted the dump.
+    pub(crate) fn dump_is_interrupted(&mut self, message: &Message) -> Result<bool, NetlinkError> {
+        self.exchange(message.clone()).map(|(_, interrupted)| interrupted)
+    }
+
     fn exchange(&mut self, message: Message) -> Result<(Vec<Answer>, bool), NetlinkError> {
         self.sequence += 1;
         let sequence = self.sequence;

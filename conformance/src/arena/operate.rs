@@ -192,6 +192,12 @@ impl Network {
         Ok(result)
     }
 
+    /// Fresh sockets in the namespace of `place`, for use beside those that are there.
+    pub(super) fn sockets(&mut self, place: &Place) -> Result<[Netlink; 2], Refusal> {
+        self.inside(place, || Ok([Netlink::open(NETLINK_ROUTE)?, Netlink::open(NETLINK_ROUTE)?]))?
+            .map_err(|error: io::Error| Refusal::io("open netlink sockets", &error))
+    }
+
     /// Makes a change.
     pub(super) fn apply(&mut self, place: &Place, op: &NetOp) -> Result<(), Refusal> {
         let what = op.shell(place);
@@ -319,7 +325,7 @@ fn probe_kind(route: &mut Netlink, kind: &str) -> Result<(), NetlinkError> {
     Ok(())
 }
 
-fn change(route: &mut Netlink, op: &NetOp, target: Option<&File>) -> Result<(), NetlinkError> {
+pub(super) fn change(route: &mut Netlink, op: &NetOp, target: Option<&File>) -> Result<(), NetlinkError> {
     let target = target.map_or(0, |file| file.as_raw_fd().cast_unsigned());
     let message = match op {
         NetOp::AddVeth { a, b, .. } => of_kind(new_link(a), "veth", |info| {

@@ -11,6 +11,7 @@ use super::error::Refusal;
 use super::network::NetOp;
 use super::packets::{Exchange, Exchanged};
 use super::snapshot::{Scope, Snapshot};
+use super::unrest::Unrest;
 use super::{ArenaConfig, DirEntry};
 use crate::invoke::{Execution, Invocation, Place};
 
@@ -57,6 +58,9 @@ pub(crate) enum Request {
         name: String,
     },
     ProbeLinkKind(String),
+    LeaveRoom(Option<u64>),
+    StartUnrest(Place),
+    StopUnrest,
     HasProgram(String),
     Reset,
     KillLeftOvers,
@@ -70,6 +74,7 @@ pub(crate) enum Reply {
     Background(u64),
     Snapshot(Box<Snapshot>),
     Exchanged(Exchanged),
+    Unrest(Unrest),
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     Path(#[serde(with = "codec::path")] PathBuf),
     Entries(Vec<DirEntry>),

@@ -8,6 +8,7 @@
 //! upper/N    what was written to the N-th overlay of a host directory
 //! work/N     overlayfs's own
 //! fresh/N    a directory that starts empty, mounted over the host's
+//! ballast    something, so that the store can be bounded to what it holds
 //! ```
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::pivot_root;
 
 use super::error::Refusal;
+use super::sys;
 use super::{ArenaConfig, NETNS_DIR, PLUGIN_DIR};
 
 /// Where the store is mounted while the root is built. Every host has the directory, and nothing of the
@@ -37,6 +39,9 @@ const EMPTY: [&str; 2] = ["/etc/cni", "/var/lib/cni"];
 
 /// Devices that are there.
 const DEVICES: [&str; 7] = ["null", "zero", "full", "random", "urandom", "tty", "net/tun"];
+
+/// A file of the store that no path of the arena leads to.
+const BALLAST: &str = "ballast";
 
 /// A directory with many entries below which something is mounted is bound as it is, read-only.
 const MOST_ENTRIES: usize = 512;
@@ -122,6 +127,22 @@ pub(super) fn build(config: &ArenaConfig) -> Result<Vec<Layer>> {
         return Err(Refusal::io("change to the store", &io::Error::last_os_error()));
     }
     Ok(layers)
+}
+
+/// Leaves room for this many blocks in the store, whatever it holds; with nothing, for `storage` bytes altogether. The
+/// working directory must be the store.
+pub(super) fn leave_room(blocks: Option<u64>, storage: u64) -> Result<()> {
+    let what = "bound what can be written";
+    let size = match blocks {
+        None => storage,
+        Some(blocks) => {
+            // A bound of 0 means none: the store must hold something.
+            fs::write(BALLAST, "\n").map_err(failed(what))?;
+            let store = nix::sys::statvfs::statvfs(".").map_err(refused(what))?;
+            (store.blocks() - store.blocks_free() + blocks) * store.fragment_size()
+        }
+    };
+    sys::reconfigure("size", &size.to_string()).map_err(failed(what))
 }
 
 /// Mounts sysfs for the current network namespace, and over it itself again, writable only below the directory of

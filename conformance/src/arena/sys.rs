@@ -1,5 +1,6 @@
 //! Small safe wrappers of system calls that no crate in use offers.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -54,6 +55,26 @@ pub(crate) fn process_descriptor(process: u32) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0_u32) };
     owned(libc::c_int::try_from(result).unwrap_or(-1))
+}
+
+/// Changes an option of the file system that is mounted where the working directory is.
+pub(crate) fn reconfigure(option: &str, value: &str) -> io::Result<()> {
+    /// From `linux/mount.h`.
+    const FSPICK_CLOEXEC: libc::c_uint = 1;
+    const FSCONFIG_SET_STRING: libc::c_uint = 1;
+    const FSCONFIG_CMD_RECONFIGURE: libc::c_uint = 7;
+    let (option, value) = (CString::new(option)?, CString::new(value)?);
+    // SAFETY: the path is a C string that outlives the call; the call returns a new descriptor or an error.
+    let picked = unsafe { libc::syscall(libc::SYS_fspick, libc::AT_FDCWD, c".".as_ptr(), FSPICK_CLOEXEC) };
+    let context = owned(libc::c_int::try_from(picked).unwrap_or(-1))?;
+    let configure = |command: libc::c_uint, key: *const libc::c_char, value: *const libc::c_char| {
+        // SAFETY: both texts are C strings that outlive the call, or null where the command takes none.
+        let result =
+            unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    configure(FSCONFIG_SET_STRING, option.as_ptr(), value.as_ptr())?;
+    configure(FSCONFIG_CMD_RECONFIGURE, std::ptr::null(), std::ptr::null())
 }
 
 /// Makes a tun or tap device in the current network namespace, which goes when the file is closed. The kernel does not

@@ -112,7 +112,7 @@ impl Profile {
             | Concerns::Reading(_) => true,
             Concerns::Delegating => self != Profile::Ipam,
             // A certificate is about one release.
-            Concerns::Upgrading => false,
+            Concerns::Upgrading | Concerns::Succeeding => false,
             Concerns::Kinds(kinds) => kinds.iter().any(|kind| Profile::of(*kind) == self),
         }
     }
@@ -207,7 +207,7 @@ mod tests {
             assert!(profile.checks(Feature::Core).len() > 20, "{profile}");
         }
         // Two releases of a plugin are no matter of a certificate, which is about one.
-        homeless.retain(|id| checks::find(id).is_some_and(|check| check.concerns != Concerns::Upgrading));
+        homeless.retain(|id| checks::find(id).is_some_and(|check| !check.concerns.needs_other_release()));
         assert_eq!(homeless, Vec::<&str>::new());
     }
 

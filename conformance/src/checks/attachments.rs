@@ -1,12 +1,14 @@
 //! ADD where something is there already: an interface of that name, another attachment, another plugin's result.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use cni_spec::result::AddResult;
 use cni_spec::{Operation, Version};
+use serde_json::Value;
 
 use super::case::{Answer, Attachment, Case, Stop};
-use super::{Check, Concerns, Scope, carried, changes, cycle, front, kernel};
+use super::{Check, Concerns, Scope, carried, changes, cycle, del, front, incidents, kernel};
 use crate::arena::NetOp;
 use crate::arena::snapshot::{NamespaceState, Route};
 use crate::target::Kind;
@@ -63,6 +65,21 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V1_0_0,
         variants: &[],
         run: concurrent,
+    },
+    Check {
+        id: "del.two-attachments",
+        title: "A container on two networks, or twice on one, leaves them one after the other, and nothing is left of either",
+        requirements: &[
+            "del.only-own-attachment",
+            "add.host-state-restored-after-cycle",
+            "del.removes-interface",
+            "del.undoes-modifications",
+        ],
+        concerns: Concerns::Attaching,
+        scope: Scope::Configurations,
+        since: Version::V1_0_0,
+        variants: &["two networks", "one network twice"],
+        run: two_attachments,
     },
     Check {
         id: "add.prevresult-passed",
@@ -171,6 +188,121 @@ fn second_interface(case: &mut Case<'_>) -> Result<(), Stop> {
         expect_intact(case, "del.only-own-attachment", "the DEL of eth1", "eth0", &alone, &rest);
     }
     Ok(())
+}
+
+fn two_attachments(case: &mut Case<'_>) -> Result<(), Stop> {
+    if kernel::has_fixed_interface(case) {
+        return Err(Stop::skip("the plugin configures the same interface whatever CNI_IFNAME says"));
+    }
+    if case.target.is_some_and(|target| target.links.iter().any(|link| link.per_container)) {
+        return Err(Stop::skip("the target has one link for each container"));
+    }
+    // What belongs to the networks and to no attachment stays there because of the first container.
+    let mut settled = case.attachment()?;
+    let empty = case.snapshot()?;
+    case.add(&mut settled)?;
+    let made = cycle::new_host_links(&empty, &case.snapshot()?);
+    let mut other = second_attachment(case, &settled, &made, 80)?;
+    case.add(&mut other)?;
+
+    let mut first = case.attachment()?;
+    let mut second = second_attachment(case, &first, &made, 81)?;
+    let before = case.snapshot()?;
+    case.add(&mut first)?;
+    let alone = case.snapshot()?;
+    case.add(&mut second)?;
+    let both = case.snapshot()?;
+    del::delete_stubbornly(case, &first)?;
+    let rest = case.snapshot()?;
+    let what = "the DEL of eth0";
+    let added = incidents::signless(changes::judged(case, &alone, &both), "+ ");
+    case.expect_unchanged(&both, &rest, "del.only-own-attachment", what, |line| {
+        changes::is_in_container(line, &first)
+            || !line.strip_prefix("- ").is_some_and(|lost| added.contains(lost))
+    });
+    if case.kind() != Kind::Ipam {
+        let (both, rest) = (kernel::state(&both, &first)?, kernel::state(&rest, &first)?);
+        expect_intact(case, "del.only-own-attachment", what, &second.ifname, both, rest);
+    }
+    del::delete_stubbornly(case, &second)?;
+    let end = case.snapshot()?;
+    let what =
+        format!("joining {} and leaving both", case.variant.replace("one network twice", "a network twice"));
+    cycle::expect_nothing_left(case, &before, &end, &what, |_| false);
+    Ok(())
+}
+
+/// Another attachment of the container, `eth1`: to the same network, or to another one that has other addresses and other
+/// links on the host (`made` are those that ADD makes).
+fn second_attachment(
+    case: &mut Case<'_>,
+    first: &Attachment,
+    made: &[String],
+    number: usize,
+) -> Result<Attachment, Stop> {
+    let mut second = Attachment { ifname: "eth1".to_owned(), result: None, ..first.clone() };
+    if case.kind() == Kind::Chained {
+        second.previous = Some(front::beside(case, &second, "eth1", number)?);
+    }
+    for (key, value) in &mut second.plugin {
+        // Two attachments cannot have the same port of the host.
+        if key == "runtimeConfig" {
+            move_ports(value);
+        } else if case.variant == "two networks" && key != "type" {
+            move_network(value, made);
+        }
+    }
+    if case.variant == "two networks" {
+        second.plugin.insert("name".to_owned(), Value::from("cnitest-other-net"));
+    }
+    Ok(second)
+}
+
+/// Moves each port of the host to another one.
+fn move_ports(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(move_ports),
+        Value::Object(map) => {
+            for (key, value) in map {
+                match (key.as_str(), value.as_u64()) {
+                    ("hostPort", Some(port)) => *value = Value::from(port + 100),
+                    _ => move_ports(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Moves each address to another network, and gives the links that ADD makes other names.
+fn move_network(value: &mut Value, made: &[String]) {
+    match value {
+        Value::String(text) if made.contains(text) => text.push('b'),
+        Value::String(text) => {
+            if let Some(moved) = moved(text) {
+                *text = moved;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| move_network(item, made)),
+        Value::Object(map) => map.values_mut().for_each(|item| move_network(item, made)),
+        _ => {}
+    }
+}
+
+/// An address or range of another network; nothing for a text that is neither, and for a range of all addresses.
+fn moved(text: &str) -> Option<String> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    if prefix == Some("0") {
+        return None;
+    }
+    let moved: IpAddr = match address.parse().ok()? {
+        IpAddr::V4(v4) => IpAddr::from((u32::from(v4) ^ 0x0080_0000).to_be_bytes()),
+        IpAddr::V6(v6) => IpAddr::from((u128::from(v6) ^ (0x8000 << 96)).to_be_bytes()),
+    };
+    Some(prefix.map_or_else(|| moved.to_string(), |prefix| format!("{moved}/{prefix}")))
 }
 
 fn concurrent(case: &mut Case<'_>) -> Result<(), Stop> {
@@ -288,4 +420,34 @@ fn destinations(state: &NamespaceState, ifname: &str) -> BTreeSet<String> {
         .filter(leaves)
         .map(|route| format!("{}/{}", route.destination, route.prefix))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn another_network_has_other_addresses_and_links() {
+        let mut plugin = json!({
+            "bridge": "cnit0",
+            "master": "uplink0",
+            "ipam": { "subnet": "10.61.0.0/24", "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0", "gw": "fd00:61::1" }] }
+        });
+        move_network(&mut plugin, &["cnit0".to_owned()]);
+        let expected = json!({
+            "bridge": "cnit0b",
+            "master": "uplink0",
+            "ipam": { "subnet": "10.189.0.0/24", "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0", "gw": "fd00:8061::1" }] }
+        });
+        assert_eq!(plugin, expected);
+    }
+
+    #[test]
+    fn ports_of_the_host_move() {
+        let mut asked = json!({ "portMappings": [{ "hostPort": 8080, "containerPort": 80 }] });
+        move_ports(&mut asked);
+        assert_eq!(asked, json!({ "portMappings": [{ "hostPort": 8180, "containerPort": 80 }] }));
+    }
 }

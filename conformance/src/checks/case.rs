@@ -15,7 +15,7 @@ use super::front;
 use super::observation::Observations;
 use super::reproducer::{Assertion, Step};
 use crate::arena::snapshot::{Scope as SnapshotScope, Snapshot};
-use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp};
+use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, Unrest};
 use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
 use crate::target::{Configuration, Kind, Target};
 
@@ -619,6 +619,50 @@ impl<'a> Case<'a> {
     pub fn write_file(&mut self, path: &str, text: &str, mode: u32) -> Result<(), Stop> {
         self.steps.push(Step::File { path: path.to_owned(), text: text.to_owned(), mode });
         Ok(self.arena.write_file(path, text.as_bytes(), mode)?)
+    }
+
+    /// Leaves room for this many blocks wherever files are written, or the usual room again: a full disk.
+    ///
+    /// # Errors
+    /// Skips the case where the kernel cannot bound a file system that is in use.
+    pub(super) fn leave_room(&mut self, blocks: Option<u64>) -> Result<(), Stop> {
+        let folder = "full=/var/lib/cni; mountpoint -q $full || full=/var/lib";
+        self.steps.push(Step::Shell(match blocks {
+            Some(blocks) => format!(
+                "{folder}; echo >$full/.full; used=$(stat -f -c '%b %f' $full | {{ read all free; echo $((all-free)); }})\n\
+                 mount -o remount,size=$(((used+{blocks})*4))k $full"
+            ),
+            None => "mount -o remount,size=64m $full; rm -f $full/.full".to_owned(),
+        }));
+        match self.arena.leave_room(blocks) {
+            Err(ArenaError::Refused(refusal)) => {
+                Err(Stop::lacking(format!("no disk can be made full here: {refusal}")))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Has links and addresses of the host come and go until [`Case::stop_unrest`].
+    pub(super) fn start_unrest(&mut self) -> Result<(), Stop> {
+        self.steps.push(Step::Shell(
+            "kind=dummy; ip link add unrest0 type dummy 2>/dev/null || { kind=bridge; ip link add unrest0 type bridge; }\n\
+             for n in $(seq 1 23); do ip link add unrest$n type $kind; done\n\
+             for n in $(seq 0 1499); do echo \"addr add 198.19.$((n/256)).$((n%256))/32 dev unrest0\"; done | ip -b -\n\
+             while sleep 0.005; do ip link add unrest-guest type $kind; sleep 0.005; ip link del unrest-guest; done & unrest=$!"
+                .to_owned(),
+        ));
+        match self.arena.start_unrest(&Place::Host) {
+            Err(ArenaError::Refused(refusal)) => {
+                Err(Stop::lacking(format!("no unrest can be made here: {refusal}")))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Ends it, and tells what came of it.
+    pub(super) fn stop_unrest(&mut self) -> Result<Unrest, Stop> {
+        self.steps.push(Step::Shell("kill $unrest".to_owned()));
+        Ok(self.arena.stop_unrest()?)
     }
 
     /// The state of the host, of every container, and the files written.

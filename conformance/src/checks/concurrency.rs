@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use cni_spec::{Operation, Version};
 
 use super::case::{Answer, Attachment, Call, Case, Stop};
 use super::{Check, Concerns, Scope, cycle, kernel};
+use crate::arena::Unrest;
 use crate::target::Kind;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -35,6 +37,16 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V1_0_0,
         variants: &[],
         run: interleaved,
+    },
+    Check {
+        id: "concurrency.unrest",
+        title: "ADD, CHECK and DEL succeed while links and addresses of others come and go, which interrupts lists of them",
+        requirements: &["add.concurrent-containers", "check.ok-after-add", "del.concurrent-containers"],
+        concerns: Concerns::Attaching,
+        scope: Scope::Once,
+        since: Version::V1_0_0,
+        variants: &[],
+        run: unrest,
     },
 ];
 
@@ -111,6 +123,97 @@ fn interleaved(case: &mut Case<'_>) -> Result<(), Stop> {
         cycle::expect_nothing_left(case, &before, &after, &what, |_| false);
     }
     Ok(())
+}
+
+/// How long operations are tried while others come and go.
+const UNREST: Duration = Duration::from_millis(1500);
+/// How long at least, so that some lists are interrupted.
+const AT_LEAST: Duration = Duration::from_millis(500);
+/// How often, where that takes longer.
+const ROUNDS: usize = 12;
+/// How often that is tried until a list is interrupted.
+const TRIES: usize = 3;
+/// One in so many lists may be interrupted.
+const TOO_OFTEN: u64 = 3;
+
+fn unrest(case: &mut Case<'_>) -> Result<(), Stop> {
+    const OPERATIONS: [(Operation, &str); 3] = [
+        (Operation::Add, "add.concurrent-containers"),
+        (Operation::Check, "check.ok-after-add"),
+        (Operation::Del, "del.concurrent-containers"),
+    ];
+    let operations: Vec<_> = OPERATIONS.into_iter().filter(|(one, _)| one.since() <= case.version).collect();
+    let mut attachment = case.attachment()?;
+    // What fails without unrest, and what fails once and is repaired then, is not the unrest's fault.
+    let mut works = Vec::new();
+    for round in 0..2 {
+        for &(operation, requirement) in &operations {
+            let answer = case.operate(operation, &attachment)?;
+            match operation {
+                Operation::Add => {
+                    case.require_result(&answer)?;
+                    attachment.result = answer.document().cloned();
+                }
+                Operation::Del if !answer.succeeded() => return Err(Stop::unmet(answer.summary())),
+                _ => {}
+            }
+            if round > 0 && answer.succeeded() {
+                works.push((operation, requirement));
+            }
+        }
+    }
+    for _ in 0..TRIES {
+        let (seen, failures, rounds) = amid_unrest(case, &works, &mut attachment)?;
+        let told = format!(
+            "{} changes interrupted {} of {} lists that cnitest made meanwhile, the longest of which took {} us",
+            seen.changes, seen.interrupted, seen.lists, seen.longest_us
+        );
+        // Where more are interrupted, no plugin could begin anew often enough.
+        if !failures.is_empty() && seen.interrupted * TOO_OFTEN > seen.lists {
+            return Err(Stop::unmet(format!("the machine is too busy to tell: {told}")));
+        }
+        let failed = !failures.is_empty();
+        for (answer, requirement) in failures {
+            case.expect_success(&answer, requirement);
+        }
+        if failed || seen.interrupted > 0 {
+            case.note(format!("{rounds} rounds; {told}"));
+            return Ok(());
+        }
+    }
+    Err(Stop::unmet(format!("no list was interrupted in {TRIES} tries, so nothing is proven")))
+}
+
+/// An operation that failed, and the requirement that says that it succeeds.
+type Failure = (Answer, &'static str);
+
+/// Operates on an attachment time and again while links and addresses come and go. What came of that, the operations that
+/// failed with what they break, and the number of rounds.
+fn amid_unrest(
+    case: &mut Case<'_>,
+    operations: &[(Operation, &'static str)],
+    attachment: &mut Attachment,
+) -> Result<(Unrest, Vec<Failure>, usize), Stop> {
+    case.start_unrest()?;
+    let clock = Instant::now();
+    let mut failures = Vec::new();
+    let mut rounds = 0;
+    while failures.is_empty() && clock.elapsed() < UNREST && (rounds < ROUNDS || clock.elapsed() < AT_LEAST) {
+        rounds += 1;
+        for &(operation, requirement) in operations {
+            let label = format!("{operation} amid changes, round {rounds}");
+            let call = case.call(operation, attachment).label(label);
+            let answer = case.run(call)?;
+            cycle::expect_no_crash(case, &answer);
+            if operation == Operation::Add && answer.succeeded() {
+                attachment.result = answer.document().cloned();
+            }
+            if !answer.succeeded() {
+                failures.push((answer, requirement));
+            }
+        }
+    }
+    Ok((case.stop_unrest()?, failures, rounds))
 }
 
 fn named(case: &Case<'_>, operation: Operation, attachment: &Attachment) -> Call {

@@ -781,7 +781,7 @@ fn concurrent(case: &mut Case<'_>) -> Result<(), Stop> {
 // ---- shared
 
 /// DEL; once more if it fails, as runtimes do. That it failed is reported by `del.succeeds`.
-fn delete_stubbornly(case: &mut Case<'_>, attachment: &Attachment) -> Result<(), Stop> {
+pub(super) fn delete_stubbornly(case: &mut Case<'_>, attachment: &Attachment) -> Result<(), Stop> {
     if !case.operate(Operation::Del, attachment)?.succeeded() {
         let call = case.call(Operation::Del, attachment).label("DEL again");
         case.run(call)?;

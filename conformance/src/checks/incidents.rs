@@ -361,7 +361,7 @@ fn late(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 /// What follows this sign in the lines of a difference that begin with it.
-fn signless(lines: Vec<String>, sign: &str) -> BTreeSet<String> {
+pub(super) fn signless(lines: Vec<String>, sign: &str) -> BTreeSet<String> {
     lines.iter().filter_map(|line| line.strip_prefix(sign)).map(str::to_owned).collect()
 }
 

@@ -19,6 +19,7 @@ mod del;
 mod delegation;
 mod disturbed;
 mod execution;
+mod faults;
 mod front;
 mod gc;
 mod incidents;
@@ -83,6 +84,8 @@ pub enum Concerns {
     Reading(&'static str),
     /// Every plugin with a target that can attach, where another release of it is given.
     Upgrading,
+    /// Every plugin, target or not, where another release of it is given; nothing but the protocol is used.
+    Succeeding,
 }
 
 /// Why a check is not played on a target.
@@ -95,9 +98,14 @@ pub enum Exclusion {
 }
 
 impl Concerns {
+    /// Whether it takes another release of the plugin.
+    pub fn needs_other_release(self) -> bool {
+        matches!(self, Concerns::Upgrading | Concerns::Succeeding)
+    }
+
     /// Why a target is excluded, or nothing when the check concerns it.
     pub fn excludes(self, target: Option<&Target>) -> Option<Exclusion> {
-        if self == Concerns::Every {
+        if matches!(self, Concerns::Every | Concerns::Succeeding) {
             return None;
         }
         let Some(target) = target else {
@@ -113,7 +121,11 @@ impl Concerns {
             Concerns::Taking(name) => target.capability(name).is_some(),
             Concerns::Obliging => !target.capabilities.is_empty(),
             Concerns::Reading(key) => target.reads(key),
-            Concerns::Every | Concerns::Unattended | Concerns::Attaching | Concerns::Upgrading => true,
+            Concerns::Every
+            | Concerns::Succeeding
+            | Concerns::Unattended
+            | Concerns::Attaching
+            | Concerns::Upgrading => true,
         };
         if !concerned {
             return Some(Exclusion::NotConcerned);
@@ -171,6 +183,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         concurrency::CHECKS,
         security::CHECKS,
         incidents::CHECKS,
+        faults::CHECKS,
         skew::CHECKS,
     ]
     .into_iter()

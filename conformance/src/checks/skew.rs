@@ -9,11 +9,14 @@
 use std::collections::BTreeSet;
 
 use cni_spec::{Operation, Version};
+use serde_json::Value;
 
 use super::case::{Answer, Attachment, Call, Case, Stop};
 use super::changes::{self, Subject, is_file_content, is_of_front, subject_of};
 use super::gc::listing;
-use super::{Check, Concerns, Other, Scope, cycle};
+use super::protocol::version_call;
+use super::reproducer::Assertion;
+use super::{Check, Concerns, Other, Scope, cycle, kernel};
 use crate::arena::snapshot::Snapshot;
 
 /// ADD by the other release and the rest by the plugin under test, and the other way round.
@@ -60,7 +63,44 @@ pub(super) const CHECKS: &[Check] = &[
         variants: DIRECTIONS,
         run: gc,
     },
+    Check {
+        id: "skew.versions",
+        title: "A release supports every version of the specification that the other one supports",
+        requirements: &["practice.versions-kept"],
+        concerns: Concerns::Succeeding,
+        scope: Scope::Once,
+        since: Version::V0_1_0,
+        variants: &[],
+        run: versions,
+    },
 ];
+
+fn versions(case: &mut Case<'_>) -> Result<(), Stop> {
+    let call = version_call(case);
+    let answer = case.run(by(case, Release::Other, call.clone())?)?;
+    let held = supported(&answer);
+    if held.is_empty() {
+        return Err(Stop::unmet(answer.summary()));
+    }
+    let answer = case.run(by(case, Release::Tested, call)?)?;
+    let holds = supported(&answer);
+    let lost: Vec<&String> = held.difference(&holds).collect();
+    let expected = format!("the tested release supports what the other one does: {}", kernel::list(&held));
+    let observed = format!("it lost {}", kernel::list(&lost));
+    if let Some(first) = lost.first() {
+        let assertion = Assertion::StdoutHas(answer.index, format!("\"{first}\""));
+        case.expect_as(false, "practice.versions-kept", expected, observed, assertion);
+    }
+    Ok(())
+}
+
+/// The versions that VERSION names.
+fn supported(answer: &Answer) -> BTreeSet<String> {
+    let named =
+        answer.document().filter(|_| answer.succeeded()).and_then(|about| about.get("supportedVersions"));
+    let named = named.and_then(Value::as_array).into_iter().flatten();
+    named.filter_map(Value::as_str).map(str::to_owned).collect()
+}
 
 /// Who adds, and who comes after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

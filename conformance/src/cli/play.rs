@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_spec::Version;
-use cnitest::checks::Concerns;
 use cnitest::suite::subject::{self, Found};
 use cnitest::suite::{Options, Suite};
 use cnitest::target::{Target, builtin};
@@ -125,7 +124,7 @@ fn require_a_check(options: &Options) -> miette::Result<()> {
     let chosen = cnitest::checks::all().any(|check| {
         (options.only.is_empty() || options.only.is_match(check.id))
             && !options.skip.is_match(check.id)
-            && (check.concerns != Concerns::Upgrading || !options.upgrade_from.is_empty())
+            && (!check.concerns.needs_other_release() || !options.upgrade_from.is_empty())
     });
     match chosen {
         true => Ok(()),

@@ -305,7 +305,7 @@ plugin = '{ "type": "bridge", "bridge": "cnit0", "device": "dev-${container}" }'
 "#;
 
 /// Whether `ip` can do it.
-fn ip(arguments: &[&str]) -> Result<bool, Defect> {
+pub(super) fn ip(arguments: &[&str]) -> Result<bool, Defect> {
     Ok(Command::new("ip").args(arguments).stderr(Stdio::null()).status()?.success())
 }
 

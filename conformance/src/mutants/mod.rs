@@ -17,6 +17,7 @@ mod conventions;
 mod del;
 mod delegation;
 mod execution;
+mod faults;
 mod gc;
 pub mod hostile;
 mod incidents;
@@ -120,6 +121,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         conventions::MUTANTS,
         security::MUTANTS,
         incidents::MUTANTS,
+        faults::MUTANTS,
         skew::MUTANTS,
     ]
     .into_iter()

@@ -58,7 +58,7 @@ pub fn plan<'a>(probe: &'a Probe, target: Option<&Target>, options: &Options) ->
         .filter(|version| options.versions.is_empty() || options.versions.contains(version))
         .collect();
     let chosen =
-        chosen.filter(|check| check.concerns != Concerns::Upgrading || !options.upgrade_from.is_empty());
+        chosen.filter(|check| !check.concerns.needs_other_release() || !options.upgrade_from.is_empty());
     chosen.flat_map(|check| plan_check(check, probe, target, &versions)).collect()
 }
 
@@ -85,14 +85,11 @@ fn plan_check<'a>(
     let mut versions = versions.to_vec();
     let mut unusable = probe.unusable.clone();
     let mut usable: Vec<&Configuration> = probe.configurations.iter().collect();
-    if check.concerns == Concerns::Upgrading {
-        let Some(other) = &probe.subject.other else {
-            return vec![skip(
-                None,
-                "no other release of this plugin is given".to_owned(),
-                SkipCause::Precondition,
-            )];
-        };
+    if check.concerns.needs_other_release() && probe.subject.other.is_none() {
+        let reason = "no other release of this plugin is given".to_owned();
+        return vec![skip(None, reason, SkipCause::Precondition)];
+    }
+    if let (Concerns::Upgrading, Some(other)) = (check.concerns, &probe.subject.other) {
         versions.retain(|version| other.versions.contains(version));
         // What stands for a newer release does not work with the other one.
         usable.retain(|configuration| {
@@ -114,7 +111,9 @@ fn plan_check<'a>(
         plans.extend(unusable.iter().map(|one| skip(Some(one.name.clone()), one.reason.clone(), one.cause)));
     }
     // The rules of the protocol are the same whether or not the configuration can work here.
-    if matches!(check.concerns, Concerns::Every | Concerns::Unattended) && usable.is_empty() {
+    if matches!(check.concerns, Concerns::Every | Concerns::Unattended | Concerns::Succeeding)
+        && usable.is_empty()
+    {
         usable.extend(&probe.spare);
     }
     let Some((first, others)) = usable.split_first() else {

@@ -150,6 +150,10 @@ pub struct Target {
     pub any_interface: bool,
     /// Well-known keys of the configuration that the plugin reads: `ipMasq`, `dns`.
     pub reads: Vec<String>,
+    /// Numbers of its own that the plugin reads from the top of its configuration, besides those that are there.
+    pub numbers: Vec<String>,
+    /// What has the plugin look whether somebody else on the link has an IPv6 address, where it does not without being asked.
+    pub duplicate_search: Map<String, Value>,
     /// Conventions that it follows.
     pub capabilities: Vec<Capability>,
     /// Needed by every configuration.
@@ -200,6 +204,9 @@ struct TargetFile {
     any_interface: bool,
     #[serde(default)]
     reads: Vec<WellKnown>,
+    #[serde(default)]
+    numbers: Vec<String>,
+    duplicate_search: Option<String>,
     #[serde(default)]
     requires: Requires,
     #[serde(default, rename = "capability")]
@@ -340,6 +347,11 @@ impl Target {
         }
         let capabilities: Result<Vec<Capability>, String> =
             file.capabilities.into_iter().map(CapabilityFile::read).collect();
+        let duplicate_search = match file.duplicate_search {
+            None => Map::new(),
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|error| fail(format!("duplicate-search is no JSON object: {error}")))?,
+        };
         let well_known = |one: WellKnown| match one {
             WellKnown::IpMasq => "ipMasq".to_owned(),
             WellKnown::Dns => "dns".to_owned(),
@@ -348,6 +360,8 @@ impl Target {
             connects_containers: file.connects_containers,
             any_interface: file.any_interface,
             reads: file.reads.into_iter().map(well_known).collect(),
+            numbers: file.numbers,
+            duplicate_search,
             capabilities: capabilities.map_err(fail)?,
             name: file.name,
             kind: file.kind,
@@ -399,6 +413,10 @@ mod tests {
         assert!(message(&capability("name = 'fame'\nby = ['args']")).contains("\"fame\": no convention"));
         assert!(
             message(&capability("name = 'mac'\nby = ['args']\nvalue = '{'")).contains("value is not JSON")
+        );
+        assert!(
+            message(&format!("duplicate-search = '[]'\n{}", one(r#"{"type":"x"}"#)))
+                .contains("duplicate-search is no JSON object")
         );
         assert!(message(&format!("reads = ['ipmasq']\n{}", one(r#"{"type":"x"}"#))).contains("line 1"));
     }

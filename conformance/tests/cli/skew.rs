@@ -68,3 +68,15 @@ fn releases_that_do_not_fit_are_refused() {
     assert_eq!(output.status.code(), Some(2));
     assert!(said.contains("--upgrade-from"), "{said}");
 }
+
+#[test]
+fn a_version_that_is_lost_is_a_remark() {
+    let Some((run, status)) = upgrade("bridge-version-lost", "bridge") else { return };
+    let lost = results(&run, "skew.versions");
+    assert_eq!(lost.len(), 1, "{run}");
+    assert_eq!(
+        (&lost[0]["verdict"], &lost[0]["broken"][0]),
+        (&"pass".into(), &"practice.versions-kept".into())
+    );
+    assert_eq!(status, 0, "{run}");
+}
