@@ -24,6 +24,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         assert!(composed.validate(&generator.generate(&mut random, 6)).is_empty());
         count += 1;
     }
-    println!("{:.0}", count as f64 / start.elapsed().as_secs_f64());
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    let bytes: usize = (0..1000).map(|_| generator.generate(&mut random, 6).to_string().len()).sum();
+    println!("{rate:.0} {}", bytes / 1000);
     Ok(())
 }

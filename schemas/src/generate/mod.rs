@@ -169,9 +169,9 @@ impl Generator {
                 let mut object = Map::with_capacity(members.len());
                 // Nothing optional; some; all.
                 let (of, all) =
-                    if deep { (0, 1) } else { [(0, 1), (1, 4), (1, 2), (1, 1)][source.below(4) as usize] };
+                    if deep { (0, 1) } else { [(0, 1), (1, 4), (1, 2), (15, 16)][source.below(4) as usize] };
                 for member in members {
-                    if member.required || (of > 0 && (of == all || source.chance(of, all))) {
+                    if member.required || (of > 0 && source.chance(of, all)) {
                         object.insert(member.name.clone(), self.value(member.node, source, size, depth + 1));
                     }
                 }

@@ -42,8 +42,10 @@ pub struct Mutation {
 /// Why a site could not be broken alone, as far as the attempts showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stuck {
-    /// No document has the place, or none of the values tried breaks the constraint there.
+    /// No document had the place, or none of the values tried broke the constraint there.
     Unreached,
+    /// No valid document has the place: the constraint at this schema path forbids a value around it.
+    Forbidden(String),
     /// Whatever broke it broke these as well: the smallest set seen, as schema paths.
     Together(Vec<String>),
 }
@@ -92,7 +94,9 @@ pub struct Mutator {
 }
 
 /// Documents tried for a site before it counts as stuck.
-const DOCUMENTS: usize = 60;
+const DOCUMENTS: usize = 3000;
+/// Documents tried where the constraint broke, but never alone.
+const FEW: usize = 60;
 
 impl Mutator {
     /// A mutator with the schema's own generator.
@@ -164,7 +168,19 @@ impl Mutator {
     /// When it could be broken alone in none of them.
     pub fn reach(&self, site: Site, source: &mut dyn Source) -> Result<Mutation, Stuck> {
         let mut stuck = Stuck::Unreached;
+        let constraints = self.schema.constraints();
+        let place = constraints.get(site).map_or("", |constraint| &constraint.instance_path);
+        let forbids = |c: &&Constraint| {
+            let around = place.strip_prefix(&c.instance_path).is_some_and(|rest| rest.starts_with('/'));
+            c.keyword == "not" && c.value == json!({}) && around
+        };
+        if let Some(found) = constraints.iter().find(forbids) {
+            return Err(Stuck::Forbidden(found.schema_path.clone()));
+        }
         for index in 0..DOCUMENTS {
+            if index == FEW && matches!(stuck, Stuck::Together(_)) {
+                break;
+            }
             let document = self.generator.generate(source, 1 + index % 6);
             match self.mutate(&document, site, source) {
                 Ok(mutation) => return Ok(mutation),
