@@ -1,6 +1,7 @@
 //! Documents validated in a second.
 
-use cni_schemas::{Kind, Profile, validate};
+use cni_schemas::generate::Random;
+use cni_schemas::{Composed, Kind, PluginSchema, Profile, validate};
 use cni_spec::Version;
 use criterion::{Criterion, Throughput};
 use serde_json::json;
@@ -29,6 +30,29 @@ fn validation(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Generation, and generation with validation.
+fn generation(criterion: &mut Criterion) {
+    let bridge = ["bridge", "host-local"].map(|name| PluginSchema::known(name).expect("known"));
+    let compose = |kind, plugins: &[PluginSchema]| {
+        Composed::compose(kind, Version::V1_1_0, Profile::Compat, plugins).expect("composes")
+    };
+    let mut group = criterion.benchmark_group("generate");
+    group.throughput(Throughput::Elements(1));
+    for (name, composed) in [
+        ("result-add", compose(Kind::ResultAdd, &[])),
+        ("config-list", compose(Kind::ConfigList, &[])),
+        ("request-add-first of bridge", compose(Kind::RequestAddFirst, &bridge)),
+    ] {
+        let generator = composed.generator().expect("understood");
+        let mut random = Random::new(1);
+        group.bench_function(name, |bencher| bencher.iter(|| generator.generate(&mut random, 6)));
+        group.bench_function(format!("{name}, validated"), |bencher| {
+            bencher.iter(|| assert!(composed.validate(&generator.generate(&mut random, 6)).is_empty()));
+        });
+    }
+    group.finish();
+}
+
 fn main() {
-    cnitest_benches::main(&[validation]);
+    cnitest_benches::main(&[validation, generation]);
 }

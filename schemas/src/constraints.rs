@@ -26,6 +26,8 @@ pub struct Constraint {
     pub code: Option<u32>,
     /// What the schema says of a value that breaks it; continues the value, as in `is not allowed here`.
     pub message: Option<String>,
+    /// Whether it is a plugin's own and none of the protocol; see [`crate::Composed`].
+    pub plugin_own: bool,
 }
 
 /// The constraints of `kind` in `version` under `profile`, in the order of the schema.
@@ -151,6 +153,7 @@ impl<'a> Walk<'a> {
             requirement: requirement.and_then(Value::as_str).map(str::to_owned),
             code: code.and_then(Value::as_u64).and_then(|code| u32::try_from(code).ok()),
             message: message.and_then(Value::as_str).map(str::to_owned),
+            plugin_own: false,
         });
     }
 }

@@ -27,16 +27,20 @@
 //! [`Profile::Strict`] adds the rest. Some rules are beyond JSON Schema; those are in [`semantic`].
 
 mod bundle;
+mod compose;
 mod constraints;
 pub mod formats;
+pub mod generate;
 mod infer;
 mod kind;
 mod message;
+pub mod mutate;
 pub mod semantic;
 mod source;
 mod validate;
 
 pub use bundle::{schema, schema_text};
+pub use compose::{ComposeError, Composed, PluginSchema};
 pub use constraints::{Constraint, constraints};
 pub use infer::infer;
 pub use kind::{Kind, NotDefined, Profile, UnknownKind, UnknownProfile};

@@ -114,6 +114,53 @@ fn attachments(request: &Value, found: &mut Found) {
     }
 }
 
+/// Makes a document that satisfies its schema satisfy the rules too, without breaking the schema.
+pub(crate) fn mend(kind: Kind, version: Version, document: &mut Value) {
+    match kind {
+        Kind::ResultAdd => mend_interfaces(version, document),
+        Kind::RequestAddChained | Kind::RequestDel | Kind::RequestCheck => {
+            if let Some(result) = document.get_mut("prevResult") {
+                mend_interfaces(version, result);
+            }
+        }
+        Kind::RequestGc => {
+            let list = document.get("cni.dev/valid-attachments").cloned();
+            if let (Some(list), Some(alias)) = (list, document.get_mut("cni.dev/attachments")) {
+                *alias = list;
+            }
+            for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+                let entries = document.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten();
+                for (position, entry) in entries.enumerate() {
+                    if entry["ifname"].as_str().is_some_and(|name| name.len() > IFNAME_MAX) {
+                        entry["ifname"] = format!("eth{position}").into();
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Points each index into the list; where the list is empty, drops the addresses with an index.
+fn mend_interfaces(version: Version, result: &mut Value) {
+    if version < Version::V0_3_0 {
+        return;
+    }
+    let count = result["interfaces"].as_array().map_or(0, Vec::len) as u64;
+    for list in ["ips", "ip"].into_iter().take(if version == Version::V0_3_0 { 2 } else { 1 }) {
+        let Some(entries) = result.get_mut(list).and_then(Value::as_array_mut) else { continue };
+        if count == 0 {
+            entries.retain(|entry| entry.get("interface").is_none_or(|index| index.as_i64() == Some(-1)));
+            continue;
+        }
+        for index in entries.iter_mut().filter_map(|entry| entry.get_mut("interface")) {
+            if index.as_i64() != Some(-1) {
+                *index = (index.as_u64().unwrap_or(u64::MAX) % count).into();
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -45,6 +45,21 @@ pub fn validate(
     document: &Value,
 ) -> Result<Vec<Violation>, NotDefined> {
     let compiled = compiled(kind, version, profile)?;
+    Ok(judge(compiled, kind, version, profile, document))
+}
+
+pub(crate) fn judge(
+    compiled: &Compiled,
+    kind: Kind,
+    version: Version,
+    profile: Profile,
+    document: &Value,
+) -> Vec<Violation> {
+    if compiled.validator.is_valid(document) {
+        let mut violations = semantic::check(kind, version, profile, document);
+        violations.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
+        return violations;
+    }
     let mut violations = compiled.violations(document);
     let ill_typed: HashSet<String> = violations
         .iter()
@@ -56,7 +71,7 @@ pub fn validate(
     violations.extend(semantic::check(kind, version, profile, document));
     violations.sort_by(|a, b| sort_key(a).cmp(&sort_key(b)));
     violations.dedup();
-    Ok(violations)
+    violations
 }
 
 /// Compares indices by number, not as text, and so "/ips/9" goes before "/ips/10".
@@ -96,28 +111,33 @@ pub(crate) fn compiled(
 }
 
 impl Compiled {
-    fn new(mut schema: Value) -> Self {
+    fn new(schema: Value) -> Self {
+        Compiled::try_new(schema).expect("the embedded schemas compile; a test compiles each")
+    }
+
+    /// Why the schema is none, if so.
+    pub(crate) fn try_new(mut schema: Value) -> Result<Self, String> {
         let constraints = collect(&schema);
         drop_implied_patterns(&mut schema);
         let mut options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
         for (name, holds) in FORMATS {
             options = options.with_format(name, holds);
         }
-        let validator = options.build(&schema).expect("the embedded schemas compile; a test compiles each");
+        let validator = options.build(&schema).map_err(|error| error.to_string())?;
         let index = constraints
             .iter()
             .enumerate()
             .map(|(position, c)| ((c.schema_path.clone(), c.property.clone()), position))
             .collect();
-        Compiled { validator, constraints, index }
+        Ok(Compiled { validator, constraints, index })
     }
 
-    fn violations(&'static self, document: &Value) -> Vec<Violation> {
+    fn violations(&self, document: &Value) -> Vec<Violation> {
         self.validator.iter_errors(document).flat_map(|error| self.violation(&error)).collect()
     }
 
     /// One violation per missing or unexpected property, else one per error.
-    fn violation(&'static self, error: &ValidationError<'_>) -> Vec<Violation> {
+    fn violation(&self, error: &ValidationError<'_>) -> Vec<Violation> {
         let instance_path = error.instance_path().as_str();
         match error.kind() {
             ValidationErrorKind::Required { property } => {
@@ -133,7 +153,7 @@ impl Compiled {
     }
 
     fn describe(
-        &'static self,
+        &self,
         error: &ValidationError<'_>,
         instance_path: String,
         property: Option<&str>,
@@ -149,14 +169,16 @@ impl Compiled {
             instance_path,
             schema_path,
             keyword: constraint.map_or("schema", |constraint| constraint.keyword),
-            requirement: constraint.and_then(|constraint| constraint.requirement.as_deref()),
+            requirement: constraint
+                .and_then(|constraint| cni_spec::catalogue::requirement(constraint.requirement.as_deref()?))
+                .map(|requirement| requirement.id),
             code: constraint.and_then(|constraint| constraint.code),
         }
     }
 }
 
 /// A `pattern` beside a `format` serves other validators; asserting both would report one fault twice.
-fn drop_implied_patterns(value: &mut Value) {
+pub(crate) fn drop_implied_patterns(value: &mut Value) {
     match value {
         Value::Object(object) => {
             if object.get("format").is_some_and(Value::is_string) {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use clap::ValueEnum;
-use cni_schemas::Kind;
+use cni_schemas::{Kind, PluginSchema};
 use cni_spec::{Version, catalogue};
 use cnitest::certify::{Feature, Profile};
 use cnitest::checks::{self, wild};
@@ -278,7 +278,15 @@ fn schemas() -> Vec<Row> {
             json: json!({ "kind": kind.to_string(), "versions": versions }),
         }
     };
-    Kind::ALL.iter().map(row).collect()
+    let plugin = |name: &str| {
+        let schema = PluginSchema::known(name).map(|plugin| plugin.schema);
+        let title = schema.as_ref().and_then(|schema| schema["title"].as_str()).unwrap_or_default();
+        Row {
+            cells: vec![format!("plugin:{name}"), "all".to_owned(), title.to_owned()],
+            json: json!({ "kind": format!("plugin:{name}"), "versions": Version::ALL.map(Version::as_str) }),
+        }
+    };
+    Kind::ALL.iter().map(row).chain(PluginSchema::names().map(plugin)).collect()
 }
 
 fn profiles() -> Vec<Row> {

@@ -3,4 +3,6 @@
 mod annotations;
 mod coverage;
 mod fixtures;
+mod generate;
+mod mutate;
 mod properties;
