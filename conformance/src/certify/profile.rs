@@ -52,6 +52,17 @@ impl Profile {
             Kind::Interface => Profile::Interface,
             Kind::Chained => Profile::Chained,
             Kind::Ipam => Profile::Ipam,
+            Kind::Meta => Profile::Meta,
+        }
+    }
+
+    /// The kind of target that is certified as it.
+    const fn kind(self) -> Kind {
+        match self {
+            Profile::Interface => Kind::Interface,
+            Profile::Chained => Kind::Chained,
+            Profile::Ipam => Kind::Ipam,
+            Profile::Meta => Kind::Meta,
         }
     }
 
@@ -71,9 +82,7 @@ impl Profile {
             Profile::Interface => "creates the interface CNI_IFNAME in the container",
             Profile::Chained => "adjusts what an earlier plugin of the chain made",
             Profile::Ipam => "determines addresses for the plugin that delegates to it",
-            Profile::Meta => {
-                "does its work through plugins that it delegates to (no kind of target yet: nothing is certified as it)"
-            }
+            Profile::Meta => "has other plugins, which it executes, create the interface CNI_IFNAME",
         }
     }
 
@@ -111,9 +120,10 @@ impl Profile {
             | Concerns::Obliging
             | Concerns::Reading(_) => true,
             Concerns::Delegating => self != Profile::Ipam,
+            Concerns::Addressing => matches!(self, Profile::Interface | Profile::Chained),
             // A certificate is about one release.
             Concerns::Upgrading => false,
-            Concerns::Kinds(kinds) => kinds.iter().any(|kind| Profile::of(*kind) == self),
+            Concerns::Kinds(kinds) => checks::concern(kinds, self.kind()),
         }
     }
 }
@@ -150,7 +160,7 @@ fn feature(check: &Check) -> Feature {
         return Feature::Capability(name);
     }
     match check.concerns {
-        Concerns::Delegating => Feature::Delegation,
+        Concerns::Delegating | Concerns::Addressing => Feature::Delegation,
         _ => Feature::Core,
     }
 }
