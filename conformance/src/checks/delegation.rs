@@ -155,6 +155,8 @@ pub(super) const SCRIPT: &str = "cnitest-delegate";
 pub(super) const FOLDER: &str = "/run/cnitest-delegate";
 /// What the script says when it fails.
 const COMPLAINT: &str = "cnitest's delegate refuses";
+/// A key of a delegate's configuration with a number that a floating point number of 64 bits cannot hold.
+const LARGE: &str = "example.com/large";
 /// What the script writes to stderr.
 const MURMUR: &str = "cnitest's delegate was here";
 
@@ -168,7 +170,8 @@ fn delegate(case: &mut Case<'_>) -> Result<Delegated, Stop> {
             // The last number is not one that a floating point number of 64 bits can hold.
             let unknown = json!({ "list": [1, 2.5, "x", null, 9_007_199_254_740_993_u64] });
             if let (Kind::Meta, Ok(own)) = (case.kind(), cycle::delegate_of(case, request)) {
-                own.insert("example.com/unknown".to_owned(), unknown.clone());
+                own.insert("example.com/unknown".to_owned(), json!({ "list": [1, 2.5, "x", null] }));
+                own.insert(LARGE.to_owned(), json!(9_007_199_254_740_993_u64));
             }
             request.insert("example.com/unknown".to_owned(), unknown);
         });
@@ -247,8 +250,14 @@ fn own_configuration(case: &mut Case<'_>, given: &Value, got: &Value) -> Result<
     }
     let pointer = case.target.map_or("/ipam", Target::delegate_pointer);
     let own = given.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default();
-    let changed: Vec<&String> =
+    let mut changed: Vec<&String> =
         own.iter().filter(|(key, value)| got.get(key.as_str()) != Some(value)).map(|(key, _)| key).collect();
+    // A plugin that composes its delegate's configuration reads and writes JSON, of which only integers below 2^53 are
+    // the same everywhere.
+    if changed.iter().any(|key| *key == LARGE) && got.get(LARGE).is_some_and(Value::is_number) {
+        case.note(format!("the delegated plugin reads {} for {}", got[LARGE], own[LARGE]));
+        changed.retain(|key| *key != LARGE);
+    }
     let expected = format!("the delegated plugin reads what stands at {pointer}, unchanged");
     let observed = format!("changed or missing keys: {}", kernel::list(&changed));
     case.expect(changed.is_empty(), "deleg.same-config", expected.as_str(), observed.as_str());

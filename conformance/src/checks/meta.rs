@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.result",
         title: "ADD of a meta plugin returns the addresses and routes that its delegate returned",
-        requirements: &["deleg.nested-delegation", "result.shape-matches-version"],
+        requirements: &["deleg.nested-delegation"],
         concerns: META,
         scope: Scope::Versions,
         since: Version::V1_0_0,
@@ -89,15 +89,6 @@ fn result(case: &mut Case<'_>) -> Result<(), Stop> {
         let observed = format!("its routes: {}", kernel::list(returned.routes.iter().map(|one| one.dst)));
         case.expect(holds, "deleg.nested-delegation", expected, observed);
     }
-    let version = case.version.as_str();
-    let label = answer.document().and_then(|document| document["cniVersion"].as_str()).unwrap_or_default();
-    let expected = format!("the result is one of CNI {version}, which the configuration asks for");
-    case.expect(
-        label == version,
-        "result.shape-matches-version",
-        expected,
-        format!("it is one of {label:?}"),
-    );
     Ok(())
 }
 

@@ -23,6 +23,7 @@ mod incidents;
 mod input;
 mod ipam;
 mod kernel;
+mod meta;
 mod result;
 mod security;
 mod skew;
@@ -109,6 +110,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         result::MUTANTS,
         add::MUTANTS,
         delegation::MUTANTS,
+        meta::MUTANTS,
         chained::MUTANTS,
         ipam::MUTANTS,
         check::MUTANTS,
