@@ -233,6 +233,28 @@ mod tests {
     }
 
     #[test]
+    fn a_meta_plugin_does_what_an_interface_plugin_does_and_delegates() {
+        assert_eq!(Profile::of(Kind::Meta), Profile::Meta);
+        let core: Vec<&str> = Profile::Meta.checks(Feature::Core).iter().map(|check| check.id).collect();
+        for id in [
+            "add.creates-interface",
+            "delegation.environment",
+            "delegation.second-fails",
+            "del.delegate-error",
+        ] {
+            assert!(core.contains(&id), "{id}");
+        }
+        // What a delegate returns, the delegate itself has applied.
+        assert!(!core.contains(&"delegation.addresses-applied"));
+        assert!(
+            Profile::Interface
+                .checks(Feature::Delegation)
+                .iter()
+                .all(|check| check.id != "delegation.result")
+        );
+    }
+
+    #[test]
     fn capabilities_are_those_of_the_schema_and_of_the_conventions() {
         assert!(capabilities().contains(&"portMappings") && capabilities().contains(&"deviceID"));
         assert_eq!(capability_of("conv.portmappings-effect"), Some("portMappings"));
