@@ -1,4 +1,4 @@
-//! Delegation: executing the plugin that `ipam.type` names.
+//! Delegation: executing the plugin that `ipam.type` names, or one that a configuration holds as a whole.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -10,17 +10,21 @@ use cni_spec::parameters::{Variable, plugin_type};
 use cni_spec::result::AddResult;
 use cni_spec::{Operation, Version, keys};
 
-use crate::fields::Fields;
+use crate::fields::{Fields, invalid};
 use crate::refusal::{DELEGATE, Refusal};
 use crate::skel::{Request, invalid_document};
 
 /// The most of a delegate's output in bytes that an error repeats.
 const EXCERPT: usize = 200;
 
-/// A delegated IPAM plugin.
+/// A delegated plugin.
 #[derive(Debug, Clone)]
 pub(crate) struct Delegate {
     name: String,
+    /// What messages call it.
+    role: &'static str,
+    /// Its own input and the interface that it is for; an IPAM plugin gets those of this execution.
+    own: Option<(Vec<u8>, String)>,
 }
 
 impl Delegate {
@@ -31,7 +35,17 @@ impl Delegate {
         let Some(name) = fields.string(keys::TYPE)?.filter(|name| !name.is_empty()) else { return Ok(None) };
         // Whatever the version: a path is never executed (`deleg.ipam-name-valid`).
         plugin_type(name, Version::LATEST).map_err(|error| invalid_document("ipam.type", &error))?;
-        Ok(Some(Delegate { name: name.to_owned() }))
+        Ok(Some(Delegate { name: name.to_owned(), role: "IPAM plugin", own: None }))
+    }
+
+    /// The plugin of a configuration of its own, for an interface.
+    pub(crate) fn whole(fields: Fields<'_>, input: Vec<u8>, ifname: String) -> Result<Delegate, Refusal> {
+        let name = fields
+            .string(keys::TYPE)?
+            .ok_or_else(|| invalid(&fields.place(keys::TYPE), "missing: name the plugin"))?;
+        plugin_type(name, Version::LATEST)
+            .map_err(|error| invalid_document(&fields.place(keys::TYPE), &error))?;
+        Ok(Delegate { name: name.to_owned(), role: "delegate", own: Some((input, ifname)) })
     }
 
     /// ADD: what the delegate returns. When it fails, it has been executed again with DEL.
@@ -51,13 +65,15 @@ impl Delegate {
     /// The DEL that follows an ADD which failed; what it answers is only logged.
     pub(crate) fn withdraw(&self, request: &Request) {
         if let Err(error) = self.execute(request, Operation::Del) {
-            request.log(format_args!("undoing the address assignment: {error}"));
+            request.log(format_args!("undoing what the {} did: {error}", self.role));
         }
     }
 
-    /// DEL. A delegate that is not installed cannot be needed for good: its absence is only logged.
+    /// DEL. An IPAM plugin that is not installed cannot be needed for good: its absence is only logged. What another
+    /// plugin made stays without it.
     pub(crate) fn del(&self, request: &Request) -> Result<(), Refusal> {
         match self.find(request) {
+            Err(error) if self.own.is_some() => Err(error),
             Ok(_) => self.execute(request, Operation::Del).map(|_| ()),
             Err(error) => {
                 request.log(format_args!("addresses may stay reserved: {error}"));
@@ -94,24 +110,30 @@ impl Delegate {
         candidates.find(is_executable).ok_or_else(|| {
             Refusal::new(
                 DELEGATE,
-                format!("no executable {:?} in {place}: install the IPAM plugin", self.name),
+                format!("no executable {:?} in {place}: install the {}", self.name, self.role),
             )
         })
     }
 
     fn odd(&self, problem: String) -> Refusal {
-        Refusal::new(DELEGATE, format!("IPAM plugin {:?} {problem}", self.name))
+        Refusal::new(DELEGATE, format!("{} {:?} {problem}", self.role, self.name))
     }
 
-    /// Executes the delegate with the environment and the input of this execution; its standard error is ours.
+    /// Executes the delegate with the environment and the input of this execution, or its own; its standard error is ours.
     fn execute(&self, request: &Request, operation: Operation) -> Result<Vec<u8>, Refusal> {
         let path = self.find(request)?;
         let failed =
             |error: std::io::Error| self.odd(format!("({}) cannot be executed: {error}", path.display()));
-        let mut child = Command::new(&path)
+        let mut command = Command::new(&path);
+        command
             .env_clear()
             .envs(request.environment.iter().map(|(key, value)| (key, value)))
-            .env(Variable::Command.as_str(), operation.as_str())
+            .env(Variable::Command.as_str(), operation.as_str());
+        if let Some((_, ifname)) = self.own.as_ref().filter(|_| operation.is_attachment()) {
+            command.env(Variable::Ifname.as_str(), ifname);
+        }
+        let input = self.own.as_ref().map_or(&request.raw, |(input, _)| input);
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -121,7 +143,7 @@ impl Delegate {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (written, read) = std::thread::scope(|scope| {
             // Beside the reading: neither side may wait for the other with a full pipe.
-            let writer = scope.spawn(|| stdin.map_or(Ok(()), |mut stdin| stdin.write_all(&request.raw)));
+            let writer = scope.spawn(|| stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input)));
             let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_end(&mut output));
             (writer.join(), read)
         });
@@ -139,7 +161,7 @@ impl Delegate {
     fn error(&self, output: &[u8], status: std::process::ExitStatus) -> Refusal {
         let parsed = serde_json::from_slice(output).ok().and_then(|value| CniError::parse(&value).ok());
         if let Some(error) = parsed {
-            let msg = format!("IPAM plugin {:?}: {}", self.name, error.msg);
+            let msg = format!("{} {:?}: {}", self.role, self.name, error.msg);
             return Refusal::from(CniError { msg, ..error });
         }
         let text = String::from_utf8_lossy(output);

@@ -14,6 +14,7 @@ mod fields;
 mod firewall;
 mod host_local;
 mod loopback;
+mod meta;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
@@ -34,12 +35,13 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 9] = [
+const PLUGINS: [Plugin; 10] = [
     bridge::PLUGIN,
     debug::PLUGIN,
     firewall::PLUGIN,
     host_local::PLUGIN,
     loopback::PLUGIN,
+    meta::PLUGIN,
     portmap::PLUGIN,
     ptp::PLUGIN,
     static_ipam::PLUGIN,

@@ -52,6 +52,17 @@ impl Profile {
             Kind::Interface => Profile::Interface,
             Kind::Chained => Profile::Chained,
             Kind::Ipam => Profile::Ipam,
+            Kind::Meta => Profile::Meta,
+        }
+    }
+
+    /// The kind of target that is certified as it.
+    const fn kind(self) -> Kind {
+        match self {
+            Profile::Interface => Kind::Interface,
+            Profile::Chained => Kind::Chained,
+            Profile::Ipam => Kind::Ipam,
+            Profile::Meta => Kind::Meta,
         }
     }
 
@@ -71,9 +82,7 @@ impl Profile {
             Profile::Interface => "creates the interface CNI_IFNAME in the container",
             Profile::Chained => "adjusts what an earlier plugin of the chain made",
             Profile::Ipam => "determines addresses for the plugin that delegates to it",
-            Profile::Meta => {
-                "does its work through plugins that it delegates to (no kind of target yet: nothing is certified as it)"
-            }
+            Profile::Meta => "has other plugins, which it executes, create the interface CNI_IFNAME",
         }
     }
 
@@ -111,9 +120,10 @@ impl Profile {
             | Concerns::Obliging
             | Concerns::Reading(_) => true,
             Concerns::Delegating => self != Profile::Ipam,
+            Concerns::Addressing => matches!(self, Profile::Interface | Profile::Chained),
             // A certificate is about one release.
             Concerns::Upgrading | Concerns::Succeeding => false,
-            Concerns::Kinds(kinds) => kinds.iter().any(|kind| Profile::of(*kind) == self),
+            Concerns::Kinds(kinds) => checks::concern(kinds, self.kind()),
         }
     }
 }
@@ -150,7 +160,7 @@ fn feature(check: &Check) -> Feature {
         return Feature::Capability(name);
     }
     match check.concerns {
-        Concerns::Delegating => Feature::Delegation,
+        Concerns::Delegating | Concerns::Addressing => Feature::Delegation,
         _ => Feature::Core,
     }
 }
@@ -220,6 +230,28 @@ mod tests {
         assert_eq!(of("del.delegate-called"), "delegation");
         assert_eq!(of("check.healthy"), "core");
         assert_eq!(of("add.succeeds"), "core");
+    }
+
+    #[test]
+    fn a_meta_plugin_does_what_an_interface_plugin_does_and_delegates() {
+        assert_eq!(Profile::of(Kind::Meta), Profile::Meta);
+        let core: Vec<&str> = Profile::Meta.checks(Feature::Core).iter().map(|check| check.id).collect();
+        for id in [
+            "add.creates-interface",
+            "delegation.environment",
+            "delegation.second-fails",
+            "del.delegate-error",
+        ] {
+            assert!(core.contains(&id), "{id}");
+        }
+        // What a delegate returns, the delegate itself has applied.
+        assert!(!core.contains(&"delegation.addresses-applied"));
+        assert!(
+            Profile::Interface
+                .checks(Feature::Delegation)
+                .iter()
+                .all(|check| check.id != "delegation.result")
+        );
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cni_spec::Operation;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::case::{Answer, Attachment, Call, Case, Stop, crash_summary};
 use super::changes::{Subject, is_file_content, is_of_front, subject_of};
 use super::reproducer::{Assertion, Step};
 use crate::arena::Place;
 use crate::arena::snapshot::{Link, Scope as SnapshotScope, Snapshot};
-use crate::target::Kind;
+use crate::target::{Kind, Target};
 
 // ---- executing
 
@@ -114,7 +114,9 @@ pub(super) fn expect_silence(case: &mut Case<'_>, answer: &Answer, requirement: 
 pub(super) fn removal_requirements(case: &Case<'_>) -> [(Subject, &'static str); 3] {
     let (link, setting) = match case.kind() {
         Kind::Chained => ("del.undoes-modifications", "del.undoes-modifications"),
-        Kind::Interface | Kind::Ipam => ("del.removes-interface", "add.host-state-restored-after-cycle"),
+        Kind::Interface | Kind::Ipam | Kind::Meta => {
+            ("del.removes-interface", "add.host-state-restored-after-cycle")
+        }
     };
     [
         (Subject::Link, link),
@@ -187,19 +189,34 @@ pub(super) enum Behaviour {
 /// What the recorder writes when it [looks](Behaviour::Looks).
 pub(super) const WHILE_THERE: &str = "the interface is there";
 
-/// Puts a recorder between the plugin and the delegated plugin that its `ipam` names.
+/// The object of the configuration that names the delegated plugin: `ipam`, or the first delegate of a meta plugin.
 ///
 /// # Errors
-/// Skips the case when the configuration has no `ipam`, or its plugin is not found.
+/// Skips the case when the configuration has none.
+pub(super) fn delegate_of<'m>(
+    case: &Case<'_>,
+    plugin: &'m mut Map<String, Value>,
+) -> Result<&'m mut Map<String, Value>, Stop> {
+    let pointer = case.target.map_or("/ipam", Target::delegate_pointer);
+    let (first, rest) = pointer.trim_start_matches('/').split_once('/').unwrap_or((&pointer[1..], ""));
+    let inner = if rest.is_empty() { String::new() } else { format!("/{rest}") };
+    plugin
+        .get_mut(first)
+        .and_then(|value| value.pointer_mut(&inner))
+        .and_then(Value::as_object_mut)
+        .ok_or_else(|| Stop::skip(format!("the configuration has no {}", pointer[1..].replace('/', "."))))
+}
+
+/// Puts a recorder between the plugin and the delegated plugin that its configuration names.
+///
+/// # Errors
+/// Skips the case when the configuration names none, or it is not found.
 pub(super) fn record_delegate(
     case: &mut Case<'_>,
     attachment: &mut Attachment,
     behaviour: Behaviour,
 ) -> Result<(), Stop> {
-    let Some(Value::Object(ipam)) = attachment.plugin.get_mut("ipam") else {
-        return Err(Stop::skip("the configuration has no ipam".to_owned()));
-    };
-    let name = ipam.insert("type".to_owned(), json!(RECORDER));
+    let name = delegate_of(case, &mut attachment.plugin)?.insert("type".to_owned(), json!(RECORDER));
     let name = name.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
     let real = find_plugin(case, &name)?;
     let extra = match behaviour {
@@ -244,7 +261,7 @@ pub(super) fn recorded_add(case: &mut Case<'_>, attachment: &mut Attachment) -> 
     if take_log(case)?.iter().any(|line| line == Operation::Add.as_str()) {
         return Ok(());
     }
-    Err(Stop::skip("ADD did not execute the plugin that ipam names".to_owned()))
+    Err(Stop::skip("ADD did not execute the plugin that the configuration delegates to".to_owned()))
 }
 
 /// The operations that the recorder was executed for since the last look.

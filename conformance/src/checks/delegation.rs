@@ -1,22 +1,24 @@
-//! Plugins that execute the `ipam` of their configuration: what the delegated plugin gets, and what becomes of its answer.
+//! Plugins that execute others, that of `ipam` or whole interface plugins: what the delegated plugin gets, and what becomes
+//! of its answer.
 //!
-//! A shell script takes the part of the IPAM plugin: it writes down how it was executed and gives a fixed answer.
+//! A shell script takes the part of the delegated plugin: it writes down how it was executed and gives a fixed answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cni_spec::result::AddResult;
 use cni_spec::{Operation, Version};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::case::{Answer, Attachment, Call, Case, Stop, pretty};
 use super::observation::{self, Delegated};
 use super::reproducer::Assertion;
 use super::{Check, Concerns, Scope, changes, cycle, kernel, protocol};
+use crate::target::{Kind, Target};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.environment",
-        title: "The IPAM plugin gets every variable that the plugin got",
+        title: "The delegated plugin gets every variable that the plugin got",
         requirements: &["deleg.same-environment", "deleg.upper-invokes-ipam"],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
@@ -26,12 +28,13 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delegation.configuration",
-        title: "The IPAM plugin gets the whole configuration that the plugin got, unchanged",
+        title: "The delegated plugin gets the whole configuration that the plugin got, unchanged",
         requirements: &[
             "deleg.same-config",
             "deleg.complete-config",
             "deleg.type-not-rewritten",
             "deleg.upper-invokes-ipam",
+            "deleg.nested-delegation",
         ],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
@@ -49,7 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
             "result.ips-all-known",
             "deleg.upper-invokes-ipam",
         ],
-        concerns: Concerns::Delegating,
+        concerns: Concerns::Addressing,
         scope: Scope::Versions,
         since: Version::V0_1_0,
         variants: &[],
@@ -57,7 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delegation.lookup",
-        title: "The IPAM plugin is looked up in the folders of CNI_PATH, in order",
+        title: "The delegated plugin is looked up in the folders of CNI_PATH, in order",
         requirements: &["deleg.lookup-cni-path"],
         concerns: Concerns::Delegating,
         scope: Scope::Once,
@@ -67,7 +70,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delegation.name",
-        title: "An IPAM plugin whose name has path characters is not executed",
+        title: "A delegated plugin whose name has path characters is not executed",
         requirements: &["deleg.ipam-name-valid", "deleg.lookup-missing-errors"],
         concerns: Concerns::Delegating,
         scope: Scope::Once,
@@ -77,7 +80,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delegation.missing",
-        title: "ADD fails when the IPAM plugin cannot be found",
+        title: "ADD fails when the delegated plugin cannot be found",
         requirements: &["deleg.lookup-missing-errors", "add.failure-no-result"],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
@@ -87,7 +90,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delegation.add-fails",
-        title: "ADD fails when the IPAM plugin fails, and nothing is left after DEL",
+        title: "ADD fails when the delegated plugin fails, and nothing is left after DEL",
         requirements: &[
             "deleg.add-error-propagates",
             "add.failure-no-result",
@@ -102,7 +105,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delegation.odd-answer",
-        title: "ADD fails cleanly when what the IPAM plugin prints is no result",
+        title: "ADD fails cleanly when what the delegated plugin prints is no result",
         requirements: &[
             "deleg.add-error-propagates",
             "error.json-on-stdout-nonzero-exit",
@@ -120,12 +123,13 @@ pub(super) const CHECKS: &[Check] = &[
             "ips text",
             "ips null entry",
             "routes null entry",
+            "crash",
         ],
         run: odd_answer,
     },
     Check {
         id: "delegation.del-after-failed-add",
-        title: "When the IPAM plugin fails an ADD, the plugin executes it again with DEL",
+        title: "When the delegated plugin fails an ADD, the plugin executes it again with DEL",
         requirements: &["deleg.add-failure-del", "deleg.cleanup-command-env"],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
@@ -135,7 +139,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delegation.stderr",
-        title: "What the IPAM plugin writes to stderr is passed on",
+        title: "What the delegated plugin writes to stderr is passed on",
         requirements: &["deleg.stderr-forwarded"],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
@@ -151,6 +155,8 @@ pub(super) const SCRIPT: &str = "cnitest-delegate";
 pub(super) const FOLDER: &str = "/run/cnitest-delegate";
 /// What the script says when it fails.
 const COMPLAINT: &str = "cnitest's delegate refuses";
+/// A key of a delegate's configuration with a number that a floating point number of 64 bits cannot hold.
+const LARGE: &str = "example.com/large";
 /// What the script writes to stderr.
 const MURMUR: &str = "cnitest's delegate was here";
 
@@ -163,6 +169,10 @@ fn delegate(case: &mut Case<'_>) -> Result<Delegated, Stop> {
         .edit(|request| {
             // The last number is not one that a floating point number of 64 bits can hold.
             let unknown = json!({ "list": [1, 2.5, "x", null, 9_007_199_254_740_993_u64] });
+            if let (Kind::Meta, Ok(own)) = (case.kind(), cycle::delegate_of(case, request)) {
+                own.insert("example.com/unknown".to_owned(), json!({ "list": [1, 2.5, "x", null] }));
+                own.insert(LARGE.to_owned(), json!(9_007_199_254_740_993_u64));
+            }
             request.insert("example.com/unknown".to_owned(), unknown);
         });
     let answer = case.run(given.clone())?;
@@ -179,7 +189,7 @@ fn environment(case: &mut Case<'_>) -> Result<(), Stop> {
     let got: BTreeMap<&str, &str> = got.split('\0').filter_map(|entry| entry.split_once('=')).collect();
     for (variable, value) in &seen.given.environment {
         let found = got.get(variable.as_str());
-        let expected = format!("the IPAM plugin is executed with {variable}={value}");
+        let expected = format!("the delegated plugin is executed with {variable}={value}");
         let observed = match found {
             Some(other) => format!("{variable}={other}"),
             None => format!("{variable} is not set"),
@@ -197,14 +207,17 @@ fn configuration(case: &mut Case<'_>) -> Result<(), Stop> {
         return not_executed(case, &seen.answer);
     };
     let got: Value = serde_json::from_str(&got).unwrap_or(Value::String(got));
+    if case.kind() == Kind::Meta {
+        return own_configuration(case, &given, &got);
+    }
     for key in ["cniVersion", "name", "ipam"] {
-        let expected = format!("the IPAM plugin's configuration has \"{key}\", as the plugin's own");
+        let expected = format!("the delegated plugin's configuration has \"{key}\", as the plugin's own");
         let observed = format!("its keys: {}", keys(&got));
         case.expect(got.get(key).is_some(), "deleg.complete-config", expected, observed);
     }
     let observed = format!("\"type\": {}", got.get("type").unwrap_or(&Value::Null));
     let expected =
-        format!("the IPAM plugin's configuration has \"type\": {}, as the plugin's own", given["type"]);
+        format!("the delegated plugin's configuration has \"type\": {}, as the plugin's own", given["type"]);
     case.expect(got.get("type") == given.get("type"), "deleg.type-not-rewritten", expected, observed);
     let changed: Vec<String> = given
         .as_object()
@@ -220,10 +233,35 @@ fn configuration(case: &mut Case<'_>) -> Result<(), Stop> {
         .filter(|(key, _)| given.get(key.as_str()).is_none())
         .map(|(key, _)| key.clone())
         .collect();
-    let expected = "the IPAM plugin reads the same configuration as the plugin";
+    let expected = "the delegated plugin reads the same configuration as the plugin";
     let observed =
         format!("changed or missing keys: {}; added keys: {}", kernel::list(&changed), kernel::list(&added));
     case.expect(changed.is_empty() && added.is_empty(), "deleg.same-config", expected, observed);
+    Ok(())
+}
+
+/// A plugin that is executed as a whole reads what the configuration holds for it, as part of the same network.
+fn own_configuration(case: &mut Case<'_>, given: &Value, got: &Value) -> Result<(), Stop> {
+    for key in ["cniVersion", "name"] {
+        let expected = format!("the delegated plugin's configuration has \"{key}\"");
+        let observed = format!("its keys: {}", keys(got));
+        let held = got.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        case.expect(held, "deleg.complete-config", expected, observed);
+    }
+    let pointer = case.target.map_or("/ipam", Target::delegate_pointer);
+    let own = given.pointer(pointer).and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut changed: Vec<&String> =
+        own.iter().filter(|(key, value)| got.get(key.as_str()) != Some(value)).map(|(key, _)| key).collect();
+    // A plugin that composes its delegate's configuration reads and writes JSON, of which only integers below 2^53 are
+    // the same everywhere.
+    if changed.iter().any(|key| *key == LARGE) && got.get(LARGE).is_some_and(Value::is_number) {
+        case.note(format!("the delegated plugin reads {} for {}", got[LARGE], own[LARGE]));
+        changed.retain(|key| *key != LARGE);
+    }
+    let expected = format!("the delegated plugin reads what stands at {pointer}, unchanged");
+    let observed = format!("changed or missing keys: {}", kernel::list(&changed));
+    case.expect(changed.is_empty(), "deleg.same-config", expected.as_str(), observed.as_str());
+    case.expect(changed.is_empty(), "deleg.nested-delegation", expected, observed);
     Ok(())
 }
 
@@ -293,7 +331,7 @@ fn lookup(case: &mut Case<'_>) -> Result<(), Stop> {
     let folders = call.environment.get("CNI_PATH").cloned().unwrap_or_default();
     let own: Vec<&str> = folders.split(':').filter(|folder| *folder != FOLDER).collect();
     let own = own.join(":");
-    let executed = "the IPAM plugin is executed";
+    let executed = "the delegated plugin is executed";
     match case.variant {
         "second-folder" => {
             install(case, &other, false)?;
@@ -322,7 +360,7 @@ fn lookup(case: &mut Case<'_>) -> Result<(), Stop> {
             let path = call.environment.get("PATH").cloned().unwrap_or_default();
             let answer = case.run(call.set("CNI_PATH", &own).set("PATH", &format!("{FOLDER}:{path}")))?;
             let holds = recorded(case, "ADD.stdin")?.is_none();
-            let expected = "an IPAM plugin that is in PATH but not in CNI_PATH is not executed";
+            let expected = "a delegated plugin that is in PATH but not in CNI_PATH is not executed";
             case.expect(holds, "deleg.lookup-cni-path", expected, format!("it was; {}", answer.summary()));
         }
     }
@@ -338,12 +376,12 @@ fn name(case: &mut Case<'_>) -> Result<(), Stop> {
     };
     let answer = case.run(delegating(case, Operation::Add, &attachment, &kind))?;
     let executed = recorded(case, "ADD.stdin")?.is_some();
-    let expected = format!("\"ipam\": {{\"type\": \"{kind}\"}} is not executed");
+    let expected = format!("a delegated plugin with \"type\": \"{kind}\" is not executed");
     let assertion = Assertion::FileLacks(format!("{FOLDER}/executions"), "ADD".to_owned());
     let observed = format!("it was; {}", answer.summary());
     case.expect_as(!executed, "deleg.ipam-name-valid", expected, observed, assertion);
     if !executed {
-        case.expect_refusal(&answer, "deleg.lookup-missing-errors", "the IPAM plugin has no valid name");
+        case.expect_refusal(&answer, "deleg.lookup-missing-errors", "the delegated plugin has no valid name");
     }
     Ok(())
 }
@@ -351,7 +389,11 @@ fn name(case: &mut Case<'_>) -> Result<(), Stop> {
 fn missing(case: &mut Case<'_>) -> Result<(), Stop> {
     let attachment = case.attachment()?;
     let answer = case.run(delegating(case, Operation::Add, &attachment, "cnitest-nothing"))?;
-    case.expect_refusal(&answer, "deleg.lookup-missing-errors", "no folder of CNI_PATH has the IPAM plugin");
+    case.expect_refusal(
+        &answer,
+        "deleg.lookup-missing-errors",
+        "no folder of CNI_PATH has the delegated plugin",
+    );
     expect_no_result(case, &answer);
     Ok(())
 }
@@ -365,14 +407,17 @@ fn add_fails(case: &mut Case<'_>) -> Result<(), Stop> {
     if recorded(case, "ADD.stdin")?.is_none() {
         return not_executed(case, &answer);
     }
-    if !case.expect_refusal(&answer, "deleg.add-error-propagates", "the IPAM plugin fails with code 120") {
+    if !case.expect_refusal(&answer, "deleg.add-error-propagates", "the delegated plugin fails with code 120")
+    {
         return Ok(());
     }
     expect_no_result(case, &answer);
     if let Some(error) = answer.error() {
         let text = format!("{} {}", error.msg, error.details.clone().unwrap_or_default());
         if error.code != 120 || !text.contains(COMPLAINT) {
-            case.note(format!("the IPAM plugin's error (code 120, \"{COMPLAINT}\") is reported as {error}"));
+            case.note(format!(
+                "the delegated plugin's error (code 120, \"{COMPLAINT}\") is reported as {error}"
+            ));
         }
     }
     let own = |line: &str| changes::is_file_content(line) || line.contains(FOLDER);
@@ -397,7 +442,7 @@ fn odd_answer(case: &mut Case<'_>) -> Result<(), Stop> {
         pretty(&odd)
     };
     let text = match case.variant {
-        "nothing" => String::new(),
+        "nothing" | "crash" => String::new(),
         "text" => "10.99.0.5/24\n".to_owned(),
         "two documents" => format!("{}\n{}\n", pretty(&result), pretty(&result)),
         "list" => pretty(&json!([result])),
@@ -405,7 +450,10 @@ fn odd_answer(case: &mut Case<'_>) -> Result<(), Stop> {
         "ips null entry" => with("ips", json!([null])),
         _ => with("routes", json!([null])),
     };
-    install_answer(case, FOLDER, &text, 0)?;
+    match case.variant {
+        "crash" => install_script(case, FOLDER, &text, "kill -9 $$")?,
+        _ => install_answer(case, FOLDER, &text, 0)?,
+    }
     let answer = case.run(delegating(case, Operation::Add, &attachment, SCRIPT))?;
     if recorded(case, "ADD.stdin")?.is_none() {
         return not_executed(case, &answer);
@@ -415,7 +463,7 @@ fn odd_answer(case: &mut Case<'_>) -> Result<(), Stop> {
         protocol::expect_lives(case, &answer);
         return Ok(());
     }
-    let why = format!("the IPAM plugin's answer is no result ({})", case.variant);
+    let why = format!("the delegated plugin's answer is no result ({})", case.variant);
     protocol::expect_refused(case, &answer, "deleg.add-error-propagates", &why);
     expect_no_result(case, &answer);
     Ok(())
@@ -432,7 +480,7 @@ fn del_after_failed_add(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     let last = commands.iter().rposition(|command| *command == "ADD").unwrap_or_default();
     let holds = commands.iter().skip(last).any(|command| *command == "DEL");
-    let expected = "after its ADD failed, the IPAM plugin is executed with CNI_COMMAND=DEL";
+    let expected = "after its ADD failed, the delegated plugin is executed with CNI_COMMAND=DEL";
     let observed = format!("it was executed for {}", kernel::list(&commands));
     let assertion = Assertion::FileHas(format!("{FOLDER}/executions"), "DEL".to_owned());
     if !case.expect_as(holds, "deleg.add-failure-del", expected, observed, assertion) {
@@ -445,7 +493,7 @@ fn del_after_failed_add(case: &mut Case<'_>) -> Result<(), Stop> {
     };
     let (add, del) = (others(add), others(del));
     let observed = format!("differing: {}", kernel::list(add.symmetric_difference(&del)));
-    let expected = "for that DEL the IPAM plugin gets the variables of the ADD, but for CNI_COMMAND";
+    let expected = "for that DEL the delegated plugin gets the variables of the ADD, but for CNI_COMMAND";
     case.expect(add == del, "deleg.cleanup-command-env", expected, observed);
     Ok(())
 }
@@ -458,7 +506,8 @@ fn stderr(case: &mut Case<'_>) -> Result<(), Stop> {
         return not_executed(case, &answer);
     }
     let text = answer.execution.stderr_text();
-    let expected = format!("the plugin's stderr has \"{MURMUR}\", which the IPAM plugin wrote to its own");
+    let expected =
+        format!("the plugin's stderr has \"{MURMUR}\", which the delegated plugin wrote to its own");
     let observed = match text.lines().next() {
         None => "stderr is empty".to_owned(),
         Some(line) => format!("stderr begins with \"{line}\""),
@@ -468,13 +517,24 @@ fn stderr(case: &mut Case<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// An execution with the script, or something else, as the IPAM plugin.
+/// An execution with the script, or something else, as the delegated plugin.
 pub(super) fn delegating(case: &Case<'_>, operation: Operation, attachment: &Attachment, kind: &str) -> Call {
     let call = case.call(operation, attachment);
     let folders = call.environment.get("CNI_PATH").cloned().unwrap_or_default();
     call.set("CNI_PATH", &format!("{FOLDER}:{folders}")).edit(|request| {
-        request.insert("ipam".to_owned(), json!({ "type": kind, "example.com/own": true }));
+        let own = json!({ "type": kind, "example.com/own": true });
+        match case.kind() {
+            Kind::Meta => set_delegate(case, request, own),
+            _ => drop(request.insert("ipam".to_owned(), own)),
+        }
     })
+}
+
+/// Puts a configuration in the place of the meta plugin's first delegate; the others, if any, stay.
+pub(super) fn set_delegate(case: &Case<'_>, request: &mut Map<String, Value>, own: Value) {
+    if let (Ok(delegate), Value::Object(own)) = (cycle::delegate_of(case, request), own) {
+        *delegate = own;
+    }
 }
 
 /// Writes the script into a folder. Its ADD returns [`answer_of_script`], or fails.
@@ -494,6 +554,11 @@ pub(super) fn install_answer(
     answer: &str,
     status: u8,
 ) -> Result<(), Stop> {
+    install_script(case, folder, answer, &format!("exit {status}"))
+}
+
+/// As [`install_answer`], with a command in which the script's ADD ends.
+fn install_script(case: &mut Case<'_>, folder: &str, answer: &str, end: &str) -> Result<(), Stop> {
     let versions: Vec<&str> = Version::ALL.iter().map(|one| one.as_str()).collect();
     let about = json!({ "cniVersion": case.version.as_str(), "supportedVersions": versions });
     case.write_file(&format!("{FOLDER}/about.json"), &pretty(&about), 0o644)?;
@@ -506,7 +571,7 @@ pub(super) fn install_answer(
          echo \"{MURMUR}\" >&2\n\
          case $CNI_COMMAND in\n\
          VERSION) cat {FOLDER}/about.json ;;\n\
-         ADD) cat {FOLDER}/answer.json; exit {status} ;;\n\
+         ADD) cat {FOLDER}/answer.json; {end} ;;\n\
          esac\n\
          exit 0\n"
     );
@@ -543,7 +608,7 @@ pub(super) fn recorded(case: &mut Case<'_>, file: &str) -> Result<Option<String>
 }
 
 fn not_executed(case: &mut Case<'_>, answer: &Answer) -> Result<(), Stop> {
-    let expected = "ADD executes the IPAM plugin that \"ipam\" names";
+    let expected = "ADD executes the delegated plugin that the configuration names";
     let assertion = Assertion::FileHas(format!("{FOLDER}/executions"), "ADD".to_owned());
     let observed = format!("it was not; {}", answer.summary());
     case.expect_as(false, "deleg.upper-invokes-ipam", expected, observed, assertion);

@@ -116,7 +116,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "gc.continues",
         title: "GC goes on removing what it can when the delegated plugin fails",
         requirements: &["gc.continue-on-error"],
-        concerns: Concerns::Delegating,
+        concerns: Concerns::Addressing,
         scope: Scope::Attachments,
         since: Version::V1_1_0,
         variants: &[],

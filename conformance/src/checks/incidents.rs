@@ -134,7 +134,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "del.released-last",
         title: "DEL gives the addresses back when the interface is gone, and not before",
         requirements: &["practice.address-released-last"],
-        concerns: Concerns::Delegating,
+        concerns: Concerns::Addressing,
         scope: Scope::Configurations,
         since: Version::V0_4_0,
         variants: &[],

@@ -533,7 +533,7 @@ fn must_read(case: &Case<'_>, key: &str) -> bool {
 /// plugin has begun its own work already.
 fn unchanged_requirement(case: &Case<'_>) -> &'static str {
     match case.target {
-        Some(target) if !target.delegates => "error.no-partial-side-effects-on-input-error",
+        Some(target) if !target.executes_others() => "error.no-partial-side-effects-on-input-error",
         _ => "add.failure-rolls-back",
     }
 }

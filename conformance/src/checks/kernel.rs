@@ -13,7 +13,6 @@ use super::case::{Attachment, Case, Stop};
 use super::observation;
 use crate::arena::Place;
 use crate::arena::snapshot::{Link, NamespaceState, Snapshot};
-use crate::target::Kind;
 
 /// A successful ADD with the state around it.
 pub(super) struct Added {
@@ -173,7 +172,7 @@ pub(super) fn has_fixed_interface(case: &Case<'_>) -> bool {
 /// # Errors
 /// The reason.
 pub(super) fn needs_own_interface(case: &Case<'_>) -> Result<(), Stop> {
-    if has_fixed_interface(case) || case.kind() != Kind::Interface {
+    if has_fixed_interface(case) || !case.kind().makes_interface() {
         return Err(Stop::skip("the plugin makes no interface called CNI_IFNAME".to_owned()));
     }
     Ok(())

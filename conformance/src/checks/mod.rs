@@ -27,6 +27,7 @@ mod input;
 mod ipam;
 mod kernel;
 mod legacy;
+mod meta;
 mod negotiation;
 mod observation;
 mod parameters;
@@ -72,8 +73,10 @@ pub enum Concerns {
     Attaching,
     /// Targets of the kinds named.
     Kinds(&'static [Kind]),
-    /// Targets that execute the `ipam` of their configuration.
+    /// Targets that execute another plugin: the `ipam` of their configuration, or whole interface plugins.
     Delegating,
+    /// Targets that execute the `ipam` of their configuration.
+    Addressing,
     /// Targets that need something running which does not run here.
     Unattended,
     /// Targets that follow the convention of this name.
@@ -116,8 +119,9 @@ impl Concerns {
             return target.daemon.is_none().then_some(Exclusion::NotConcerned);
         }
         let concerned = match self {
-            Concerns::Kinds(kinds) => kinds.contains(&target.kind),
-            Concerns::Delegating => target.delegates,
+            Concerns::Kinds(kinds) => concern(kinds, target.kind),
+            Concerns::Delegating => target.executes_others(),
+            Concerns::Addressing => target.delegates,
             Concerns::Taking(name) => target.capability(name).is_some(),
             Concerns::Obliging => !target.capabilities.is_empty(),
             Concerns::Reading(key) => target.reads(key),
@@ -132,6 +136,12 @@ impl Concerns {
         }
         target.no_attachments.clone().map(Exclusion::Skip)
     }
+}
+
+/// Whether what is asked of these kinds is asked of this one: a meta plugin does through others what an interface plugin
+/// does.
+pub fn concern(kinds: &[Kind], kind: Kind) -> bool {
+    kinds.contains(&kind) || kind == Kind::Meta && kinds.contains(&Kind::Interface)
 }
 
 /// One check.
@@ -177,6 +187,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         status::CHECKS,
         gc::CHECKS,
         returned::CHECKS,
+        meta::CHECKS,
         legacy::CHECKS,
         connectivity::CHECKS,
         conventions::CHECKS,

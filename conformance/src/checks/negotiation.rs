@@ -124,7 +124,7 @@ fn unsupported_version(case: &mut Case<'_>) -> Result<(), Stop> {
     if let Some(answer) = refused(case, call, "version.plugin-rejects-unsupported", &why)? {
         let requirement = match case.kind() {
             Kind::Ipam => "ipam.unsupported-version-code1",
-            Kind::Interface | Kind::Chained => "version.plugin-rejects-unsupported",
+            Kind::Interface | Kind::Chained | Kind::Meta => "version.plugin-rejects-unsupported",
         };
         case.expect_code(&answer, requirement, &[INCOMPATIBLE_VERSION]);
     }

@@ -9,7 +9,7 @@ use super::protocol::{
 use super::reproducer::Assertion;
 use super::{Attachment, Call, Case, Check, Concerns, Documents, Scope, Stop};
 use crate::arena::snapshot::Snapshot;
-use crate::target::Kind;
+use crate::target::{Kind, Target};
 
 /// The operations with the variables that they require.
 const REQUIRED: &[&str] = &[
@@ -357,7 +357,7 @@ fn optional(case: &mut Case<'_>) -> Result<(), Stop> {
     if variable == "CNI_ARGS" && case.configuration.args.is_some() {
         return Err(Stop::skip("the target sets CNI_ARGS for this configuration".to_owned()));
     }
-    if variable == "CNI_PATH" && case.target.is_some_and(|target| target.delegates) {
+    if variable == "CNI_PATH" && case.target.is_some_and(Target::executes_others) {
         return Err(Stop::skip("the plugin finds the plugins that it delegates to in CNI_PATH".to_owned()));
     }
     let mut attachment = case.attachment()?;

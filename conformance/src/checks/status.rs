@@ -168,18 +168,17 @@ fn not_relied_on(case: &mut Case<'_>) -> Result<(), Stop> {
 
 fn delegate_missing(case: &mut Case<'_>) -> Result<(), Stop> {
     let attachment = without_delegate(case)?;
-    let call = case.call(Operation::Add, &attachment).label("ADD with an ipam.type that does not exist");
+    let call = case.call(Operation::Add, &attachment).label("ADD with a delegate that does not exist");
     if case.run(call)?.succeeded() {
-        return Err(Stop::skip("ADD does not need the plugin that ipam names".to_owned()));
+        return Err(Stop::skip("ADD does not need the plugin that it delegates to".to_owned()));
     }
-    let call =
-        case.call(Operation::Status, &attachment).label("STATUS with an ipam.type that does not exist");
+    let call = case.call(Operation::Status, &attachment).label("STATUS with a delegate that does not exist");
     let answer = case.run(call)?;
     expect_not_ready(
         case,
         &answer,
         "status.forwards-to-delegate",
-        "the plugin that ipam names does not exist",
+        "the plugin to delegate to does not exist",
     );
     Ok(())
 }
@@ -219,7 +218,7 @@ fn codes(case: &mut Case<'_>) -> Result<(), Stop> {
             }
             let attachment = without_delegate(case)?;
             let call = case.call(Operation::Status, &attachment);
-            case.run(call.label("STATUS with an ipam.type that does not exist"))?
+            case.run(call.label("STATUS with a delegate that does not exist"))?
         }
         _ => {
             let (refused, _) = exhaust(case)?;
@@ -265,16 +264,14 @@ fn codes_elsewhere(case: &mut Case<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// An attachment whose configuration names an IPAM plugin that does not exist.
+/// An attachment whose configuration names a plugin to delegate to that does not exist.
 ///
 /// # Errors
-/// Skips the case when the configuration has no `ipam`.
+/// Skips the case when the configuration delegates nothing.
 fn without_delegate(case: &mut Case<'_>) -> Result<Attachment, Stop> {
     let mut attachment = case.attachment()?;
-    let Some(ipam) = attachment.plugin.get_mut("ipam").and_then(|ipam| ipam.as_object_mut()) else {
-        return Err(Stop::skip("the configuration has no ipam".to_owned()));
-    };
-    ipam.insert("type".to_owned(), json!("cnitest-missing"));
+    let delegate = cycle::delegate_of(case, &mut attachment.plugin)?;
+    delegate.insert("type".to_owned(), json!("cnitest-missing"));
     Ok(attachment)
 }
 

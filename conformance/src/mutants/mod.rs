@@ -24,6 +24,7 @@ mod incidents;
 mod input;
 mod ipam;
 mod kernel;
+mod meta;
 mod result;
 mod security;
 mod skew;
@@ -110,6 +111,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         result::MUTANTS,
         add::MUTANTS,
         delegation::MUTANTS,
+        meta::MUTANTS,
         chained::MUTANTS,
         ipam::MUTANTS,
         check::MUTANTS,

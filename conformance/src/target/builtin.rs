@@ -20,6 +20,7 @@ targets![
     "ipvlan",
     "loopback",
     "macvlan",
+    "meta",
     "portmap",
     "ptp",
     "sbr",

@@ -25,6 +25,8 @@ pub enum Kind {
     Chained,
     /// Is delegated to by interface plugins and only determines addresses.
     Ipam,
+    /// Has other plugins, which it executes, create the interface CNI_IFNAME in the container.
+    Meta,
 }
 
 impl Kind {
@@ -34,7 +36,13 @@ impl Kind {
             Kind::Interface => "interface",
             Kind::Chained => "chained",
             Kind::Ipam => "ipam",
+            Kind::Meta => "meta",
         }
+    }
+
+    /// Whether ADD makes the interface CNI_IFNAME, itself or through a plugin that it executes.
+    pub fn makes_interface(self) -> bool {
+        matches!(self, Kind::Interface | Kind::Meta)
     }
 }
 
@@ -144,6 +152,8 @@ pub struct Target {
     pub expires: bool,
     /// The `ipam` key of the configurations is executed as a delegated plugin.
     pub delegates: bool,
+    /// Where in the configurations of a meta plugin the first plugin that it executes is configured, as a JSON pointer.
+    pub delegate_at: Option<String>,
     /// Containers of one network reach each other.
     pub connects_containers: bool,
     /// A chained plugin that does not mind the kind of the interface that it is given.
@@ -198,6 +208,7 @@ struct TargetFile {
     expires: bool,
     #[serde(default)]
     delegates: bool,
+    delegate_at: Option<String>,
     #[serde(default)]
     connects_containers: bool,
     #[serde(default)]
@@ -287,6 +298,17 @@ pub const CONVENTIONS: [&str; 8] =
     ["portMappings", "ipRanges", "ips", "mac", "bandwidth", "dns", "aliases", "deviceID"];
 
 impl Target {
+    /// Whether the plugin executes others: that of `ipam`, or whole interface plugins.
+    pub fn executes_others(&self) -> bool {
+        self.delegates || self.kind == Kind::Meta
+    }
+
+    /// Where the configuration names the plugin that is executed, as a JSON pointer: that of `ipam`, or the first of a
+    /// meta plugin's.
+    pub fn delegate_pointer(&self) -> &str {
+        self.delegate_at.as_deref().unwrap_or("/ipam")
+    }
+
     /// What the target says of a convention, if the plugin follows it.
     pub fn capability(&self, name: &str) -> Option<&Capability> {
         self.capabilities.iter().find(|capability| capability.name == name)
@@ -345,6 +367,32 @@ impl Target {
                 requires: entry.requires,
             });
         }
+        match (&file.delegate_at, file.kind) {
+            (None, Kind::Meta) => {
+                let example = "\"/delegate\" or \"/delegates/0\"";
+                return Err(fail(format!("a meta plugin needs delegate-at, such as {example}")));
+            }
+            (Some(_), kind) if kind != Kind::Meta => {
+                return Err(fail("delegate-at is for kind = \"meta\" only".to_owned()));
+            }
+            _ => {}
+        }
+        if file.kind == Kind::Meta && file.delegates {
+            return Err(fail(
+                "delegates is about \"ipam\"; a meta plugin has delegate-at instead".to_owned(),
+            ));
+        }
+        if let Some(pointer) = &file.delegate_at {
+            for one in &configurations {
+                let kind = Value::Object(one.plugin.clone()).pointer(&format!("{pointer}/type")).cloned();
+                if kind.as_ref().and_then(Value::as_str).is_none_or(str::is_empty) {
+                    let name = &one.name;
+                    return Err(fail(format!(
+                        "configuration \"{name}\": no plugin with a \"type\" at {pointer}"
+                    )));
+                }
+            }
+        }
         let capabilities: Result<Vec<Capability>, String> =
             file.capabilities.into_iter().map(CapabilityFile::read).collect();
         let duplicate_search = match file.duplicate_search {
@@ -371,6 +419,7 @@ impl Target {
             daemon: file.daemon,
             expires: file.expires,
             delegates: file.delegates,
+            delegate_at: file.delegate_at,
             requires: file.requires,
             links: file.links,
             configurations,
@@ -395,6 +444,25 @@ mod tests {
     fn the_template_is_a_target() {
         let target = Target::parse(TEMPLATE, "template").expect("template parses");
         assert_eq!(target.kind, Kind::Interface);
+    }
+
+    #[test]
+    fn meta_plugins_say_where_their_delegate_is() {
+        let parse = |keys: &str, plugin: &str| {
+            let text = format!(
+                "name = 'x'\nsummary = ''\n{keys}\n[[configuration]]\nname = 'a'\nplugin = '''{plugin}'''\n"
+            );
+            Target::parse(&text, "t.toml").map_err(|error| error.to_string())
+        };
+        let plugin = r#"{ "type": "x", "delegate": { "type": "ptp" } }"#;
+        let target = parse("kind = 'meta'\ndelegate-at = '/delegate'", plugin).expect("a target");
+        assert!(target.executes_others() && target.kind.makes_interface());
+        assert_eq!(target.delegate_pointer(), "/delegate");
+        let wrong = |keys: &str| parse(keys, plugin).unwrap_err();
+        assert!(wrong("kind = 'meta'").contains("needs delegate-at"));
+        assert!(wrong("kind = 'meta'\ndelegate-at = '/delegates/0'").contains("at /delegates/0"));
+        assert!(wrong("kind = 'interface'\ndelegate-at = '/delegate'").contains("for kind"));
+        assert!(wrong("kind = 'meta'\ndelegate-at = '/delegate'\ndelegates = true").contains("instead"));
     }
 
     #[test]

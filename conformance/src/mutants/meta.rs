@@ -1,0 +1,223 @@
+//! Defects of plugins that execute whole interface plugins.
+
+use cni_spec::Operation;
+use serde_json::{Value, json};
+
+use super::{Execution, Mutant, mutant};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant(
+        "meta-forgets-before-delegate-del",
+        "meta",
+        &["deleg.del-forwarded"],
+        "forgets what it delegated before the delegate's DEL has succeeded, so that the next DEL does nothing",
+        |run| {
+            let saved = format!("/run/cnitest-saved-{}", run.variable("CNI_CONTAINERID"));
+            if run.is(Operation::Add) {
+                std::fs::write(&saved, run.input())?;
+            }
+            if run.is(Operation::Del) && std::fs::remove_file(&saved).is_err() {
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-delegate-keys-lost",
+        "meta",
+        &["deleg.same-config", "deleg.nested-delegation"],
+        "gives the delegate only the keys that it knows itself",
+        |run| {
+            run.edit_config(|config| {
+                for delegate in delegates(config.get_mut("delegates")) {
+                    if let Value::Object(delegate) = delegate {
+                        delegate.retain(|key, _| ["type", "ipam", "bridge"].contains(&key.as_str()));
+                    }
+                }
+            });
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-delegate-result-altered",
+        "meta",
+        &["deleg.nested-delegation"],
+        "returns other addresses than the delegate",
+        |run| {
+            run.edit_result(Operation::Add, |result| drop(result.insert("ips".into(), json!([]))));
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-only-first-delegate",
+        "meta",
+        &["deleg.check-forwarded", "deleg.del-forwarded", "deleg.gc-forwarded", "deleg.status-forwarded"],
+        "executes all delegates for ADD and only the first for everything else",
+        |run| {
+            if !run.is(Operation::Add) {
+                keep(run, |list| list.truncate(1));
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-delegates-not-executed",
+        "meta",
+        &["deleg.check-forwarded", "deleg.del-forwarded", "deleg.gc-forwarded", "deleg.status-forwarded"],
+        "executes its delegates for ADD only",
+        |run| {
+            if run.is(Operation::Add) || run.is(Operation::Version) {
+                run.run();
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-stops-at-failing-delegate",
+        "meta",
+        &["deleg.del-forwarded"],
+        "leaves out the other delegates when one fails",
+        |run| {
+            if run.is(Operation::Del) || run.is(Operation::Gc) {
+                let whole = run.input();
+                for rest in [true, false] {
+                    run.set_input(whole.clone());
+                    keep(
+                        run,
+                        |list| if rest { drop(list.drain(..list.len().min(1))) } else { list.truncate(1) },
+                    );
+                    let any = run.config().get("delegates").is_some_and(|list| list != &json!([]));
+                    if any {
+                        run.run();
+                    }
+                    if !run.succeeded() {
+                        break;
+                    }
+                }
+                return Ok(());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-delegate-error-swallowed",
+        "meta",
+        &["deleg.error-propagates"],
+        "succeeds although its delegate failed",
+        |run| {
+            run.run();
+            if !run.is(Operation::Add) && !run.succeeded() {
+                run.pretend();
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-status-error-swallowed",
+        "meta",
+        &["status.delegate-error-propagates"],
+        "says that it is ready although its delegate is not",
+        |run| {
+            run.always_succeed(Operation::Status);
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-first-delegate-kept",
+        "meta",
+        &["deleg.later-failure-del"],
+        "leaves the first delegate's work in place when the second fails",
+        |run| {
+            run.run();
+            if run.is(Operation::Add) && !run.succeeded() {
+                let (answer, status) = (run.stdout.clone(), run.status);
+                keep(run, |list| list.truncate(list.len().saturating_sub(1)));
+                run.run();
+                (run.stdout, run.status) = (answer, status);
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-delegate-missing-ignored",
+        "meta",
+        &["deleg.lookup-missing-errors", "deleg.add-error-propagates"],
+        "says that ADD succeeded although its delegate is missing or failed",
+        |run| {
+            run.run();
+            if run.is(Operation::Add) && !run.succeeded() {
+                let version = run.text("cniVersion");
+                run.answer(&json!({ "cniVersion": version, "interfaces": [], "ips": [] }), 0);
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-delegate-environment-cut",
+        "meta",
+        &["deleg.same-environment"],
+        "gives the delegate only the variables that it thinks it needs",
+        |run| {
+            for (name, _) in std::env::vars() {
+                if !name.starts_with("CNI_") || name == "CNI_ARGS" {
+                    run.unset(&name);
+                }
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-delegate-beside-itself",
+        "meta",
+        &["deleg.lookup-cni-path"],
+        "looks for the delegate in its own folder only",
+        |run| {
+            if !run.variable("CNI_PATH").is_empty() {
+                run.set("CNI_PATH", "/opt/cni/bin");
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-delegate-stderr-lost",
+        "meta",
+        &["deleg.stderr-forwarded"],
+        "throws away what the delegate writes to stderr",
+        |run| {
+            // What this process executes inherits its descriptor.
+            let null = std::fs::File::options().write(true).open("/dev/null")?;
+            nix::unistd::dup2_stderr(&null)?;
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant("meta-crashed-delegate-panics", "meta", &["error.json-on-stdout-nonzero-exit"], PANICS, |run| {
+        run.run();
+        let text = String::from_utf8_lossy(&run.stdout).into_owned();
+        if run.is(Operation::Add) && text.contains("without an error object (signal") {
+            super::input::panicked(run);
+        }
+        Ok(())
+    }),
+];
+
+const PANICS: &str = "falls over when its delegate is killed";
+
+fn delegates(list: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
+    list.and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+/// Changes the list of delegates that the plugin gets.
+fn keep(run: &mut Execution, change: impl FnOnce(&mut Vec<Value>)) {
+    run.edit_config(|config| {
+        if let Some(Value::Array(list)) = config.get_mut("delegates") {
+            change(list);
+        }
+    });
+}
