@@ -19,6 +19,7 @@ mod del;
 mod delegation;
 mod disturbed;
 mod execution;
+mod forwarding;
 mod front;
 mod gc;
 mod incidents;
@@ -167,6 +168,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         returned::CHECKS,
         legacy::CHECKS,
         connectivity::CHECKS,
+        forwarding::CHECKS,
         conventions::CHECKS,
         concurrency::CHECKS,
         security::CHECKS,
