@@ -544,7 +544,7 @@ pub(super) fn made_at_once<T>(
     Ok(made)
 }
 
-fn set_sysctl(case: &mut Case<'_>, name: &str, value: &str) -> Result<(), Stop> {
+pub(super) fn set_sysctl(case: &mut Case<'_>, name: &str, value: &str) -> Result<(), Stop> {
     case.steps.push(Step::Shell(format!("echo {value} >/proc/sys/{name}")));
     Ok(case.arena.set_sysctl(&Place::Host, name, value)?)
 }

@@ -2,15 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cni_spec::{Operation, Version};
+use serde_json::{Value, json};
+
 use super::case::{Case, Stop};
 use super::connectivity::{
-    BEYOND, CONTAINER_PORT, FORWARDING, HOST_PORT, OUTSIDE, PATIENCE, SEEN, SILENCE, forward, has_address,
-    made_at_once, not_seen, outside, patiently, problem, set_mappings,
+    BEYOND, CONTAINER_PORT, FORWARDING, HOST_PORT, OUTSIDE, PATIENCE, SEEN, SILENCE, expect_reached, forward,
+    has_address, made_at_once, not_seen, outside, patiently, problem, set_mappings, set_sysctl,
 };
 use super::reproducer::{Assertion, Step};
-use super::{Check, Scope, cycle};
+use super::{Check, Scope, cycle, kernel};
 use crate::arena::{Exchange, Flow, Listener, Place, Transport};
-use cni_spec::Version;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -22,6 +24,16 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V0_3_0,
         variants: &[],
         run: masqueraded,
+    },
+    Check {
+        id: "connectivity.port-mappings-conditional",
+        title: "A condition that begins with a negation is understood, and decides whose packets are forwarded",
+        requirements: &["conv.portmappings-effect"],
+        concerns: FORWARDING,
+        scope: Scope::Configurations,
+        since: Version::V0_3_0,
+        variants: &["others excluded", "client excluded"],
+        run: conditional,
     },
     Check {
         id: "connectivity.port-mappings-replaced",
@@ -45,6 +57,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// The key of conditions on packets of IPv4.
+const CONDITIONS: &str = "conditionsV4";
 /// The port that a client keeps.
 const CLIENT_PORT: u16 = 40_053;
 
@@ -93,6 +107,61 @@ fn masqueraded(case: &mut Case<'_>) -> Result<(), Stop> {
             );
             let observed = format!("it sees them come from {source}");
             let holds = has_address(&host, source);
+            case.expect_as(holds, "conv.portmappings-effect", expected, observed, assertion);
+        }
+    }
+    Ok(())
+}
+
+fn conditional(case: &mut Case<'_>) -> Result<(), Stop> {
+    let conditions = case.configuration.plugin.get(CONDITIONS).and_then(Value::as_array);
+    let first = conditions.and_then(|all| all.first()).and_then(Value::as_str);
+    if !first.is_some_and(|word| word.starts_with('-')) {
+        return Err(Stop::skip(format!("the configuration has no {CONDITIONS} in the syntax of iptables")));
+    }
+    // The plugin has such conditions, and takes those without a negation.
+    let plain = cycle::attached(case)?;
+    cycle::detach(case, &plain)?;
+    let outside = outside(case, "outside", OUTSIDE)?;
+    let range = match case.variant {
+        "others excluded" => "192.0.2.0/24".to_owned(),
+        _ => format!("{}/32", OUTSIDE.v4(2)),
+    };
+    let mut attachment = made_at_once(case, |case| case.attachment())?;
+    set_mappings(&mut attachment, HOST_PORT, None);
+    attachment.plugin.insert(CONDITIONS.to_owned(), json!(["!", "-s", range]));
+    set_sysctl(case, "net/ipv4/ip_forward", "1")?;
+    let label = format!("ADD with the condition ! -s {range}");
+    let answer = case.run(case.call(Operation::Add, &attachment).label(label))?;
+    if !case.expect_success(&answer, "conv.portmappings-effect") {
+        return Ok(());
+    }
+    let result = kernel::read(case, answer.document())?;
+    for address in result.ips.iter().map(|ip| ip.address.addr()).filter(IpAddr::is_ipv4) {
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let exchange = Exchange {
+                transport,
+                client: outside.place.clone(),
+                source: None,
+                destination: SocketAddr::new(outside.of_family(address).0, HOST_PORT),
+                listeners: vec![Listener {
+                    place: attachment.place(),
+                    address: SocketAddr::new(address, CONTAINER_PORT),
+                }],
+                patience: PATIENCE,
+                persistent: true,
+            };
+            let how = format!("{} through {}, by {transport}", exchange.client, exchange.destination);
+            if case.variant == "others excluded" {
+                let expected = format!("{how}, which {range} does not contain, reaches the container");
+                expect_reached(case, &exchange, "conv.portmappings-effect", &expected)?;
+                continue;
+            }
+            let exchange = Exchange { patience: SILENCE, persistent: false, ..exchange };
+            let seen = case.exchange(&exchange)?;
+            let expected = format!("{how}, which {range} contains, does not reach the container");
+            let (observed, assertion) = ("the container gets the packets", not_seen(&exchange, 0));
+            let holds = seen.listener.is_none();
             case.expect_as(holds, "conv.portmappings-effect", expected, observed, assertion);
         }
     }

@@ -290,7 +290,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "portmap-negation-misread",
         "portmap",
-        &["add.result-on-success"],
+        &["conv.portmappings-effect"],
         "takes conditions in the syntax of iptables for those of nftables when the first is a negation",
         |run| {
             let config = run.config();
