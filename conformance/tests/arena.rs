@@ -466,7 +466,7 @@ fn packets_go_there_and_back_and_refusals_are_told() {
         let heard = Exchange {
             transport,
             client: Place::Host,
-            source: Some(ip(own)),
+            source: Some((ip(own), 0).into()),
             destination,
             listeners: vec![Listener { place: there.clone(), address: destination }],
             patience: Duration::from_secs(20),

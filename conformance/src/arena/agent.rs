@@ -155,6 +155,8 @@ impl Agent {
             }
             Request::Network(place, op) => self.network.apply(&place, &op)?,
             Request::Exchange(exchange) => return self.network.exchange(&exchange).map(Reply::Exchanged),
+            Request::Track(place, flow) => self.network.track(&place, &flow)?,
+            Request::Tracked(place) => return self.network.tracked(&place).map(Reply::Flows),
             Request::Snapshot(scope) => {
                 let mut snapshot = Snapshot::default();
                 state::network(&mut self.network, &scope, &mut snapshot)?;

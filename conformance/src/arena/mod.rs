@@ -24,6 +24,7 @@ pub mod snapshot;
 mod start;
 mod state;
 pub(crate) mod sys;
+mod tracking;
 mod traffic;
 mod unrest;
 mod xtables;
@@ -43,6 +44,7 @@ pub use packets::{Exchange, Exchanged, Listener, Transport};
 pub use pool::ArenaPool;
 pub use snapshot::{Difference, Scope, Snapshot, difference};
 pub use start::agent_entry;
+pub use tracking::Flow;
 pub use unrest::Unrest;
 
 use crate::invoke::{Execution, Invocation};
@@ -286,6 +288,19 @@ impl Arena {
     pub fn stop_unrest(&mut self) -> Result<Unrest, ArenaError> {
         match self.change(&Request::StopUnrest, || "end the unrest".to_owned())? {
             Reply::Unrest(unrest) => Ok(unrest),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the kernel track a UDP flow in a place, as if its packets had come by.
+    pub fn track(&mut self, place: &Place, flow: &Flow) -> Result<(), ArenaError> {
+        self.change_only(&Request::Track(place.clone(), *flow), || format!("track {flow}"))
+    }
+
+    /// The UDP flows that the kernel tracks in a place.
+    pub fn tracked(&mut self, place: &Place) -> Result<Vec<Flow>, ArenaError> {
+        match self.observe(&Request::Tracked(place.clone()), || format!("list the flows of {place}"))? {
+            Reply::Flows(flows) => Ok(flows),
             other => Err(unexpected(&other)),
         }
     }

@@ -121,6 +121,12 @@ impl Message {
         self
     }
 
+    /// Everything after the netlink header.
+    #[cfg(test)]
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[HEADER..]
+    }
+
     /// The finished bytes.
     fn finish(mut self, sequence: u32) -> Vec<u8> {
         let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);

@@ -55,8 +55,8 @@ pub struct Exchange {
     pub transport: Transport,
     /// Where the client is.
     pub client: Place,
-    /// The client's own address, where the kernel is not to choose.
-    pub source: Option<IpAddr>,
+    /// The client's own address and port, where the kernel is not to choose; it chooses a port for 0.
+    pub source: Option<SocketAddr>,
     /// Where it sends to.
     pub destination: SocketAddr,
     /// Who waits. The first that gets the message answers it.
@@ -186,7 +186,7 @@ fn bind_to(made: &OwnedFd, address: SocketAddr) -> nix::Result<()> {
 fn dial(exchange: &Exchange) -> io::Result<OwnedFd> {
     let made = open(exchange.transport, exchange.destination.ip())?;
     if let Some(source) = exchange.source {
-        bind_to(&made, SocketAddr::new(source, 0))?;
+        bind_to(&made, source)?;
     }
     let begun = match exchange.destination {
         SocketAddr::V4(v4) => connect(made.as_raw_fd(), &SockaddrIn::from(v4)),
@@ -321,7 +321,7 @@ impl Exchange {
             Transport::Tcp => "s.SOCK_STREAM",
             Transport::Udp => "s.SOCK_DGRAM",
         };
-        let bind = self.source.map(|source| format!("c.bind(('{source}',0)); ")).unwrap_or_default();
+        let bind = self.source.map(|source| format!("c.bind({}); ", address(source))).unwrap_or_default();
         text + &format!(
             "{}timeout {seconds} python3 -c \"import socket as s; c=s.socket({family},{kind}); {bind}c.connect({}); c.send(b'x'); c.recv(64)\"",
             inside(&self.client),

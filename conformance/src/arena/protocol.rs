@@ -11,6 +11,7 @@ use super::error::Refusal;
 use super::network::NetOp;
 use super::packets::{Exchange, Exchanged};
 use super::snapshot::{Scope, Snapshot};
+use super::tracking::Flow;
 use super::unrest::Unrest;
 use super::{ArenaConfig, DirEntry};
 use crate::invoke::{Execution, Invocation, Place};
@@ -30,6 +31,8 @@ pub(crate) enum Request {
     DeleteNetns(String),
     Network(Place, NetOp),
     Exchange(Exchange),
+    Track(Place, Flow),
+    Tracked(Place),
     Snapshot(Scope),
     ReadFile(#[serde(with = "codec::path")] PathBuf),
     WriteFile {
@@ -75,6 +78,7 @@ pub(crate) enum Reply {
     Snapshot(Box<Snapshot>),
     Exchanged(Exchanged),
     Unrest(Unrest),
+    Flows(Vec<Flow>),
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     Path(#[serde(with = "codec::path")] PathBuf),
     Entries(Vec<DirEntry>),

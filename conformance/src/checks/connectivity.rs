@@ -16,7 +16,7 @@ use crate::arena::{Exchange, Exchanged, Listener, NetOp, Place, Transport};
 use crate::target::Kind;
 
 const INTERFACE: Concerns = Concerns::Kinds(&[Kind::Interface]);
-const FORWARDING: Concerns = Concerns::Taking("portMappings");
+pub(super) const FORWARDING: Concerns = Concerns::Taking("portMappings");
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -92,13 +92,13 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// How long packets that have to arrive may take; IPv6 addresses may not be used at first.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// How long packets that must not arrive are waited for.
-const SILENCE: Duration = Duration::from_millis(300);
+pub(super) const SILENCE: Duration = Duration::from_millis(300);
 /// Where listeners wait that no mapping leads to.
 const PORT: u16 = 7000;
 /// What a reproducer's listener writes.
-const SEEN: &str = "/run/cnitest/seen";
+pub(super) const SEEN: &str = "/run/cnitest/seen";
 
 // ---- from the result
 
@@ -409,12 +409,12 @@ fn port_mappings_lasting(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 /// Where mappings begin and end.
-const HOST_PORT: u16 = 18080;
-const CONTAINER_PORT: u16 = 8080;
+pub(super) const HOST_PORT: u16 = 18080;
+pub(super) const CONTAINER_PORT: u16 = 8080;
 
 /// A container with a forwarded port for TCP and UDP, from all addresses of the host or from these. Also answers the
 /// addresses of the container that it is forwarded to.
-fn forward(case: &mut Case<'_>, host_ips: Option<Net>) -> Result<(Attachment, Vec<IpAddr>), Stop> {
+pub(super) fn forward(case: &mut Case<'_>, host_ips: Option<Net>) -> Result<(Attachment, Vec<IpAddr>), Stop> {
     let mut attachment = made_at_once(case, |case| case.attachment())?;
     set_mappings(&mut attachment, HOST_PORT, host_ips);
     set_up_loopback(case, &attachment)?;
@@ -446,7 +446,7 @@ fn forward(case: &mut Case<'_>, host_ips: Option<Net>) -> Result<(Attachment, Ve
     Ok((attachment, addresses))
 }
 
-fn set_mappings(attachment: &mut Attachment, port: u16, host_ips: Option<Net>) {
+pub(super) fn set_mappings(attachment: &mut Attachment, port: u16, host_ips: Option<Net>) {
     let mut mappings = Vec::new();
     for protocol in ["tcp", "udp"] {
         let mapping = json!({ "hostPort": port, "containerPort": CONTAINER_PORT, "protocol": protocol });
@@ -471,37 +471,37 @@ fn set_mappings(attachment: &mut Attachment, port: u16, host_ips: Option<Net>) {
 
 /// The networks of hosts beside this one: the third number of the IPv4 address.
 #[derive(Clone, Copy)]
-struct Net(u8);
+pub(super) struct Net(u8);
 
-const OUTSIDE: Net = Net(1);
-const BEYOND: Net = Net(2);
+pub(super) const OUTSIDE: Net = Net(1);
+pub(super) const BEYOND: Net = Net(2);
 
 impl Net {
-    fn v4(self, last: u8) -> IpAddr {
+    pub(super) fn v4(self, last: u8) -> IpAddr {
         IpAddr::from([172, 31, self.0, last])
     }
 
-    fn v6(self, last: u8) -> IpAddr {
+    pub(super) fn v6(self, last: u8) -> IpAddr {
         IpAddr::from([0xfd00, 0x172, 0x31, self.0.into(), 0, 0, 0, last.into()])
     }
 }
 
 /// A host beside this one, which reaches everything through it.
-struct Outside {
-    place: Place,
+pub(super) struct Outside {
+    pub(super) place: Place,
     net: Net,
 }
 
 impl Outside {
     /// The address of this host and that of the other, of the family of an address.
-    fn of_family(&self, like: IpAddr) -> (IpAddr, IpAddr) {
+    pub(super) fn of_family(&self, like: IpAddr) -> (IpAddr, IpAddr) {
         let net = self.net;
         if like.is_ipv4() { (net.v4(1), net.v4(2)) } else { (net.v6(1), net.v6(2)) }
     }
 }
 
 /// Makes a host beside this one.
-fn outside(case: &mut Case<'_>, name: &str, net: Net) -> Result<Outside, Stop> {
+pub(super) fn outside(case: &mut Case<'_>, name: &str, net: Net) -> Result<Outside, Stop> {
     case.steps.push(Step::AddNetns(name.to_owned()));
     case.arena.create_netns(name)?;
     let place = Place::Container(name.to_owned());
@@ -533,7 +533,7 @@ fn outside(case: &mut Case<'_>, name: &str, net: Net) -> Result<Outside, Stop> {
 
 /// Makes links of cnitest's own, which can be used at once: the kernel does not look whether the host's end has an IPv6
 /// address that others have, for which it takes seconds.
-fn made_at_once<T>(
+pub(super) fn made_at_once<T>(
     case: &mut Case<'_>,
     make: impl FnOnce(&mut Case<'_>) -> Result<T, Stop>,
 ) -> Result<T, Stop> {
@@ -544,7 +544,7 @@ fn made_at_once<T>(
     Ok(made)
 }
 
-fn set_sysctl(case: &mut Case<'_>, name: &str, value: &str) -> Result<(), Stop> {
+pub(super) fn set_sysctl(case: &mut Case<'_>, name: &str, value: &str) -> Result<(), Stop> {
     case.steps.push(Step::Shell(format!("echo {value} >/proc/sys/{name}")));
     Ok(case.arena.set_sysctl(&Place::Host, name, value)?)
 }
@@ -570,7 +570,7 @@ fn pairs(first: &Added, second: &Added) -> Vec<(IpAddr, IpAddr)> {
     first.result.ips.iter().map(|ip| ip.address.addr()).filter_map(|own| Some((own, other(own)?))).collect()
 }
 
-fn has_address(state: &NamespaceState, address: IpAddr) -> bool {
+pub(super) fn has_address(state: &NamespaceState, address: IpAddr) -> bool {
     state.addresses.iter().any(|found| found.address == address)
 }
 
@@ -586,7 +586,7 @@ fn direct(
     Exchange {
         transport,
         client: client.clone(),
-        source,
+        source: source.map(|address| SocketAddr::new(address, 0)),
         destination,
         listeners: vec![Listener { place: server.clone(), address: destination }],
         patience: PATIENCE,
@@ -595,7 +595,7 @@ fn direct(
 }
 
 /// Expects the first listener to get the packets, and the client the answer.
-fn expect_reached(
+pub(super) fn expect_reached(
     case: &mut Case<'_>,
     exchange: &Exchange,
     requirement: &'static str,
@@ -613,7 +613,7 @@ fn expect_reached(
 
 /// Exchanges what has to arrive. A network that has just been made may lose packets, and a busy machine may be late: only
 /// what fails each time is lost.
-fn patiently(case: &mut Case<'_>, exchange: &Exchange) -> Result<Exchanged, Stop> {
+pub(super) fn patiently(case: &mut Case<'_>, exchange: &Exchange) -> Result<Exchanged, Stop> {
     let mut seen = case.exchange(exchange)?;
     for _ in 1..ATTEMPTS {
         if seen.answered {
@@ -627,10 +627,10 @@ fn patiently(case: &mut Case<'_>, exchange: &Exchange) -> Result<Exchanged, Stop
 /// How often packets that have to arrive are sent before they count as lost.
 const ATTEMPTS: usize = 3;
 
-fn problem(seen: &Exchanged) -> String {
+pub(super) fn problem(seen: &Exchanged) -> String {
     seen.problem.as_ref().map(|text| format!(" ({text})")).unwrap_or_default()
 }
 
-fn not_seen(exchange: &Exchange, listener: usize) -> Assertion {
+pub(super) fn not_seen(exchange: &Exchange, listener: usize) -> Assertion {
     Assertion::Shell(format!("{{ {}; }}; ! [ -s {SEEN} ]", exchange.shell(Some(listener), SEEN)))
 }

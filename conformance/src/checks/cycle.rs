@@ -169,7 +169,7 @@ pub(super) fn new_host_links(before: &Snapshot, after: &Snapshot) -> Vec<String>
 const RECORDER: &str = "cnitest-recorder";
 /// Where the recorder is, and what it writes.
 pub(super) const RECORDER_DIR: &str = "/run/cnitest-recorder";
-const RECORDER_LOG: &str = "/run/cnitest-recorder/log";
+pub(super) const RECORDER_LOG: &str = "/run/cnitest-recorder/log";
 /// Where a reproducer keeps what the recorder wrote until it was last looked at.
 pub(super) const TAKEN_LOG: &str = "/run/cnitest-recorder/log.taken";
 

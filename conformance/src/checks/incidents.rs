@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::case::{Attachment, Call, Case, Stop};
 use super::changes::{self, Subject};
-use super::cycle::{Behaviour, TAKEN_LOG, WHILE_THERE};
+use super::cycle::{Behaviour, RECORDER_DIR, RECORDER_LOG, TAKEN_LOG, WHILE_THERE};
 use super::protocol::{changed_add, expect_lives};
 use super::reproducer::{Assertion, Step};
+use super::security::TOOLS;
 use super::{Check, Concerns, Scope, check, cycle, front, kernel};
 use crate::arena::snapshot::Snapshot;
 use crate::arena::{NetOp, Place};
@@ -119,6 +120,16 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V0_3_0,
         variants: &[],
         run: firewall_gone,
+    },
+    Check {
+        id: "del.nothing-to-undo",
+        title: "DEL of a container for which nothing was asked executes no firewall tool",
+        requirements: &["practice.firewall-let-be"],
+        concerns: Concerns::Taking("portMappings"),
+        scope: Scope::Configurations,
+        since: Version::V0_3_0,
+        variants: &[],
+        run: nothing_to_undo,
     },
     Check {
         id: "del.master-gone",
@@ -382,6 +393,48 @@ fn firewall_gone(case: &mut Case<'_>) -> Result<(), Stop> {
     let answer = case.run(call)?;
     case.expect_success(&answer, "del.best-effort");
     cycle::expect_no_crash(case, &answer);
+    Ok(())
+}
+
+fn nothing_to_undo(case: &mut Case<'_>) -> Result<(), Stop> {
+    let mut attachment = case.attachment()?;
+    if attachment.plugin.remove("runtimeConfig").is_none() {
+        return Err(Stop::skip("the configuration asks for nothing at run time"));
+    }
+    let before = case.snapshot()?;
+    case.add(&mut attachment)?;
+    let after = case.snapshot()?;
+    // Then there is something for DEL to do.
+    let of_firewall = |line: &String| line.contains(" nftables ") || line.contains(" iptables ");
+    if changes::judged(case, &before, &after).iter().any(of_firewall) {
+        return Err(Stop::skip("ADD changes the firewall although nothing is asked of it at run time"));
+    }
+    let mut recorded = 0;
+    for tool in TOOLS {
+        let Some(real) = case.arena.find_program(tool)? else { continue };
+        // Who asks for the version takes no lock.
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in --version | -V | -v) ;; *) echo \"{tool} $*\" >>{RECORDER_LOG} ;; esac\nexec {} \"$@\"\n",
+            real.display()
+        );
+        case.write_file(&format!("{RECORDER_DIR}/{tool}"), &script, 0o755)?;
+        recorded += 1;
+    }
+    if recorded == 0 {
+        return Err(Stop::lacking("no firewall tool is installed"));
+    }
+    let call = case.call(Operation::Del, &attachment);
+    let path = call.environment.get("PATH").cloned().unwrap_or_default();
+    let call = call.set("PATH", &format!("{RECORDER_DIR}:{path}")).label("DEL without runtimeConfig");
+    let answer = case.run(call)?;
+    if !answer.succeeded() {
+        return Err(Stop::unmet(answer.summary()));
+    }
+    let log = cycle::take_log(case)?;
+    let observed = format!("it executes {}", log.join("; "));
+    let assertion = Assertion::Shell(format!("[ ! -s {TAKEN_LOG} ]"));
+    let expected = format!("{} executes no firewall tool", answer.label);
+    case.expect_as(log.is_empty(), "practice.firewall-let-be", expected, observed, assertion);
     Ok(())
 }
 

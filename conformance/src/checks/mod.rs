@@ -20,6 +20,7 @@ mod delegation;
 mod disturbed;
 mod execution;
 mod faults;
+mod forwarding;
 mod front;
 mod gc;
 mod incidents;
@@ -190,6 +191,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         meta::CHECKS,
         legacy::CHECKS,
         connectivity::CHECKS,
+        forwarding::CHECKS,
         conventions::CHECKS,
         concurrency::CHECKS,
         security::CHECKS,

@@ -149,9 +149,13 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "security.odd-tools",
         title: "DEL does not fall over, nor claim success, when the host's firewall tools answer nonsense",
-        requirements: &["error.json-on-stdout-nonzero-exit", "add.host-state-restored-after-cycle"],
+        requirements: &[
+            "error.json-on-stdout-nonzero-exit",
+            "error.msg",
+            "add.host-state-restored-after-cycle",
+        ],
         concerns: Concerns::Attaching,
-        scope: Scope::Once,
+        scope: Scope::Configurations,
         since: Version::V0_1_0,
         variants: &["nothing", "garbage", "status 4", "not installed"],
         run: odd_tools,
@@ -554,7 +558,7 @@ fn nat_order(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 /// Programs by which plugins ask for the state of the firewall.
-const TOOLS: [&str; 7] =
+pub(super) const TOOLS: [&str; 7] =
     ["iptables", "ip6tables", "iptables-save", "iptables-restore", "ip6tables-save", "nft", "ipset"];
 
 fn odd_tools(case: &mut Case<'_>) -> Result<(), Stop> {
@@ -579,11 +583,14 @@ fn odd_tools(case: &mut Case<'_>) -> Result<(), Stop> {
         false => (folder.to_owned(), "tools that are not installed".to_owned()),
     };
     let answer = case.run(call.set("PATH", &path).label(format!("DEL with {how}")))?;
+    let lives = expect_lives(case, &answer);
+    if let Some(error) = answer.error().filter(|_| !answer.succeeded()) {
+        let expected = format!("the error object of {} says what is wrong", answer.label);
+        let assertion = Assertion::StdoutLacks(answer.index, "\"msg\":\"\"".to_owned());
+        case.expect_as(!error.msg.trim().is_empty(), "error.msg", expected, "its msg is empty", assertion);
+    }
     // Tools that lie cannot be seen through; of those that fail, a plugin has to tell.
-    if expect_lives(case, &answer)
-        && answer.succeeded()
-        && matches!(case.variant, "status 4" | "not installed")
-    {
+    if lives && answer.succeeded() && matches!(case.variant, "status 4" | "not installed") {
         let after = case.snapshot()?;
         let what = format!("ADD, followed by a {} that succeeds,", answer.label);
         case.expect_unchanged(&before, &after, "add.host-state-restored-after-cycle", &what, |line| {

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
+use cni_plugins::netlink::message::Message;
+use cni_plugins::netlink::{Socket, Step};
 use cni_plugins::nft;
 use cni_spec::Operation;
 use ipnet::IpNet;
@@ -151,7 +153,62 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |run| {
             let config = run.config();
             if run.succeeds(Operation::Add) {
-                catch_all(&config)?;
+                redirect(&config, "")?;
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-masquerades-own-network",
+        "portmap",
+        &["conv.portmappings-effect"],
+        "masquerades what the container sends to itself, whatever masqAll says",
+        |run| {
+            run.edit_config(|config| drop(config.remove("masqAll")));
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-keeps-tracked-flows",
+        "portmap",
+        &["conv.portmappings-effect"],
+        "changes where a port leads, and leaves the flows that the kernel tracks as they are",
+        |run| {
+            let config = run.config();
+            edit_mappings(run, Vec::clear);
+            run.run();
+            match run.succeeded() {
+                true if run.is(Operation::Add) => redirect(&config, "fib daddr type local ")?,
+                // The kernel translates as long as there is a chain for it.
+                true if run.is(Operation::Del) => {
+                    nft_program("add table inet cnitest_mutant\nflush table inet cnitest_mutant\n")?
+                }
+                _ => {}
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-add-forgets-all-flows",
+        "portmap",
+        &["practice.tracked-flows-kept"],
+        "has the kernel forget every flow that it tracks after ADD",
+        |run| {
+            if run.succeeds(Operation::Add) {
+                forget_all_flows()?;
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-del-forgets-all-flows",
+        "portmap",
+        &["del.only-own-attachment"],
+        "has the kernel forget every flow that it tracks after DEL",
+        |run| {
+            if run.succeeds(Operation::Del) {
+                forget_all_flows()?;
             }
             Ok(())
         },
@@ -206,7 +263,8 @@ fn edit_mappings(run: &mut Execution, change: impl FnOnce(&mut Vec<Value>)) {
     });
 }
 
-fn catch_all(config: &Map<String, Value>) -> Result<(), Defect> {
+/// Leads the packets for mapped ports that meet a condition to the container.
+fn redirect(config: &Map<String, Value>, condition: &str) -> Result<(), Defect> {
     let list = |outer: &str, inner: &str| -> Vec<Value> {
         let list = config.get(outer).and_then(|value| value.get(inner)).and_then(Value::as_array);
         list.cloned().unwrap_or_default()
@@ -222,7 +280,7 @@ fn catch_all(config: &Map<String, Value>) -> Result<(), Defect> {
                 IpAddr::V6(v6) => ("ip6", format!("[{v6}]")),
             };
             rules += &format!(
-                "  meta nfproto {} {protocol} dport {from} dnat {family} to {end}:{to}\n",
+                "  {condition}meta nfproto {} {protocol} dport {from} dnat {family} to {end}:{to}\n",
                 if family == "ip" { "ipv4" } else { "ipv6" }
             );
         }
@@ -230,6 +288,15 @@ fn catch_all(config: &Map<String, Value>) -> Result<(), Defect> {
     nft_program(&format!(
         "table inet cnitest_mutant {{ chain prerouting {{ type nat hook prerouting priority -101;\n{rules} }}; }}\n"
     ))
+}
+
+/// Has the kernel forget everything that it tracks.
+fn forget_all_flows() -> Result<(), Defect> {
+    /// Of nfnetlink_conntrack.h: the subsystem, and the deletion of what a message names, or of all.
+    const DELETE: u16 = 1 << 8 | 2;
+    let message = Message::new(DELETE, libc::NLM_F_ACK, &[0; 4]);
+    Socket::netfilter()?.apply(vec![Step::new("forget all flows", message)])?;
+    Ok(())
 }
 
 /// Has `nft` make a change.

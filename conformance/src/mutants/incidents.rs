@@ -258,6 +258,54 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "portmap-del-fails-without-a-word",
+        "portmap",
+        &["error.msg"],
+        "does not say why DEL fails when iptables is not installed",
+        |run| {
+            let path = run.variable("PATH");
+            let installed = path.split(':').any(|folder| Path::new(folder).join("iptables").exists());
+            match run.is(Operation::Del) && !installed {
+                true => run.refuse(999, ""),
+                false => run.run(),
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-del-always-asks",
+        "portmap",
+        &["practice.firewall-let-be"],
+        "asks iptables in DEL whether there is something to remove, when nothing was asked for as well",
+        |run| {
+            if run.is(Operation::Del) {
+                let asked = Command::new("iptables").args(["-t", "nat", "-S"]).stdout(Stdio::null()).status();
+                // It is not installed.
+                drop(asked);
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-negation-misread",
+        "portmap",
+        &["conv.portmappings-effect"],
+        "takes conditions in the syntax of iptables for those of nftables when the first is a negation",
+        |run| {
+            let config = run.config();
+            let conditions = config.get("conditionsV4").and_then(Value::as_array);
+            let first = conditions.and_then(|all| all.first()).and_then(Value::as_str).unwrap_or_default();
+            let misread = first.starts_with('!') && !config.contains_key("backend");
+            run.edit_config(|config| drop(config.remove("conditionsV4")));
+            run.run();
+            if run.is(Operation::Add) && misread {
+                run.refuse(999, "backend iptables, but conditionsV4 are for nftables");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-del-needs-rules",
         "bridge",
         &["del.best-effort"],

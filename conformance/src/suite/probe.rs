@@ -1,13 +1,14 @@
 //! What must be known before cases can be listed: does the plugin start, what does it support, what can work here.
 
-use cni_spec::Version;
+use cni_spec::error::{CniError, UNSUPPORTED_FIELD};
+use cni_spec::{Operation, Version};
 use cnitest_reports::model::SkipCause;
 use serde_json::{Map, Value};
 
 use super::subject::Found;
 use super::{Options, cni_path};
 use crate::arena::{Arena, ArenaError};
-use crate::checks::{Documents, Other, Subject};
+use crate::checks::{self, Case, Documents, Observations, Other, Setting, Stop, Subject};
 use crate::invoke::{Invocation, Outcome};
 use crate::target::{Configuration, Requires, Target};
 
@@ -113,6 +114,7 @@ impl Probe {
                     plugin,
                     args: None,
                     default_route: false,
+                    masquerades: false,
                     requires: Requires::default(),
                 });
                 probe.note.get_or_insert_with(|| {
@@ -131,6 +133,11 @@ impl Probe {
         for configuration in &target.configurations {
             let mut lacking = common.clone();
             lacking.extend(self.lacking(arena, &configuration.requires)?);
+            if lacking.is_empty()
+                && let Some(refusal) = self.refused_field(arena, target, configuration)?
+            {
+                lacking.push((SkipCause::NotApplicable, format!("the plugin has no such field: {refusal}")));
+            }
             if lacking.is_empty() {
                 self.configurations.push(configuration.clone());
                 continue;
@@ -146,6 +153,43 @@ impl Probe {
         self.missing.sort();
         self.missing.dedup();
         Ok(())
+    }
+
+    /// What the plugin says when it refuses ADD with code 2 for a field that not every such plugin has.
+    fn refused_field(
+        &self,
+        arena: &mut Arena,
+        target: &Target,
+        configuration: &Configuration,
+    ) -> Result<Option<String>, ArenaError> {
+        let (fields, version) = (&configuration.requires.fields, self.subject.versions.last());
+        let (Some(version), Some(check)) = (version, checks::find("add.succeeds")) else { return Ok(None) };
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let observations = Observations::default();
+        let setting = Setting {
+            check,
+            subject: &self.subject,
+            target: Some(target),
+            configuration,
+            version: *version,
+            variant: "",
+            observations: &observations,
+        };
+        let mut case = Case::new(setting, arena);
+        let answer = case.attachment().and_then(|attachment| case.operate(Operation::Add, &attachment));
+        arena.reset()?;
+        let error = match answer {
+            Ok(answer) if answer.refused() => answer.error(),
+            Ok(_) => None,
+            Err(Stop::Arena(error)) => return Err(error),
+            // The checks of ADD say why.
+            Err(_) => None,
+        };
+        let names = |error: &CniError| fields.iter().any(|field| error.msg.contains(field.as_str()));
+        let refusal = error.filter(|error| error.code == UNSUPPORTED_FIELD && names(error));
+        Ok(refusal.map(|error| error.msg))
     }
 
     /// Whether the links that the target wants before an ADD can be made.

@@ -58,6 +58,9 @@ pub struct Requires {
     pub plugins: Vec<String>,
     /// Newest release marks: the plugin must support this spec version.
     pub spec_version: Option<String>,
+    /// Fields of the configuration that not every such plugin has: one that refuses ADD with code 2 for one of them has
+    /// no such configuration.
+    pub fields: Vec<String>,
 }
 
 /// A link that must exist on the host before the plugin runs.
@@ -129,6 +132,8 @@ pub struct Configuration {
     pub args: Option<String>,
     /// It asks for a default route, whatever the delegated plugin returns.
     pub default_route: bool,
+    /// For `portMappings`, what comes to the container through a forwarded port comes from an address of the host.
+    pub masquerades: bool,
     /// Needed beyond what the target needs.
     pub requires: Requires,
 }
@@ -237,6 +242,8 @@ struct ConfigurationFile {
     #[serde(default)]
     default_route: bool,
     #[serde(default)]
+    promises: Vec<ConfigurationPromise>,
+    #[serde(default)]
     requires: Requires,
 }
 
@@ -253,6 +260,12 @@ enum WellKnown {
 enum Promise {
     Localhost,
     Hairpin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ConfigurationPromise {
+    Masquerade,
 }
 
 #[derive(Deserialize)]
@@ -364,6 +377,7 @@ impl Target {
                 plugin,
                 args: entry.args,
                 default_route: entry.default_route,
+                masquerades: entry.promises.contains(&ConfigurationPromise::Masquerade),
                 requires: entry.requires,
             });
         }
