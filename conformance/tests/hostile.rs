@@ -188,6 +188,7 @@ fn whole_runs() -> usize {
         skip: GlobSet::empty(),
         versions: vec![Version::V1_1_0],
         upgrade_from: Vec::new(),
+        sought: &[],
         strict: false,
         seed: 1,
         jobs: 2,
