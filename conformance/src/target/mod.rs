@@ -397,6 +397,9 @@ impl Target {
             ));
         }
         if let Some(pointer) = &file.delegate_at {
+            if !pointer.starts_with('/') {
+                return Err(fail("delegate-at is a JSON pointer, such as \"/delegate\"".to_owned()));
+            }
             for one in &configurations {
                 let kind = Value::Object(one.plugin.clone()).pointer(&format!("{pointer}/type")).cloned();
                 if kind.as_ref().and_then(Value::as_str).is_none_or(str::is_empty) {
@@ -475,6 +478,7 @@ mod tests {
         let wrong = |keys: &str| parse(keys, plugin).unwrap_err();
         assert!(wrong("kind = 'meta'").contains("needs delegate-at"));
         assert!(wrong("kind = 'meta'\ndelegate-at = '/delegates/0'").contains("at /delegates/0"));
+        assert!(wrong("kind = 'meta'\ndelegate-at = ''").contains("JSON pointer"));
         assert!(wrong("kind = 'interface'\ndelegate-at = '/delegate'").contains("for kind"));
         assert!(wrong("kind = 'meta'\ndelegate-at = '/delegate'\ndelegates = true").contains("instead"));
     }
