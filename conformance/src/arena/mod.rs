@@ -26,7 +26,7 @@ mod state;
 pub(crate) mod sys;
 mod tracking;
 mod traffic;
-mod unrest;
+pub(crate) mod unrest;
 mod xtables;
 
 use std::io::{self, Write};

@@ -146,7 +146,7 @@ fn address(number: usize) -> IpAddr {
 }
 
 /// Requests for lists of links, and of addresses.
-fn lists() -> [Message; 2] {
+pub(crate) fn lists() -> [Message; 2] {
     [
         Message::new(libc::RTM_GETLINK, NLM_F_DUMP, &[0; 16]),
         Message::new(libc::RTM_GETADDR, NLM_F_DUMP, &[0; 8]),

@@ -8,8 +8,9 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use serde_json::Value;
 
 use super::incidents::ip;
-use super::{Defect, Mutant, kernel, mutant};
-use crate::arena::netlink::{Message, NLM_F_DUMP, Netlink};
+use super::{Defect, Execution, Mutant, kernel, mutant};
+use crate::arena::netlink::Netlink;
+use crate::arena::unrest::lists;
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
@@ -24,11 +25,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 run.refuse(5, "no space left on device");
                 return Ok(());
             }
-            if run.is(Operation::Del) && std::fs::read_to_string(&file).is_ok_and(|found| found == owner) {
-                std::fs::remove_file(&file)?;
-            }
-            run.run();
-            Ok(())
+            forgetting(run, &file, &owner)
         },
     ),
     mutant(
@@ -70,11 +67,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 );
                 return Ok(());
             }
-            if run.is(Operation::Del) && std::fs::read_to_string(&file).is_ok_and(|found| found == owner) {
-                std::fs::remove_file(&file)?;
-            }
-            run.run();
-            Ok(())
+            forgetting(run, &file, &owner)
         },
     ),
     mutant(
@@ -162,7 +155,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bridge-interrupted-list-fails",
         "bridge",
         &["add.concurrent-containers", "check.ok-after-add", "del.concurrent-containers"],
-        "fails when a change interrupts its list of the host's links",
+        "fails when a change interrupts a list of the host's links or addresses",
         |run| {
             if !run.is(Operation::Version) && list_is_interrupted()? {
                 run.refuse(999, "results may be incomplete or inconsistent");
@@ -214,13 +207,21 @@ name = "on-link"
 plugin = '{ "type": "bridge", "bridge": "cnit0", "master": "uplink0", "ipam": { "type": "host-local", "subnet": "10.61.0.0/24" } }'
 "#;
 
-/// Lists the host's links as often as a plugin does that looks for each thing in a list of its own; whether a change
-/// interrupted any of them.
+/// Removes the file in DEL if it is this owner's, and goes on.
+fn forgetting(run: &mut Execution, file: &Path, owner: &str) -> Result<(), Defect> {
+    if run.is(Operation::Del) && std::fs::read_to_string(file).is_ok_and(|found| found == owner) {
+        std::fs::remove_file(file)?;
+    }
+    run.run();
+    Ok(())
+}
+
+/// Lists the host's links and addresses as often as a plugin does that looks for each thing in a list of its own; whether
+/// a change interrupted any of them.
 fn list_is_interrupted() -> Result<bool, Defect> {
     let mut socket = Netlink::open(NETLINK_ROUTE)?;
-    let list = Message::new(libc::RTM_GETLINK, NLM_F_DUMP, &[0; 16]);
-    for _ in 0..LISTS {
-        if socket.dump_is_interrupted(&list).map_err(|error| error.to_string())? {
+    for list in lists().iter().cycle().take(LISTS) {
+        if socket.dump_is_interrupted(list).map_err(|error| error.to_string())? {
             return Ok(true);
         }
     }
@@ -228,4 +229,4 @@ fn list_is_interrupted() -> Result<bool, Defect> {
 }
 
 /// How many lists that is.
-const LISTS: usize = 20;
+const LISTS: usize = 40;
