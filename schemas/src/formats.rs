@@ -5,18 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Tells whether a text is of a format.
 pub type Predicate = fn(&str) -> bool;
 
-/// Names and predicates of all formats that the schemas use.
-pub const FORMATS: [(&str, Predicate); 8] = [
-    ("ipv4", is_ipv4),
-    ("ipv6", is_ipv6),
-    ("ip", is_ip),
-    ("cidr4", is_cidr4),
-    ("cidr6", is_cidr6),
-    ("cidr", is_cidr),
-    ("mac", is_mac),
-    ("semver", is_semver),
-];
-
 /// What a text of the format is called, such as "an IPv4 address".
 pub(crate) fn describe(format: &str) -> &'static str {
     match format {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::bundle::annotated;
 use crate::constraints::{Constraint, collect, escape};
-use crate::formats::FORMATS;
+use crate::generate::{CNI_FORMATS, Format};
 use crate::kind::{Kind, NotDefined, Profile};
 use crate::{message, semantic};
 
@@ -116,14 +116,9 @@ impl Compiled {
     }
 
     /// Why the schema is none, if so.
-    pub(crate) fn try_new(mut schema: Value) -> Result<Self, String> {
+    pub(crate) fn try_new(schema: Value) -> Result<Self, String> {
         let constraints = collect(&schema);
-        drop_implied_patterns(&mut schema);
-        let mut options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
-        for (name, holds) in FORMATS {
-            options = options.with_format(name, holds);
-        }
-        let validator = options.build(&schema).map_err(|error| error.to_string())?;
+        let validator = validator(schema, &CNI_FORMATS)?;
         let index = constraints
             .iter()
             .enumerate()
@@ -177,8 +172,18 @@ impl Compiled {
     }
 }
 
+/// A validator of the schema that asserts these formats. Why the schema is none, if so.
+pub(crate) fn validator(mut schema: Value, formats: &[Format]) -> Result<Validator, String> {
+    drop_implied_patterns(&mut schema);
+    let mut options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
+    for format in formats {
+        options = options.with_format(format.name, format.holds);
+    }
+    options.build(&schema).map_err(|error| error.to_string())
+}
+
 /// A `pattern` beside a `format` serves other validators; asserting both would report one fault twice.
-pub(crate) fn drop_implied_patterns(value: &mut Value) {
+fn drop_implied_patterns(value: &mut Value) {
     match value {
         Value::Object(object) => {
             if object.get("format").is_some_and(Value::is_string) {

@@ -306,6 +306,13 @@ impl Answer {
 }
 
 impl Documents {
+    /// The entries of `supportedVersions` of a version result, those that are texts; none where it is no such result.
+    pub fn supported_versions(&self) -> Vec<String> {
+        let Documents::One(document) = self else { return Vec::new() };
+        let list = document.get("supportedVersions").and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+    }
+
     /// What these bytes hold.
     pub fn parse(stdout: &[u8]) -> Documents {
         let mut values = Vec::new();

@@ -312,18 +312,7 @@ fn port_mappings(case: &mut Case<'_>) -> Result<(), Stop> {
             _ => (outside.place.clone(), host),
         };
         for transport in [Transport::Tcp, Transport::Udp] {
-            exchanges.push(Exchange {
-                transport,
-                client: client.clone(),
-                source: None,
-                destination: SocketAddr::new(to, HOST_PORT),
-                listeners: vec![Listener {
-                    place: container.clone(),
-                    address: SocketAddr::new(address, CONTAINER_PORT),
-                }],
-                patience: PATIENCE,
-                persistent: true,
-            });
+            exchanges.push(through_port(transport, &client, to, &container, address));
         }
     }
     for exchange in &exchanges {
@@ -392,17 +381,9 @@ fn port_mappings_lasting(case: &mut Case<'_>) -> Result<(), Stop> {
     case.add(&mut second)?;
     let exchanges: Vec<Exchange> = addresses
         .into_iter()
-        .map(|address| Exchange {
-            transport: Transport::Tcp,
-            client: outside.place.clone(),
-            source: None,
-            destination: SocketAddr::new(outside.of_family(address).0, HOST_PORT),
-            listeners: vec![Listener {
-                place: first.place(),
-                address: SocketAddr::new(address, CONTAINER_PORT),
-            }],
-            patience: PATIENCE,
-            persistent: true,
+        .map(|address| {
+            let host = outside.of_family(address).0;
+            through_port(Transport::Tcp, &outside.place, host, &first.place(), address)
         })
         .collect();
     goes_on(case, &exchanges, &[&first], &second)
@@ -589,6 +570,28 @@ fn direct(
         source: source.map(|address| SocketAddr::new(address, 0)),
         destination,
         listeners: vec![Listener { place: server.clone(), address: destination }],
+        patience: PATIENCE,
+        persistent: true,
+    }
+}
+
+/// An exchange with a container through the port of the host that is forwarded to it.
+pub(super) fn through_port(
+    transport: Transport,
+    client: &Place,
+    host: IpAddr,
+    container: &Place,
+    address: IpAddr,
+) -> Exchange {
+    Exchange {
+        transport,
+        client: client.clone(),
+        source: None,
+        destination: SocketAddr::new(host, HOST_PORT),
+        listeners: vec![Listener {
+            place: container.clone(),
+            address: SocketAddr::new(address, CONTAINER_PORT),
+        }],
         patience: PATIENCE,
         persistent: true,
     }

@@ -198,13 +198,16 @@ pub(super) fn delegate_of<'m>(
     plugin: &'m mut Map<String, Value>,
 ) -> Result<&'m mut Map<String, Value>, Stop> {
     let pointer = case.target.map_or("/ipam", Target::delegate_pointer);
-    let (first, rest) = pointer.trim_start_matches('/').split_once('/').unwrap_or((&pointer[1..], ""));
-    let inner = if rest.is_empty() { String::new() } else { format!("/{rest}") };
-    plugin
-        .get_mut(first)
-        .and_then(|value| value.pointer_mut(&inner))
+    value_at(plugin, pointer)
         .and_then(Value::as_object_mut)
         .ok_or_else(|| Stop::skip(format!("the configuration has no {}", pointer[1..].replace('/', "."))))
+}
+
+/// What stands at a JSON pointer of one step or more.
+pub(super) fn value_at<'m>(plugin: &'m mut Map<String, Value>, pointer: &str) -> Option<&'m mut Value> {
+    let steps = pointer.strip_prefix('/')?;
+    let (first, rest) = steps.split_at(steps.find('/').unwrap_or(steps.len()));
+    plugin.get_mut(first)?.pointer_mut(rest)
 }
 
 /// Puts a recorder between the plugin and the delegated plugin that its configuration names.

@@ -519,15 +519,19 @@ fn stderr(case: &mut Case<'_>) -> Result<(), Stop> {
 
 /// An execution with the script, or something else, as the delegated plugin.
 pub(super) fn delegating(case: &Case<'_>, operation: Operation, attachment: &Attachment, kind: &str) -> Call {
-    let call = case.call(operation, attachment);
-    let folders = call.environment.get("CNI_PATH").cloned().unwrap_or_default();
-    call.set("CNI_PATH", &format!("{FOLDER}:{folders}")).edit(|request| {
+    found(case.call(operation, attachment)).edit(|request| {
         let own = json!({ "type": kind, "example.com/own": true });
         match case.kind() {
             Kind::Meta => set_delegate(case, request, own),
             _ => drop(request.insert("ipam".to_owned(), own)),
         }
     })
+}
+
+/// An execution in which the scripts are found.
+pub(super) fn found(call: Call) -> Call {
+    let folders = call.environment.get("CNI_PATH").cloned().unwrap_or_default();
+    call.set("CNI_PATH", &format!("{FOLDER}:{folders}"))
 }
 
 /// Puts a configuration in the place of the meta plugin's first delegate; the others, if any, stay.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::case::{Case, Stop};
 use super::connectivity::{
     BEYOND, CONTAINER_PORT, FORWARDING, HOST_PORT, OUTSIDE, PATIENCE, SEEN, SILENCE, expect_reached, forward,
-    has_address, made_at_once, not_seen, outside, patiently, problem, set_mappings, set_sysctl,
+    has_address, made_at_once, not_seen, outside, patiently, problem, set_mappings, set_sysctl, through_port,
 };
 use super::reproducer::{Assertion, Step};
 use super::{Check, Scope, cycle, kernel};
@@ -71,18 +71,8 @@ fn masqueraded(case: &mut Case<'_>) -> Result<(), Stop> {
     let host = case.snapshot()?.host;
     for address in addresses {
         for transport in [Transport::Tcp, Transport::Udp] {
-            let exchange = Exchange {
-                transport,
-                client: outside.place.clone(),
-                source: None,
-                destination: SocketAddr::new(outside.of_family(address).0, HOST_PORT),
-                listeners: vec![Listener {
-                    place: attachment.place(),
-                    address: SocketAddr::new(address, CONTAINER_PORT),
-                }],
-                patience: PATIENCE,
-                persistent: true,
-            };
+            let host_end = outside.of_family(address).0;
+            let exchange = through_port(transport, &outside.place, host_end, &attachment.place(), address);
             let seen = patiently(case, &exchange)?;
             let Some(source) = seen.seen_source.map(|source| source.ip()) else {
                 return Err(Stop::unmet(format!(
@@ -139,18 +129,8 @@ fn conditional(case: &mut Case<'_>) -> Result<(), Stop> {
     let result = kernel::read(case, answer.document())?;
     for address in result.ips.iter().map(|ip| ip.address.addr()).filter(IpAddr::is_ipv4) {
         for transport in [Transport::Tcp, Transport::Udp] {
-            let exchange = Exchange {
-                transport,
-                client: outside.place.clone(),
-                source: None,
-                destination: SocketAddr::new(outside.of_family(address).0, HOST_PORT),
-                listeners: vec![Listener {
-                    place: attachment.place(),
-                    address: SocketAddr::new(address, CONTAINER_PORT),
-                }],
-                patience: PATIENCE,
-                persistent: true,
-            };
+            let host_end = outside.of_family(address).0;
+            let exchange = through_port(transport, &outside.place, host_end, &attachment.place(), address);
             let how = format!("{} through {}, by {transport}", exchange.client, exchange.destination);
             if case.variant == "others excluded" {
                 let expected = format!("{how}, which {range} does not contain, reaches the container");

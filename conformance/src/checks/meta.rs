@@ -140,7 +140,7 @@ fn second_fails(case: &mut Case<'_>) -> Result<(), Stop> {
     delegates_of(case, &mut attachment)?.splice(1.., [second]);
     let before = case.snapshot()?;
     for count in 1..=TRIES {
-        let call = found(case.call(Operation::Add, &attachment));
+        let call = delegation::found(case.call(Operation::Add, &attachment));
         let answer = case.run(call.label(format!("ADD number {count}, which the second delegate fails")))?;
         if !case.expect_refusal(&answer, "deleg.add-error-propagates", "the second delegate fails") {
             return Ok(());
@@ -173,15 +173,9 @@ fn operation(case: &Case<'_>, word: &str) -> Result<(Operation, &'static str), S
 /// The list that holds the delegates of a configuration.
 fn delegates_of<'m>(case: &Case<'_>, attachment: &'m mut Attachment) -> Result<&'m mut Vec<Value>, Stop> {
     let pointer = case.target.map_or("", Target::delegate_pointer);
-    let list = pointer.strip_suffix("/0").and_then(|place| place.strip_prefix('/'));
-    let (first, rest) = list.map_or((None, ""), |place| match place.split_once('/') {
-        Some((first, rest)) => (Some(first), rest),
-        None => (Some(place), ""),
-    });
-    let inner = if rest.is_empty() { String::new() } else { format!("/{rest}") };
-    first
-        .and_then(|first| attachment.plugin.get_mut(first))
-        .and_then(|value| value.pointer_mut(&inner))
+    pointer
+        .strip_suffix("/0")
+        .and_then(|list| cycle::value_at(&mut attachment.plugin, list))
         .and_then(Value::as_array_mut)
         .ok_or_else(|| Stop::skip("the plugin takes one delegate only"))
 }
@@ -210,17 +204,11 @@ fn install(case: &mut Case<'_>, fails: [Option<Operation>; 2]) -> Result<(), Sto
     Ok(())
 }
 
-/// An execution in which the scripts are found.
-fn found(call: Call) -> Call {
-    let folders = call.environment.get("CNI_PATH").cloned().unwrap_or_default();
-    call.set("CNI_PATH", &format!("{FOLDER}:{folders}"))
-}
-
 /// An execution with both scripts as the delegates.
 fn of_both(case: &Case<'_>, operation: Operation, attachment: &Attachment) -> Result<Call, Stop> {
     let mut attachment = attachment.clone();
     *delegates_of(case, &mut attachment)? = vec![part(0), part(1)];
-    let call = found(case.call(operation, &attachment));
+    let call = delegation::found(case.call(operation, &attachment));
     Ok(if operation == Operation::Gc { gc::listing(call, &[&attachment]) } else { call })
 }
 

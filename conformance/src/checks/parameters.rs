@@ -1,6 +1,7 @@
 //! Checks of the CNI_* variables.
 
 use cni_spec::error::{DECODING_FAILURE, INVALID_ENVIRONMENT, UNKNOWN_CONTAINER};
+use cni_spec::parameters::required_by;
 use cni_spec::{Operation, Version};
 
 use super::protocol::{
@@ -275,13 +276,7 @@ fn command_unknown(case: &mut Case<'_>) -> Result<(), Stop> {
 
 fn required_missing(case: &mut Case<'_>) -> Result<(), Stop> {
     let (operation, variable) = operation_and_variable(case)?;
-    let requirement = match operation {
-        Operation::Add => "add.required-env",
-        Operation::Del => "del.required-env",
-        Operation::Check => "check.required-env",
-        // GC's need of CNI_PATH is stated for the runtime; a plugin that can do without harms nobody.
-        _ => "param.path-required-skel",
-    };
+    let requirement = required_by(operation);
     must_hold(case, requirement)?;
     let attachment = case.attachment()?;
     let call =

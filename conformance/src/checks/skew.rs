@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 
 use cni_spec::{Operation, Version};
-use serde_json::Value;
 
 use super::case::{Answer, Attachment, Call, Case, Stop};
 use super::changes::{self, Subject, is_file_content, is_of_front, subject_of};
@@ -96,10 +95,10 @@ fn versions(case: &mut Case<'_>) -> Result<(), Stop> {
 
 /// The versions that VERSION names.
 fn supported(answer: &Answer) -> BTreeSet<String> {
-    let named =
-        answer.document().filter(|_| answer.succeeded()).and_then(|about| about.get("supportedVersions"));
-    let named = named.and_then(Value::as_array).into_iter().flatten();
-    named.filter_map(Value::as_str).map(str::to_owned).collect()
+    match answer.succeeded() {
+        true => answer.documents.supported_versions().into_iter().collect(),
+        false => BTreeSet::new(),
+    }
 }
 
 /// Who adds, and who comes after.

@@ -11,15 +11,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bridge",
         &["deleg.same-environment"],
         "gives the IPAM plugin only the variables that it thinks it needs",
-        |run| {
-            for (name, _) in std::env::vars() {
-                if !name.starts_with("CNI_") || name == "CNI_ARGS" {
-                    run.unset(&name);
-                }
-            }
-            run.run();
-            Ok(())
-        },
+        cut_environment,
     ),
     mutant(
         "bridge-delegate-gets-ipam-only",
@@ -91,13 +83,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bridge",
         &["deleg.lookup-cni-path"],
         "looks for the IPAM plugin in its own folder only",
-        |run| {
-            if !run.variable("CNI_PATH").is_empty() {
-                run.set("CNI_PATH", "/opt/cni/bin");
-            }
-            run.run();
-            Ok(())
-        },
+        look_beside_itself,
     ),
     mutant(
         "bridge-delegate-by-path",
@@ -176,13 +162,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "bridge",
         &["deleg.stderr-forwarded"],
         "throws away what the IPAM plugin writes to stderr",
-        |run| {
-            // What this process executes inherits its descriptor.
-            let null = std::fs::File::options().write(true).open("/dev/null")?;
-            nix::unistd::dup2_stderr(&null)?;
-            run.run();
-            Ok(())
-        },
+        lose_stderr,
     ),
     mutant(
         "bridge-delegate-stdout-printed",
@@ -352,6 +332,35 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
 ];
+
+/// Gives the delegate only some of the variables.
+pub(super) fn cut_environment(run: &mut Execution) -> Result<(), Defect> {
+    for (name, _) in std::env::vars() {
+        if !name.starts_with("CNI_") || name == "CNI_ARGS" {
+            run.unset(&name);
+        }
+    }
+    run.run();
+    Ok(())
+}
+
+/// Looks for the delegate in the plugin's own folder only.
+pub(super) fn look_beside_itself(run: &mut Execution) -> Result<(), Defect> {
+    if !run.variable("CNI_PATH").is_empty() {
+        run.set("CNI_PATH", "/opt/cni/bin");
+    }
+    run.run();
+    Ok(())
+}
+
+/// Throws away what the delegate writes to stderr.
+pub(super) fn lose_stderr(run: &mut Execution) -> Result<(), Defect> {
+    // What this process executes inherits its descriptor.
+    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    nix::unistd::dup2_stderr(&null)?;
+    run.run();
+    Ok(())
+}
 
 /// Executes the plugin with a script in front of its delegate. `script` gets the delegate's path and the script's folder.
 fn with_own_delegate(run: &mut Execution, script: impl Fn(&str, &str) -> String) -> Result<(), Defect> {

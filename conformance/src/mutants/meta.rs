@@ -3,6 +3,7 @@
 use cni_spec::Operation;
 use serde_json::{Value, json};
 
+use super::delegation::{cut_environment, look_beside_itself, lose_stderr};
 use super::{Execution, Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -161,41 +162,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "meta",
         &["deleg.same-environment"],
         "gives the delegate only the variables that it thinks it needs",
-        |run| {
-            for (name, _) in std::env::vars() {
-                if !name.starts_with("CNI_") || name == "CNI_ARGS" {
-                    run.unset(&name);
-                }
-            }
-            run.run();
-            Ok(())
-        },
+        cut_environment,
     ),
     mutant(
         "meta-delegate-beside-itself",
         "meta",
         &["deleg.lookup-cni-path"],
         "looks for the delegate in its own folder only",
-        |run| {
-            if !run.variable("CNI_PATH").is_empty() {
-                run.set("CNI_PATH", "/opt/cni/bin");
-            }
-            run.run();
-            Ok(())
-        },
+        look_beside_itself,
     ),
     mutant(
         "meta-delegate-stderr-lost",
         "meta",
         &["deleg.stderr-forwarded"],
         "throws away what the delegate writes to stderr",
-        |run| {
-            // What this process executes inherits its descriptor.
-            let null = std::fs::File::options().write(true).open("/dev/null")?;
-            nix::unistd::dup2_stderr(&null)?;
-            run.run();
-            Ok(())
-        },
+        lose_stderr,
     ),
     mutant("meta-crashed-delegate-panics", "meta", &["error.json-on-stdout-nonzero-exit"], PANICS, |run| {
         run.run();

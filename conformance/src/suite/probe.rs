@@ -76,14 +76,14 @@ impl Probe {
                 unstartable = Some(format!("VERSION did not end: {}", execution.outcome));
             }
             Outcome::Exited(_) | Outcome::Signaled(_) => {
-                subject.advertised = advertised(&Documents::parse(&execution.stdout));
+                subject.advertised = Documents::parse(&execution.stdout).supported_versions();
             }
         }
         subject.versions = known(&subject.advertised);
         let mut other_advertised = Vec::new();
         if let Some(other) = other {
             let execution = arena.execute(&version_request(other, options))?;
-            other_advertised = advertised(&Documents::parse(&execution.stdout));
+            other_advertised = Documents::parse(&execution.stdout).supported_versions();
             let versions = known(&other_advertised);
             subject.other =
                 Some(Other { program: other.program.clone(), cni_path: cni_path(other), versions });
@@ -251,10 +251,4 @@ fn version_request(found: &Found, options: &Options) -> Invocation {
 fn known(advertised: &[String]) -> Vec<Version> {
     let named = |version: &Version| advertised.iter().any(|text| text == version.as_str());
     Version::ALL.into_iter().filter(named).collect()
-}
-
-fn advertised(documents: &Documents) -> Vec<String> {
-    let Documents::One(document) = documents else { return Vec::new() };
-    let list = document.get("supportedVersions").and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::GenerateError;
+use crate::constraints::unescape;
 
 /// Types as a set of bits.
 pub(crate) const NULL: u8 = 1;
@@ -208,7 +209,6 @@ impl Expander<'_> {
                     });
                 })
             }
-            ("minLength", false) | ("maxLength", true) if opposite && length()? == u64::MAX => Ok(from),
             ("minLength", false) => {
                 let n = length()?;
                 each(from, &|f| f.min_length = f.min_length.max(n))
@@ -223,6 +223,7 @@ impl Expander<'_> {
                     only(STRING, from, &|f| f.max_length = Some(f.max_length.map_or(n, |old| old.min(n))))
                 }
             },
+            ("maxLength", true) if length()? == u64::MAX => Ok(from),
             ("maxLength", true) => {
                 let n = length()? + 1;
                 only(STRING, from, &|f| f.min_length = f.min_length.max(n))
@@ -313,9 +314,7 @@ impl Expander<'_> {
     }
 
     fn resolve(&self, target: &str) -> Result<&Value, GenerateError> {
-        let found = target
-            .strip_prefix("#/$defs/")
-            .and_then(|name| self.defs.get(name.replace("~1", "/").replace("~0", "~")));
+        let found = target.strip_prefix("#/$defs/").and_then(|name| self.defs.get(unescape(name)));
         found.ok_or_else(|| GenerateError::Reference(target.to_owned()))
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use jsonschema::{Draft, Validator};
+use jsonschema::Validator;
 use serde_json::{Number, Value, json};
 
 use super::GenerateError;
 use super::facts::{ARRAY, BOOLEAN, Expander, FRACTION, Facet, Facts, INTEGER, NULL, OBJECT, STRING};
 use super::samples::{Format, Pattern, TEXTS};
 use super::source::{Random, Source};
+use crate::validate::validator;
 
 pub(crate) type Id = usize;
 
@@ -155,12 +156,7 @@ impl<'a> Planner<'a> {
             schema["$defs"] = self.expander.defs.clone();
         }
         strip_ids(&mut schema);
-        crate::validate::drop_implied_patterns(&mut schema);
-        let mut options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
-        for format in self.formats {
-            options = options.with_format(format.name, format.holds);
-        }
-        options.build(&schema).map_err(|error| GenerateError::Schema(error.to_string()))
+        validator(schema, self.formats).map_err(GenerateError::Schema)
     }
 
     fn texts(&self, facts: &Facts) -> Result<Vec<Value>, GenerateError> {

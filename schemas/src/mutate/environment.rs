@@ -1,6 +1,6 @@
 //! Changes of the parameters of an execution. What is wrong with each follows from `cni_spec::parameters`.
 
-use cni_spec::parameters::{Need, Parameters, Variable, container_id, interface_name};
+use cni_spec::parameters::{Need, Parameters, Variable, container_id, interface_name, required_by};
 use cni_spec::{Operation, Version, error};
 
 /// An environment that breaks one rule of the parameters.
@@ -52,12 +52,9 @@ pub fn mutations(operation: Operation, version: Version) -> Vec<EnvironmentMutat
     let mut all = Vec::new();
     for variable in Variable::ALL {
         if variable.need(operation, version) == Need::Required {
-            let missing = match (variable, operation) {
-                (Variable::Command, _) => "param.command-missing-rejected",
-                (_, Operation::Add) => "add.required-env",
-                (_, Operation::Del) => "del.required-env",
-                (_, Operation::Check) => "check.required-env",
-                _ => "param.path-required-skel",
+            let missing = match variable {
+                Variable::Command => "param.command-missing-rejected",
+                _ => required_by(operation),
             };
             let requirement = "param.required-empty-equals-missing";
             all.push(EnvironmentMutation { variable, value: None, requirement: missing, code });

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::compose::Composed;
-use crate::constraints::Constraint;
+use crate::constraints::{Constraint, escape, unescape};
 use crate::generate::{GenerateError, Generator, Random, Source};
 use crate::validate::Violation;
 
@@ -219,7 +219,7 @@ fn places(document: &Value, path: &str) -> Vec<String> {
     let mut found = vec![String::new()];
     let mut steps = path.split('/').skip(1).peekable();
     while let Some(step) = steps.next() {
-        let pattern = (step == "~").then(|| steps.next().unwrap_or_default().to_owned());
+        let pattern = (step == "~").then(|| steps.next().unwrap_or_default());
         if pattern.is_some() {
             steps.next();
         }
@@ -231,7 +231,7 @@ fn places(document: &Value, path: &str) -> Vec<String> {
                     next.extend((0..items.len()).map(|i| format!("{place}/{i}")))
                 }
                 (Some(Value::Object(members)), "*") => {
-                    let keys = members.keys().map(|key| crate::constraints::escape(key));
+                    let keys = members.keys().map(|key| escape(key));
                     next.extend(keys.map(|key| format!("{place}/{key}")));
                     if last {
                         next.push(format!("{place}/x-unheard-of"));
@@ -239,14 +239,12 @@ fn places(document: &Value, path: &str) -> Vec<String> {
                 }
                 (Some(Value::Object(_)), "~") => {
                     // Names that may match the expression; the validator decides.
-                    let text = pattern.as_deref().unwrap_or_default().replace("~1", "/").replace("~0", "~");
+                    let text = unescape(pattern.unwrap_or_default());
                     let names = crate::generate::names_like(&text);
-                    next.extend(
-                        names.iter().map(|name| format!("{place}/{}", crate::constraints::escape(name))),
-                    );
+                    next.extend(names.iter().map(|name| format!("{place}/{}", escape(name))));
                 }
                 (Some(Value::Object(members)), step) => {
-                    let name = step.replace("~1", "/").replace("~0", "~");
+                    let name = unescape(step);
                     if last || members.contains_key(&name) {
                         next.push(format!("{place}/{step}"));
                     }
@@ -266,8 +264,7 @@ fn set(document: &Value, place: &str, value: Value) -> Option<Value> {
         return Some(changed);
     }
     let (parent, name) = place.rsplit_once('/')?;
-    let name = name.replace("~1", "/").replace("~0", "~");
-    changed.pointer_mut(parent)?.as_object_mut()?.insert(name, value);
+    changed.pointer_mut(parent)?.as_object_mut()?.insert(unescape(name), value);
     Some(changed)
 }
 

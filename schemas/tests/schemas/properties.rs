@@ -1,6 +1,6 @@
 //! Properties that hold for any document.
 
-use cni_schemas::formats::FORMATS;
+use cni_schemas::generate::{CNI_FORMATS, Format};
 use cni_schemas::{Kind, Profile, common_source, infer, schema, validate};
 use cni_spec::Version;
 use proptest::prelude::*;
@@ -106,7 +106,7 @@ proptest! {
         let mac = octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":");
         let (cidr4, cidr6) = (format!("{v4}/{length}"), format!("{v6}/{length}"));
         for text in [v4, v6, mac, cidr4, cidr6, semver] {
-            for (format, holds) in FORMATS {
+            for Format { name: format, holds, .. } in CNI_FORMATS {
                 for pattern in patterns(format) {
                     let matches = jsonschema::is_valid(&json!({"pattern": pattern}), &json!(text));
                     prop_assert!(matches || !holds(&text), "{} is {} but not {}", text, format, pattern);

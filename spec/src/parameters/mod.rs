@@ -59,6 +59,17 @@ impl Variable {
     }
 }
 
+/// The requirement that is broken when an execution lacks a variable that the operation needs, other than CNI_COMMAND.
+pub const fn required_by(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Add => "add.required-env",
+        Operation::Del => "del.required-env",
+        Operation::Check => "check.required-env",
+        // GC's need of CNI_PATH is stated for the runtime; a plugin that can do without harms nobody.
+        _ => "param.path-required-skel",
+    }
+}
+
 /// The values of the variables, as they came; an empty value counts as absent (`param.required-empty-equals-missing`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parameters {
