@@ -1,12 +1,14 @@
 //! Checks of how a plugin ends: exit status, the error object, and what it leaves running.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cni_schemas::{Kind as Document, Profile};
 use cni_spec::error::{FIRST_PLUGIN_SPECIFIC, INVALID_NETNS, is_defined};
 use cni_spec::{Operation, Version};
 use serde_json::{Value, json};
 
+use super::observation::observe_faulty;
 use super::protocol::{NO_SUCH_VERSION, expect_refused, relabel, version_call};
 use super::reproducer::Assertion;
 use super::{Answer, Call, Case, Check, Concerns, Documents, Scope, Stop};
@@ -122,7 +124,7 @@ pub(super) const CHECKS: &[Check] = &[
 const MSG_MAX: usize = 1000;
 
 fn exit_status(case: &mut Case<'_>) -> Result<(), Stop> {
-    let answer = provoke(case)?;
+    let answer = observe_faulty(case, provoke)?;
     if expect_refused(case, &answer, "exec.exit-nonzero-on-failure", "the request is faulty") {
         let status = answer.execution.outcome.to_string();
         case.expect(status == "exit status 1", "error.exit-status-one", "exit status 1", status);
@@ -131,7 +133,7 @@ fn exit_status(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn error_object(case: &mut Case<'_>) -> Result<(), Stop> {
-    let answer = provoke_refusal(case)?;
+    let answer = refusal(case)?;
     let document = match &answer.documents {
         Documents::One(document) => document.clone(),
         _ => {
@@ -170,7 +172,7 @@ fn error_object(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn error_version(case: &mut Case<'_>) -> Result<(), Stop> {
-    let answer = provoke_refusal(case)?;
+    let answer = refusal(case)?;
     let error = answer.error().ok_or_else(|| no_error_object(&answer))?;
     if case.variant == "malformed JSON" {
         // Which version to name is open; a text that is no version is of no use to anybody.
@@ -196,7 +198,7 @@ fn error_version(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn error_code(case: &mut Case<'_>) -> Result<(), Stop> {
-    let answer = provoke_refusal(case)?;
+    let answer = refusal(case)?;
     let code = answer.code().ok_or_else(|| no_error_object(&answer))?;
     let requirement = match code {
         4..=7 if case.version < Version::V1_0_0 => "error.codes-4-7-legacy",
@@ -215,7 +217,7 @@ fn error_code(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn error_channel(case: &mut Case<'_>) -> Result<(), Stop> {
-    let answer = provoke_refusal(case)?;
+    let answer = refusal(case)?;
     let stderr = Documents::parse(&answer.execution.stderr);
     let on_stderr = matches!(&stderr, Documents::One(Value::Object(object)) if object.contains_key("code"));
     if answer.documents == Documents::None {
@@ -240,7 +242,10 @@ fn error_channel(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn same_error_again(case: &mut Case<'_>) -> Result<(), Stop> {
-    let first = provoke_refusal(case)?;
+    let first = provoke(case)?;
+    if !first.refused() {
+        return Err(Stop::unmet(first.summary()));
+    }
     for _ in 0..2 {
         let again = provoke(case)?;
         let expected = format!("it fails as before: {}", first.summary());
@@ -304,9 +309,9 @@ fn provoke(case: &mut Case<'_>) -> Result<Answer, Stop> {
     case.run(call.label(format!("ADD with a fault ({})", case.variant)))
 }
 
-/// As [`provoke`], for checks of the refusal itself.
-fn provoke_refusal(case: &mut Case<'_>) -> Result<Answer, Stop> {
-    let answer = provoke(case)?;
+/// As [`provoke`], for checks that do nothing but look at the refusal.
+fn refusal(case: &mut Case<'_>) -> Result<Arc<Answer>, Stop> {
+    let answer = observe_faulty(case, provoke)?;
     match answer.refused() {
         true => Ok(answer),
         false => Err(Stop::unmet(answer.summary())),

@@ -107,6 +107,7 @@ pub struct Observations {
     checked: Shared<Checked>,
     deprived: Shared<Deprived>,
     delegated: Shared<Delegated>,
+    faulty: Shared<Answer>,
 }
 
 /// The ADD of the case's configuration in the case's version; the case must do nothing of its own.
@@ -154,6 +155,17 @@ pub(super) fn observe_delegated(
     make: fn(&mut Case<'_>) -> Result<Delegated, Stop>,
 ) -> Result<Arc<Delegated>, Stop> {
     case.observations.delegated.get(case, "", make)
+}
+
+/// What `make` answers for a variant, in the case's configuration and version; the case must do nothing of its own.
+///
+/// # Errors
+/// As `make`.
+pub(super) fn observe_faulty(
+    case: &mut Case<'_>,
+    make: fn(&mut Case<'_>) -> Result<Answer, Stop>,
+) -> Result<Arc<Answer>, Stop> {
+    case.observations.faulty.get(case, case.variant, make)
 }
 
 /// The ADD that other cases have observed of the case's configuration and version already. The case may go on with its

@@ -14,13 +14,14 @@ const HEADER: usize = 4;
 const SUBSYSTEM: u16 = 1;
 const GET: u16 = SUBSYSTEM << 8 | 1;
 const DELETE: u16 = SUBSYSTEM << 8 | 2;
+const COUNT: u16 = SUBSYSTEM << 8 | 5;
+const ENTRIES: u16 = 1;
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 const FILTER: u16 = 25;
 const FILTER_ORIGINAL: u16 = 1;
 const FILTER_REPLY: u16 = 2;
 const FILTER_BY_PROTOCOL: u32 = 1 << 3;
-const FILTER_BY_DESTINATION_PORT: u32 = 1 << 5;
 const TUPLE_ADDRESSES: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 const IPV4_SOURCE: u16 = 1;
@@ -31,12 +32,14 @@ const NUMBER: u16 = 1;
 const SOURCE_PORT: u16 = 2;
 const DESTINATION_PORT: u16 = 3;
 
-/// A tracked flow to a port.
+/// A tracked flow.
 struct Flow {
     /// The original direction, as the kernel wrote it.
     original: Vec<u8>,
     /// Where it was sent.
     destination: IpAddr,
+    /// The port there.
+    port: u16,
     /// Where answers come from.
     answers: (IpAddr, u16),
 }
@@ -45,21 +48,24 @@ fn header(ipv4: bool) -> [u8; HEADER] {
     [(if ipv4 { libc::AF_INET } else { libc::AF_INET6 }) as u8, 0, 0, 0]
 }
 
-/// The flows of UDP that were sent to a port.
-fn flows(socket: &mut Socket, ipv4: bool, port: u16) -> Result<Vec<Flow>, NetlinkError> {
-    let by = FILTER_BY_PROTOCOL | FILTER_BY_DESTINATION_PORT;
-    let message = Message::new(GET, libc::NLM_F_DUMP, &header(ipv4))
-        .nest(ORIGINAL, |m| {
-            m.nest(TUPLE_PROTOCOL, |m| {
-                m.bytes(NUMBER, &[Protocol::Udp as u8]).bytes(DESTINATION_PORT, &port.to_be_bytes())
-            })
-        })
-        .nest(FILTER, |m| m.u32(FILTER_ORIGINAL, by).u32(FILTER_REPLY, 0));
-    // An old kernel ignores the filter.
-    socket.dump("list tracked flows", &message, |payload| read(payload, port))
+/// Whether the kernel tracks anything in this namespace. A listing takes it milliseconds whatever there is to list.
+fn tracks_any(socket: &mut Socket) -> Result<bool, NetlinkError> {
+    let entries = socket.get("count tracked flows", Message::new(COUNT, 0, &header(true)), |payload| {
+        Some(u32::from_be_bytes(attribute(payload, HEADER, ENTRIES)?.try_into().ok()?))
+    })?;
+    Ok(entries != Some(0))
 }
 
-fn read(payload: &[u8], port: u16) -> Option<Flow> {
+/// The flows of UDP.
+fn flows(socket: &mut Socket, ipv4: bool) -> Result<Vec<Flow>, NetlinkError> {
+    let message = Message::new(GET, libc::NLM_F_DUMP, &header(ipv4))
+        .nest(ORIGINAL, |m| m.nest(TUPLE_PROTOCOL, |m| m.bytes(NUMBER, &[Protocol::Udp as u8])))
+        .nest(FILTER, |m| m.u32(FILTER_ORIGINAL, FILTER_BY_PROTOCOL).u32(FILTER_REPLY, 0));
+    // An old kernel ignores the filter.
+    socket.dump("list tracked flows", &message, read)
+}
+
+fn read(payload: &[u8]) -> Option<Flow> {
     let part = |direction, kind| attribute(attribute(payload, HEADER, direction)?, 0, kind);
     let address = |direction, v4, v6| {
         let addresses = part(direction, TUPLE_ADDRESSES)?;
@@ -67,12 +73,13 @@ fn read(payload: &[u8], port: u16) -> Option<Flow> {
     };
     let field = |direction, kind| attribute(part(direction, TUPLE_PROTOCOL)?, 0, kind);
     let number = |direction, kind| Some(u16::from_be_bytes(field(direction, kind)?.try_into().ok()?));
-    if field(ORIGINAL, NUMBER)? != [Protocol::Udp as u8] || number(ORIGINAL, DESTINATION_PORT)? != port {
+    if field(ORIGINAL, NUMBER)? != [Protocol::Udp as u8] {
         return None;
     }
     Some(Flow {
         original: attribute(payload, HEADER, ORIGINAL)?.to_vec(),
         destination: address(ORIGINAL, IPV4_DESTINATION, IPV6_DESTINATION)?,
+        port: number(ORIGINAL, DESTINATION_PORT)?,
         answers: (address(REPLY, IPV4_SOURCE, IPV6_SOURCE)?, number(REPLY, SOURCE_PORT)?),
     })
 }
@@ -82,16 +89,26 @@ fn forget(
     claims: &[Claim],
     mut is_stale: impl FnMut(&Claim, &Flow) -> Result<bool, NetlinkError>,
 ) -> Result<(), NetlinkError> {
-    let mut udp = claims.iter().filter(|claim| claim.protocol == Protocol::Udp && !claim.waiting).peekable();
-    if udp.peek().is_none() {
+    let udp = claims.iter().filter(|claim| claim.protocol == Protocol::Udp && !claim.waiting);
+    let (ipv4, ipv6): (Vec<&Claim>, Vec<&Claim>) = udp.partition(|claim| claim.ipv4());
+    if ipv4.is_empty() && ipv6.is_empty() {
         return Ok(());
     }
     let mut socket = Socket::netfilter()?;
-    for claim in udp {
+    if !tracks_any(&mut socket)? {
+        return Ok(());
+    }
+    for (claims, is_ipv4) in [(ipv4, true), (ipv6, false)] {
+        let found = if claims.is_empty() { Vec::new() } else { flows(&mut socket, is_ipv4)? };
         let mut steps = Vec::new();
-        for flow in flows(&mut socket, claim.ipv4(), claim.host_port)? {
-            if claim.host_ip.is_none_or(|address| address == flow.destination) && is_stale(claim, &flow)? {
-                let message = Message::new(DELETE, libc::NLM_F_ACK, &header(claim.ipv4()))
+        for flow in found {
+            let mut stale = false;
+            for claim in claims.iter().filter(|claim| claim.host_port == flow.port) {
+                let is_sent_here = claim.host_ip.is_none_or(|address| address == flow.destination);
+                stale |= is_sent_here && is_stale(claim, &flow)?;
+            }
+            if stale {
+                let message = Message::new(DELETE, libc::NLM_F_ACK, &header(is_ipv4))
                     .nest(ORIGINAL, |m| m.raw(&flow.original));
                 steps.push(Step::new("forget a tracked flow", message).or(&[libc::ENOENT]));
             }
@@ -134,13 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn only_flows_of_udp_to_the_port_are_read() {
-        let udp = Protocol::Udp as u8;
-        let flow = read(tracked(udp, 5353).payload(), 5353).unwrap();
-        assert_eq!(flow.destination, IpAddr::from([192, 0, 2, 1]));
+    fn only_flows_of_udp_are_read() {
+        let flow = read(tracked(Protocol::Udp as u8, 5353).payload()).unwrap();
+        assert_eq!((flow.destination, flow.port), (IpAddr::from([192, 0, 2, 1]), 5353));
         assert_eq!(flow.answers, (IpAddr::from([10, 1, 0, 2]), 53));
-        assert!(read(tracked(udp, 5354).payload(), 5353).is_none());
-        assert!(read(tracked(Protocol::Tcp as u8, 5353).payload(), 5353).is_none());
-        assert!(read(&[0; 4], 5353).is_none());
+        assert!(read(tracked(Protocol::Tcp as u8, 5353).payload()).is_none());
+        assert!(read(&[0; 4]).is_none());
     }
 }
