@@ -8,6 +8,7 @@
 //! - [`mutants`]: deliberately broken plugins, which prove the checks.
 //! - [`selftest`]: plays the checks on the mutants.
 //! - [`coverage`]: which requirements are decided by a check, and which checks are proven by a mutant.
+//! - [`hammer`]: plays generated scenarios on a plugin, and makes what it finds small.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
@@ -16,6 +17,7 @@ pub mod arena;
 pub mod certify;
 pub mod checks;
 pub mod coverage;
+pub mod hammer;
 pub mod invoke;
 pub mod mutants;
 pub mod selftest;

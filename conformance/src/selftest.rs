@@ -13,6 +13,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::arena::ArenaError;
 use crate::checks::{self, Check};
+use crate::hammer::{self, Cause, Hammer, HammerError};
 use crate::mutants::{self, Mutant};
 use crate::suite::{self, Suite, subject};
 use crate::target::{Target, builtin};
@@ -104,9 +105,7 @@ pub fn is_spotless(run: &Run) -> bool {
 /// # Errors
 /// When no arena can be made.
 pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outcome, ArenaError> {
-    let chosen: Vec<&'static Mutant> = mutants::all()
-        .filter(|mutant| options.only.is_empty() || options.only.is_match(mutant.name))
-        .collect();
+    let chosen = chosen(options);
     let next = AtomicUsize::new(0);
     let trials: Mutex<BTreeMap<usize, Result<Trial, ArenaError>>> = Mutex::default();
     std::thread::scope(|scope| {
@@ -144,6 +143,92 @@ pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outc
     Ok(Outcome { trials, idle, unproven, unbroken })
 }
 
+/// A mutant that was hammered.
+#[derive(Debug, Clone)]
+pub struct Hammered {
+    /// The mutant.
+    pub mutant: &'static Mutant,
+    /// What was found, if something was.
+    pub cause: Option<Cause>,
+    /// How many scenarios were played.
+    pub cases: u64,
+}
+
+/// Hammers the mutants with up to `cases` scenarios each, without any check: how many does the hammer find by itself?
+/// With `feedback`, scenarios that showed something new give rise to others.
+///
+/// # Errors
+/// When no arena can be made.
+pub fn hammer(
+    options: &Options,
+    cases: u64,
+    feedback: bool,
+    on_trial: &(dyn Fn(&Hammered) + Sync),
+) -> Result<Vec<Hammered>, HammerError> {
+    let chosen = chosen(options);
+    let next = AtomicUsize::new(0);
+    let trials: Mutex<BTreeMap<usize, Result<Hammered, HammerError>>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(mutant) = chosen.get(index) else { break };
+                    let trial = hammer_one(mutant, options, cases, feedback);
+                    if let Ok(trial) = &trial {
+                        on_trial(trial);
+                    }
+                    if let Ok(mut trials) = trials.lock() {
+                        trials.insert(index, trial);
+                    }
+                }
+            });
+        }
+    });
+    trials.into_inner().unwrap_or_default().into_values().collect()
+}
+
+fn hammer_one(
+    mutant: &'static Mutant,
+    options: &Options,
+    cases: u64,
+    feedback: bool,
+) -> Result<Hammered, HammerError> {
+    let suite = Suite::new(suite_options(options, GlobSet::empty(), Vec::new(), 1));
+    let how = hammer::Options {
+        time: None,
+        cases: Some(cases),
+        shard: (0, 1),
+        corpus: None,
+        feedback,
+        first: true,
+    };
+    let outcome = Hammer::new(suite, how).run(&subject::broken(mutant), target_of(mutant).as_ref(), &|_| ());
+    match outcome {
+        Ok(outcome) => {
+            let cause =
+                outcome.findings.into_iter().find(|finding| !finding.once).map(|finding| finding.cause);
+            let cases = outcome.run.fuzz.map(|tally| tally.cases).unwrap_or_default();
+            Ok(Hammered { mutant, cause, cases })
+        }
+        // That it does not even start is what is wrong with it.
+        Err(HammerError::Unstartable(reason)) => {
+            let cause = Cause { requirement: "exec.plugin-is-executable", how: reason };
+            Ok(Hammered { mutant, cause: Some(cause), cases: 0 })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn chosen(options: &Options) -> Vec<&'static Mutant> {
+    mutants::all().filter(|mutant| options.only.is_empty() || options.only.is_match(mutant.name)).collect()
+}
+
+fn target_of(mutant: &Mutant) -> Option<Target> {
+    let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
+    own.or_else(|| builtin(mutant.base))
+}
+
 fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaError> {
     let deciding: Vec<&Check> = checks::all()
         .filter(|check| check.requirements.iter().any(|id| mutant.breaks.contains(id)))
@@ -157,9 +242,7 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
     chosen.sought = mutant.breaks;
     chosen.upgrade_from = subject::find(&[PathBuf::from(mutant.base)]).unwrap_or_default();
     let suite = Suite::new(chosen);
-    let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
-    let target = own.or_else(|| builtin(mutant.base));
-    let run = suite.run(&subject::broken(mutant), target.as_ref(), &|_| ())?;
+    let run = suite.run(&subject::broken(mutant), target_of(mutant).as_ref(), &|_| ())?;
     Ok(Trial { mutant, fate: fate(mutant, &run), undecided: undecided(&run) })
 }
 

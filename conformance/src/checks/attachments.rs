@@ -259,7 +259,7 @@ fn second_attachment(
 }
 
 /// Moves each port of the host to another one.
-fn move_ports(value: &mut Value) {
+pub(crate) fn move_ports(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(move_ports),
         Value::Object(map) => {
@@ -275,7 +275,7 @@ fn move_ports(value: &mut Value) {
 }
 
 /// Moves each address to another network, and gives the links that ADD makes other names.
-fn move_network(value: &mut Value, made: &[String]) {
+pub(crate) fn move_network(value: &mut Value, made: &[String]) {
     match value {
         Value::String(text) if made.contains(text) => text.push('b'),
         Value::String(text) => {

@@ -162,6 +162,8 @@ pub struct Call {
     /// A shell command that executes the plugin as `"$0" "$@"`, for what an execution alone cannot set up: a umask,
     /// bytes that are no text, other descriptors.
     pub shell: Option<String>,
+    /// Kills it after this time instead of the usual deadline; no hang then.
+    pub killed_after: Option<Duration>,
 }
 
 impl Call {
@@ -726,6 +728,7 @@ impl<'a> Case<'a> {
             directory: PathBuf::from("/"),
             program: None,
             shell: None,
+            killed_after: None,
         }
     }
 
@@ -788,11 +791,12 @@ impl<'a> Case<'a> {
             .args(&call.arguments)
             .stdin(call.stdin.clone())
             .working_directory(&call.directory)
-            .timeout(self.subject.timeout)
+            .timeout(call.killed_after.unwrap_or(self.subject.timeout))
     }
 
     fn record(&mut self, label: String, invocation: Invocation, execution: Execution) -> Answer {
-        self.hangs += usize::from(matches!(execution.outcome, Outcome::TimedOut { .. }));
+        let hung = matches!(execution.outcome, Outcome::TimedOut { .. });
+        self.hangs += usize::from(hung && invocation.timeout == self.subject.timeout);
         let answer = Answer::new(self.executions.len(), label, execution);
         self.executions.push((invocation, answer.clone()));
         answer
@@ -813,6 +817,11 @@ impl<'a> Case<'a> {
     /// What was stated not to hold, in order.
     pub fn deviations(&self) -> &[Deviation] {
         &self.deviations
+    }
+
+    /// Takes others for what was stated: a report of one of them alone.
+    pub(crate) fn set_deviations(&mut self, deviations: Vec<Deviation>) {
+        self.deviations = deviations;
     }
 
     /// The remarks.

@@ -65,13 +65,13 @@ pub(super) fn is_device(case: &Case<'_>, name: &str) -> bool {
 
 /// The lines of the difference of two snapshots that somebody has to answer for: neither what happens by itself, nor
 /// logs.
-pub(super) fn judged(case: &Case<'_>, before: &Snapshot, after: &Snapshot) -> Vec<String> {
+pub(crate) fn judged(case: &Case<'_>, before: &Snapshot, after: &Snapshot) -> Vec<String> {
     between(case, before, after).into_iter().filter(|line| !is_log(case, line)).collect()
 }
 
 /// What a line of a difference is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// A file.
     File,
     /// A link, and what only exists on a link.
@@ -81,7 +81,7 @@ pub(super) enum Subject {
 }
 
 /// What a line of a difference is about.
-pub(super) fn subject_of(line: &str) -> Subject {
+pub(crate) fn subject_of(line: &str) -> Subject {
     let mut words = line.split_whitespace().skip(1);
     match (words.next(), words.next(), words.next()) {
         (Some("file"), ..) => Subject::File,
@@ -91,14 +91,14 @@ pub(super) fn subject_of(line: &str) -> Subject {
 }
 
 /// Whether a line tells of something in the attachment's container.
-pub(super) fn is_in_container(line: &str, attachment: &Attachment) -> bool {
+pub(crate) fn is_in_container(line: &str, attachment: &Attachment) -> bool {
     let mut words = line.split_whitespace().skip(1);
     words.next() == Some("container")
         && words.next().is_some_and(|name| name.trim_end_matches(':') == attachment.container)
 }
 
 /// Whether a line tells of a file that stays but holds something else: counters, locks and logs do not count as left.
-pub(super) fn is_file_content(line: &str) -> bool {
+pub(crate) fn is_file_content(line: &str) -> bool {
     line.starts_with("~ ") && subject_of(line) == Subject::File
 }
 
@@ -123,7 +123,7 @@ pub(super) fn is_configured_file(case: &Case<'_>, line: &str) -> bool {
 
 /// Whether a line tells of a setting of the host's end of the link that cnitest put in front of a chained plugin. It
 /// goes away with the DEL of the plugin in front.
-pub(super) fn is_of_front(line: &str) -> bool {
+pub(crate) fn is_of_front(line: &str) -> bool {
     line.contains(" host ") && line.contains("/front")
 }
 

@@ -61,7 +61,7 @@ pub(super) fn settle(case: &mut Case<'_>) -> Result<Attachment, Stop> {
 ///
 /// # Errors
 /// When the arena fails.
-pub(super) fn delete_netns(case: &mut Case<'_>, attachment: &Attachment) -> Result<(), Stop> {
+pub(crate) fn delete_netns(case: &mut Case<'_>, attachment: &Attachment) -> Result<(), Stop> {
     let state = case.arena.snapshot(SnapshotScope::network())?;
     let inner = state.place(&attachment.place()).map(|container| container.links.clone()).unwrap_or_default();
     let inner: Vec<String> =
@@ -88,7 +88,7 @@ pub(super) fn delete_netns(case: &mut Case<'_>, attachment: &Attachment) -> Resu
 const NETNS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// States that an execution did not fall over.
-pub(super) fn expect_no_crash(case: &mut Case<'_>, answer: &Answer) {
+pub(crate) fn expect_no_crash(case: &mut Case<'_>, answer: &Answer) {
     let expected = format!("{} succeeds, or fails with an error object", answer.label);
     let requirement = "error.json-on-stdout-nonzero-exit";
     let assertion = Assertion::Lives(answer.index);
@@ -96,7 +96,7 @@ pub(super) fn expect_no_crash(case: &mut Case<'_>, answer: &Answer) {
 }
 
 /// States that a successful execution printed nothing.
-pub(super) fn expect_silence(case: &mut Case<'_>, answer: &Answer, requirement: &'static str) {
+pub(crate) fn expect_silence(case: &mut Case<'_>, answer: &Answer, requirement: &'static str) {
     let text = String::from_utf8_lossy(&answer.execution.stdout);
     let shown: String = text.trim().chars().take(80).collect();
     case.expect_as(
@@ -127,7 +127,7 @@ pub(super) fn removal_requirements(case: &Case<'_>) -> [(Subject, &'static str);
 
 /// States that two snapshots around a whole cycle are equal, and names what is left by its requirement. Lines for which
 /// `ignore` holds do not count.
-pub(super) fn expect_nothing_left(
+pub(crate) fn expect_nothing_left(
     case: &mut Case<'_>,
     before: &Snapshot,
     after: &Snapshot,
@@ -158,7 +158,7 @@ pub(super) fn expect_kept(
 }
 
 /// Links of the host that ADD made.
-pub(super) fn new_host_links(before: &Snapshot, after: &Snapshot) -> Vec<String> {
+pub(crate) fn new_host_links(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let is_new = |name: &str| before.place(&Place::Host).is_some_and(|host| host.link(name).is_none());
     after.host.links.iter().map(|link| link.name.clone()).filter(|name| is_new(name)).collect()
 }

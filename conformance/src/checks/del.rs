@@ -849,7 +849,7 @@ fn is_of_no_interest(line: &str) -> bool {
 }
 
 /// Whether a line tells that the host's end of a front link went with its peer, and its addresses and routes with it.
-fn front_is_gone(line: &str) -> bool {
+pub(crate) fn front_is_gone(line: &str) -> bool {
     line.starts_with("- host ") && line.split_whitespace().any(front::is_of_front)
 }
 

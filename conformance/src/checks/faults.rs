@@ -531,6 +531,7 @@ mod tests {
             directory: PathBuf::from("/"),
             program: None,
             shell: None,
+            killed_after: None,
         };
         let call = repeated(call, "sysctl", "a.b", &[&json!("1"), &json!("0")]);
         let Stdin::Bytes(bytes) = call.stdin else { panic!("stdin holds bytes") };

@@ -20,7 +20,7 @@ pub(super) fn make(case: &mut Case<'_>, attachment: &Attachment, index: usize) -
 ///
 /// # Errors
 /// Skips where there is no prevResult.
-pub(super) fn beside(
+pub(crate) fn beside(
     case: &mut Case<'_>,
     attachment: &Attachment,
     ifname: &str,

@@ -386,7 +386,7 @@ fn collect(case: &mut Case<'_>, behaviour: Behaviour) -> Result<(Vec<String>, An
 const LIST_KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 
 /// The request with these attachments as the valid ones, under both names of the key.
-pub(super) fn listing(call: Call, valid: &[&Attachment]) -> Call {
+pub(crate) fn listing(call: Call, valid: &[&Attachment]) -> Call {
     let entry = |one: &&Attachment| json!({ "containerID": one.container_id, "ifname": one.ifname });
     let entries: Vec<Value> = valid.iter().map(entry).collect();
     call.edit(|request| {

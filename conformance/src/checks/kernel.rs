@@ -63,7 +63,7 @@ pub(super) fn add(case: &mut Case<'_>, mut attachment: Attachment) -> Result<Add
 ///
 /// # Errors
 /// Skips when it is no result.
-pub(super) fn read(case: &Case<'_>, document: Option<&Value>) -> Result<AddResult, Stop> {
+pub(crate) fn read(case: &Case<'_>, document: Option<&Value>) -> Result<AddResult, Stop> {
     let document = document.unwrap_or(&Value::Null);
     AddResult::parse(document, case.version)
         .map_err(|error| Stop::unmet(format!("the result of ADD cannot be read: {error}")))
@@ -109,7 +109,7 @@ impl Added {
 ///
 /// # Errors
 /// When the arena does not know the container: an error of cnitest.
-pub(super) fn state<'s>(snapshot: &'s Snapshot, attachment: &Attachment) -> Result<&'s NamespaceState, Stop> {
+pub(crate) fn state<'s>(snapshot: &'s Snapshot, attachment: &Attachment) -> Result<&'s NamespaceState, Stop> {
     snapshot.place(&attachment.place()).ok_or_else(|| {
         Stop::Undecided(format!("the arena lost the namespace {}", attachment.netns.display()))
     })
@@ -129,7 +129,7 @@ pub(super) fn addresses(state: &NamespaceState, link: &str) -> BTreeSet<IpNet> {
 }
 
 /// The addresses of a link that somebody gave it for talking to others: no link-local or loopback ones.
-pub(super) fn given_addresses(state: &NamespaceState, link: &str) -> BTreeSet<IpNet> {
+pub(crate) fn given_addresses(state: &NamespaceState, link: &str) -> BTreeSet<IpNet> {
     let given =
         state.addresses_of(link).filter(|address| address.scope == "global" && !address.made_by_kernel);
     given.filter_map(|address| IpNet::new(address.address, address.prefix).ok()).collect()
@@ -163,7 +163,7 @@ pub(super) fn addresses_are_chosen(case: &Case<'_>, result: &AddResult) -> bool 
 }
 
 /// Whether the plugin configures a fixed interface (such as `lo`) whatever CNI_IFNAME says.
-pub(super) fn has_fixed_interface(case: &Case<'_>) -> bool {
+pub(crate) fn has_fixed_interface(case: &Case<'_>) -> bool {
     case.target.is_some_and(|target| target.fixed_interface.is_some())
 }
 

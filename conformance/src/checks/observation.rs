@@ -7,23 +7,24 @@ use std::time::Duration;
 
 use cni_spec::{Operation, Version};
 
-use super::case::{Answer, Attachment, Call, Case, Stop};
+use super::case::{Answer, Attachment, Call, Case, Setting, Stop};
 use super::cycle;
 use super::reproducer::Step;
 use crate::arena::snapshot::Snapshot;
 use crate::invoke::Invocation;
+use crate::target::Configuration;
 
 /// An ADD of a fresh container, with all that was seen of it.
 #[derive(Debug)]
-pub(super) struct Observation {
+pub(crate) struct Observation {
     /// What was attached; holds the document that ADD printed, if it was one.
-    pub(super) attachment: Attachment,
+    pub(crate) attachment: Attachment,
     /// What ADD answered.
-    pub(super) answer: Answer,
+    pub(crate) answer: Answer,
     /// The state just before ADD, with the settings under `net/`.
-    pub(super) before: Arc<Snapshot>,
+    pub(crate) before: Arc<Snapshot>,
     /// The state just after ADD, with the settings under `net/`.
-    pub(super) after: Arc<Snapshot>,
+    pub(crate) after: Arc<Snapshot>,
 }
 
 /// An ADD beside another container's attachment, and its DELs.
@@ -216,6 +217,65 @@ impl<T> Shared<T> {
             (None, None) => make(case).map(Arc::new),
         }
     }
+}
+
+/// The checks that do nothing but look at one ADD.
+const LOOKERS: [&str; 16] = [
+    "add.single-document",
+    "add.result-schema",
+    "add.result-cniversion",
+    "add.creates-interface",
+    "add.interface-listed",
+    "add.interfaces-complete",
+    "add.interfaces-exist",
+    "add.host-interfaces",
+    "add.mac",
+    "add.mtu",
+    "add.index-in-range",
+    "add.addresses",
+    "add.addresses-reported",
+    "add.routes",
+    "chained.interface-kept",
+    "ipam.addresses",
+];
+
+/// Has every check that does nothing but look at an ADD look at this one, which the case made with `configuration`. What
+/// they find is the case's.
+///
+/// # Errors
+/// When the arena fails.
+pub(crate) fn look(
+    case: &mut Case<'_>,
+    configuration: &Configuration,
+    observation: Observation,
+) -> Result<(), Stop> {
+    let seen = Arc::new(observation);
+    for check in LOOKERS.into_iter().filter_map(super::find) {
+        if check.concerns.excludes(case.target).is_some() || case.version < check.since {
+            continue;
+        }
+        let observations = Observations::default();
+        let recorded = Recorded { seen: Arc::clone(&seen), steps: Vec::new(), executions: Vec::new() };
+        let setting = Setting {
+            check,
+            subject: case.subject,
+            target: case.target,
+            configuration,
+            version: case.version,
+            variant: "",
+            observations: &observations,
+        };
+        let mut looker = Case::new(setting, case.arena);
+        observations.adds.slot(&looker, "").get_or_init(|| Some(recorded));
+        let stop = (check.run)(&mut looker).err();
+        let (deviations, difference) = (looker.deviations, looker.kernel_difference);
+        case.deviations.extend(deviations);
+        case.kernel_difference.extend(difference);
+        if let Some(stop @ (Stop::Arena(_) | Stop::Undecided(_))) = stop {
+            return Err(stop);
+        }
+    }
+    Ok(())
 }
 
 fn add(case: &mut Case<'_>) -> Result<Observation, Stop> {

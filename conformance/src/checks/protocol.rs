@@ -54,6 +54,7 @@ pub(super) fn version_call(case: &Case<'_>) -> Call {
         directory: PathBuf::from("/"),
         program: None,
         shell: None,
+        killed_after: None,
     }
 }
 
@@ -97,7 +98,7 @@ pub(super) fn expect_refused(
 
 /// Expects of a request that may be refused or not that the plugin lives through it: it exits in time, and with an
 /// error object if it fails. True when it does.
-pub(super) fn expect_lives(case: &mut Case<'_>, answer: &Answer) -> bool {
+pub(crate) fn expect_lives(case: &mut Case<'_>, answer: &Answer) -> bool {
     if answer.succeeded() {
         return true;
     }
@@ -150,7 +151,7 @@ pub(super) fn expect_named(case: &mut Case<'_>, answer: &Answer, requirement: &'
 
 /// The requirement by which the code of a fault is judged: without a target the plugin may lack other things that its
 /// configuration needs, and no order of checking is prescribed.
-pub(super) fn code_requirement(case: &Case<'_>, requirement: &'static str) -> &'static str {
+pub(crate) fn code_requirement(case: &Case<'_>, requirement: &'static str) -> &'static str {
     if case.target.is_some() { requirement } else { "param.validation-order" }
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::case::Case;
+use super::case::{Case, pretty};
 use crate::invoke::{Invocation, Stdin};
 
 /// One thing that a case did.
@@ -94,8 +94,47 @@ mount -t tmpfs tmpfs /run && mkdir -p /run/netns /run/cnitest && ip link set lo 
 [ -d /var/lib/cni ] && mount -t tmpfs tmpfs /var/lib/cni || mount -t tmpfs tmpfs /var/lib
 "#;
 
+/// Lines beyond which a script has its documents on one line each: one that fits a screen is read.
+const LONG: usize = 60;
+
 /// Writes the script for a case, ending in the assertion of its first and gravest deviation.
 pub fn script(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>) -> String {
+    let roomy = render(case, heading, assertion, false);
+    if roomy.lines().count() <= LONG { roomy } else { render(case, heading, assertion, true) }
+}
+
+/// The steps up to the last that the assertion looks at.
+fn needed<'s>(steps: &'s [Step], assertion: Option<&Assertion>) -> &'s [Step] {
+    let executions = |steps: &[Step]| -> usize {
+        let of = |step: &Step| match step {
+            Step::Execute { .. } => 1,
+            Step::Together(all) => all.len(),
+            _ => 0,
+        };
+        steps.iter().map(of).sum()
+    };
+    let end = match assertion {
+        Some(
+            Assertion::Succeeds(index)
+            | Assertion::Fails(index)
+            | Assertion::Code(index, _)
+            | Assertion::Lives(index)
+            | Assertion::StdoutHas(index, _)
+            | Assertion::StdoutLacks(index, _)
+            | Assertion::StderrHas(index, _)
+            | Assertion::Silent(index),
+        ) => (1..=steps.len()).find(|end| executions(&steps[..*end]) > *index),
+        Some(Assertion::Unchanged { after, .. }) => {
+            let is_last = |step: &Step| matches!(step, Step::State(number) if number == after);
+            steps.iter().position(is_last).map(|place| place + 1)
+        }
+        _ => None,
+    };
+    &steps[..end.unwrap_or(steps.len())]
+}
+
+fn render(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>, tight: bool) -> String {
+    let steps = needed(&case.steps, assertion);
     let mut out = String::from("#!/bin/sh\n");
     for line in heading {
         let _ = writeln!(out, "# {}", line.replace('\n', " "));
@@ -122,11 +161,11 @@ pub fn script(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>
         Step::Execute { invocation, .. } => !recorded_names(case, usize::MAX, invocation).is_empty(),
         _ => false,
     };
-    if case.steps.iter().any(renews) {
+    if steps.iter().any(renews) {
         out.push_str(RENEW);
     }
     let mut index = 0;
-    for step in &case.steps {
+    for step in steps {
         match step {
             Step::AddNetns(name) => {
                 let _ = writeln!(out, "ip netns add {name}");
@@ -143,13 +182,13 @@ pub fn script(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>
             }
             Step::State(_) => {}
             Step::Execute { label, invocation } => {
-                execute(&mut out, case, index, invocation, "");
+                execute(&mut out, case, index, invocation, "", tight);
                 let _ = writeln!(out, "s{index}=$?; show {} $s{index} {index}", quote(label));
                 index += 1;
             }
             Step::Together(all) => {
                 for (offset, (_, invocation)) in all.iter().enumerate() {
-                    execute(&mut out, case, index + offset, invocation, " &");
+                    execute(&mut out, case, index + offset, invocation, " &", tight);
                     let _ = writeln!(out, "p{}=$!", index + offset);
                 }
                 for (label, _) in all {
@@ -238,10 +277,13 @@ fn file(out: &mut String, path: &str, text: &str, mode: u32) {
     let _ = writeln!(out, "CNITEST_FILE\nchmod {mode:o} {}", quote(path));
 }
 
-fn execute(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocation, end: &str) {
-    let input = stdin(out, case, index, invocation);
+fn execute(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocation, end: &str, tight: bool) {
+    let input = stdin(out, case, index, invocation, tight);
     if invocation.working_directory.as_os_str() != "/" {
         let _ = write!(out, "cd {} && ", quote(&invocation.working_directory.display().to_string()));
+    }
+    if invocation.timeout != case.subject.timeout {
+        let _ = write!(out, "timeout -s KILL {:.6} ", invocation.timeout.as_secs_f64());
     }
     out.push_str("env -i");
     for (name, value) in &invocation.environment {
@@ -267,7 +309,7 @@ fn program(case: &Case<'_>, word: &OsStr) -> String {
 }
 
 /// Writes what prepares stdin, and returns the redirection.
-fn stdin(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocation) -> String {
+fn stdin(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocation, tight: bool) -> String {
     let bytes = match &invocation.stdin {
         Stdin::Empty => return "</dev/null".to_owned(),
         Stdin::Closed => return "<&-".to_owned(),
@@ -275,6 +317,7 @@ fn stdin(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocatio
         Stdin::OpenForever(bytes) | Stdin::Bytes(bytes) => bytes,
     };
     if let Some(text) = plain(bytes) {
+        let text = if tight { tightened(text) } else { text.to_owned() };
         let renewals = recorded_names(case, index, invocation);
         let commands: Vec<String> = match renewals.is_empty() {
             true => vec!["cat".to_owned()],
@@ -341,6 +384,14 @@ fn plain(bytes: &[u8]) -> Option<&str> {
         && !text.contains("CNITEST_STDIN")
         && !text.starts_with('\u{feff}');
     fits.then_some(text.trim_end_matches('\n'))
+}
+
+/// The text on one line, where it is a document as cnitest writes it: any other says something by how it is written.
+fn tightened(text: &str) -> String {
+    let document: Option<Value> = serde_json::from_str(text).ok();
+    document
+        .filter(|document| pretty(document) == text)
+        .map_or_else(|| text.to_owned(), |one| one.to_string())
 }
 
 /// Shell commands that print the bytes: long runs of one byte are made by `tr`, the rest by `printf`.

@@ -722,6 +722,7 @@ mod tests {
             directory: PathBuf::from("/"),
             program: None,
             shell: None,
+            killed_after: None,
         };
         let call = replaced(call, "mtu", "18446744073709551616");
         let Stdin::Bytes(bytes) = call.stdin else { panic!("stdin holds bytes") };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cni_spec::catalogue;
-use cnitest::{checks, suite::subject};
+use cnitest::{checks, hammer, suite::subject};
 use cnitest_reports::baseline::{Baseline, Names};
 use cnitest_reports::model::RunSet;
 use miette::{Context as _, IntoDiagnostic as _};
@@ -50,7 +50,7 @@ pub(super) fn renewed(set: &RunSet, path: &Path) -> miette::Result<Baseline> {
 }
 
 fn parse(text: &str, file: &str) -> miette::Result<Baseline> {
-    let checks: Vec<&str> = checks::all().map(|check| check.id).collect();
+    let checks: Vec<&str> = checks::all().chain([&hammer::CHECK]).map(|check| check.id).collect();
     let requirements: Vec<&str> = catalogue::requirements().iter().map(|known| known.id).collect();
     let names = Names { checks: &checks, requirements: &requirements };
     Baseline::parse(text, file, names).into_diagnostic()

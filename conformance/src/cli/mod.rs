@@ -2,10 +2,13 @@
 
 mod baseline;
 mod explain;
+mod fuzz;
 mod list;
+mod output;
 mod play;
 mod plugin;
 mod progress;
+mod replay;
 mod report;
 mod schema;
 mod selftest;
@@ -39,6 +42,10 @@ struct Arguments {
 enum Command {
     /// Test plugins: executables, folders of them, or bundled reference plugins by name.
     Plugin(plugin::Arguments),
+    /// Hammer plugins with generated configurations, faulty requests and sequences of operations; what is found is made small.
+    Fuzz(fuzz::Arguments),
+    /// Play again what `fuzz` found: a file that it wrote, or the scenario of a number.
+    Replay(replay::Arguments),
     /// Repeat what a certificate or a saved run says of a plugin, and say whether it still holds.
     Verify(verify::Arguments),
     /// List requirements, checks, targets, schemas or profiles.
@@ -108,6 +115,8 @@ pub(crate) fn main() -> ExitCode {
     };
     let ended = match arguments.command {
         Command::Plugin(arguments) => arguments.run(),
+        Command::Fuzz(arguments) => arguments.run(),
+        Command::Replay(arguments) => arguments.run(),
         Command::Verify(arguments) => arguments.run(),
         Command::List(arguments) => arguments.run(),
         Command::Explain(arguments) => arguments.run(),

@@ -37,32 +37,24 @@ impl Wanted {
         let others = releases(self.upgrade_from.as_deref(), &found)?;
         let options = self.into_options(others)?;
         require_a_check(&options)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().into_diagnostic()?;
         let suite = Arc::new(Suite::new(options));
         let player = Arc::clone(&suite);
-        let mut playing = runtime.spawn_blocking(move || {
-            let progress = Progress::new(found.len());
-            let mut runs = Vec::new();
-            for plugin in &found {
-                let target = target.clone().or_else(|| builtin(&plugin.name));
-                runs.push(player.run(plugin, target.as_ref(), &|event| progress.on(&event))?);
-            }
-            Ok::<_, cnitest::arena::ArenaError>(RunSet::new(runs))
-        });
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    done = &mut playing => break done.into_diagnostic()?.into_diagnostic(),
-                    _ = tokio::signal::ctrl_c() => {
-                        eprintln!("cnitest: interrupted; ending the cases under way");
-                        suite.cancel();
-                    }
+        let set = interruptible(
+            move || {
+                let progress = Progress::new(found.len());
+                let mut runs = Vec::new();
+                for plugin in &found {
+                    let target = target.clone().or_else(|| builtin(&plugin.name));
+                    runs.push(player.run(plugin, target.as_ref(), &|event| progress.on(&event))?);
                 }
-            }
-        })
+                Ok::<_, cnitest::arena::ArenaError>(RunSet::new(runs))
+            },
+            || suite.cancel(),
+        )?;
+        set.into_diagnostic()
     }
 
-    fn into_options(self, upgrade_from: Vec<Found>) -> miette::Result<Options> {
+    pub(super) fn into_options(self, upgrade_from: Vec<Found>) -> miette::Result<Options> {
         let versions = self.options.spec_versions.iter().map(|text| text.parse::<Version>());
         Ok(Options {
             only: globs(&self.options.only)?,
@@ -78,6 +70,26 @@ impl Wanted {
             recorded: self.options,
         })
     }
+}
+
+/// Does the work on another thread, and calls `cancel` at each Ctrl-C.
+pub(super) fn interruptible<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    cancel: impl Fn(),
+) -> miette::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().into_diagnostic()?;
+    let mut working = runtime.spawn_blocking(work);
+    runtime.block_on(async {
+        loop {
+            tokio::select! {
+                done = &mut working => break done.into_diagnostic(),
+                _ = tokio::signal::ctrl_c() => {
+                    eprintln!("cnitest: interrupted; ending the cases under way");
+                    cancel();
+                }
+            }
+        }
+    })
 }
 
 /// How many workers: as many as were asked for, or two for each processor, since most of the time goes by waiting for the

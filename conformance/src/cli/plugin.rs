@@ -1,19 +1,16 @@
 //! `cnitest plugin`
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use cni_spec::Version;
 use cnitest::suite::subject;
-use cnitest_reports::human::Style;
+use cnitest_reports::exit_code;
 use cnitest_reports::model::{CaseResult, RunOptions, RunSet};
-use cnitest_reports::{ReportKind, exit_code};
 use miette::{Context as _, IntoDiagnostic as _};
 
+use super::output::Output;
 use super::play::{self, Wanted};
-use super::{FileKind, ReportFile, baseline};
 
 /// Arguments of `cnitest plugin`.
 #[derive(Debug, clap::Args)]
@@ -49,43 +46,22 @@ pub(super) struct Arguments {
     /// Deadline of each execution of a plugin, e.g. `10s` or `500ms`.
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration)]
     timeout: Duration,
-    /// What stdout carries.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
-    /// Accept the deviations that this file knows; `--report baseline=FILE` writes one.
-    #[arg(long, value_name = "FILE")]
-    baseline: Option<PathBuf>,
-    /// Write a report to a file as well: `json=`, `junit=`, `human=`, `baseline=`, `certificate=FILE`, ... May be repeated.
-    #[arg(long, value_name = "KIND=FILE")]
-    report: Vec<ReportFile>,
+    #[command(flatten)]
+    output: Output,
     /// Write the reproducer of each failure and warning into this folder.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Show every case, and the reproducers of failures.
-    #[arg(long, short)]
-    verbose: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    Human,
-    Json,
 }
 
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         let found = subject::find(&self.paths).into_diagnostic()?;
-        let baseline = self.baseline.as_deref().map(baseline::read).transpose()?;
-        // What could not be renewed at the end is said before anything runs.
-        for report in self.report.iter().filter(|report| report.kind == FileKind::Run(ReportKind::Baseline)) {
-            baseline::renewed(&RunSet::new(Vec::new()), &report.file)?;
-        }
+        let baseline = self.output.prepare()?;
         let set = self.wanted()?.play(found)?;
-        let set = match &baseline {
-            Some(baseline) => baseline.applied(set),
-            None => set,
-        };
-        self.write(&set)?;
+        let set = self.output.write(set, baseline.as_ref())?;
+        if let Some(folder) = &self.keep {
+            keep(&set, folder)?;
+        }
         Ok(exit_code(&set))
     }
 
@@ -104,26 +80,6 @@ impl Arguments {
             builtin: None,
             upgrade_from: self.upgrade_from.clone(),
         })
-    }
-
-    fn write(&self, set: &RunSet) -> miette::Result<()> {
-        for report in &self.report {
-            super::report::write(set, report)?;
-        }
-        if let Some(folder) = &self.keep {
-            keep(set, folder)?;
-        }
-        let mut out = std::io::stdout().lock();
-        match self.format {
-            Format::Json => cnitest_reports::report(ReportKind::Json, set, &mut out),
-            Format::Human => {
-                let style = Style { color: super::colour(), width: super::width(), verbose: self.verbose };
-                cnitest_reports::human::write(set, &style, &mut out)
-            }
-        }
-        .and_then(|()| out.flush())
-        .into_diagnostic()
-        .wrap_err("cannot write to stdout")
     }
 }
 

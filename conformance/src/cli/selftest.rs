@@ -4,13 +4,14 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use cnitest::mutants;
-use cnitest::selftest::{Fate, Options, Outcome, Trial, is_spotless, run};
+use cnitest::selftest::{Fate, Hammered, Options, Outcome, Trial, hammer, is_spotless, run};
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde_json::{Value, json};
 
+use super::output::Format;
 use super::play::{globs, jobs};
-use super::plugin::{Format, duration};
+use super::plugin::duration;
 
 /// Arguments of `cnitest selftest`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,12 @@ pub(super) struct Arguments {
     /// Deadline of each execution of a mutant.
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration)]
     timeout: Duration,
+    /// Hammer each mutant with up to so many generated scenarios instead, and play no check: what does `fuzz` find alone?
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "skip")]
+    fuzz: Option<u64>,
+    /// With --fuzz: no scenario comes of another that showed something new.
+    #[arg(long, requires = "fuzz")]
+    blind: bool,
     /// What stdout carries.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -51,6 +58,9 @@ impl Arguments {
             executable,
         };
         let bar = progress(&options);
+        if let Some(cases) = self.fuzz {
+            return self.hammer(&options, cases, &bar);
+        }
         let outcome = run(&options, &|trial| {
             bar.set_message(trial.mutant.name);
             bar.inc(1);
@@ -64,6 +74,47 @@ impl Arguments {
         std::io::stdout().lock().write_all(text.as_bytes()).into_diagnostic()?;
         Ok(u8::from(!outcome.holds()))
     }
+
+    fn hammer(&self, options: &Options, cases: u64, bar: &ProgressBar) -> miette::Result<u8> {
+        let trials = hammer(options, cases, !self.blind, &|trial| {
+            bar.set_message(trial.mutant.name);
+            bar.inc(1);
+        });
+        bar.finish_and_clear();
+        let trials = trials.into_diagnostic()?;
+        let text = match self.format {
+            Format::Human => hammered(&trials),
+            Format::Json => {
+                format!("{:#}\n", json!({ "mutants": trials.iter().map(hammered_one).collect::<Vec<_>>() }))
+            }
+        };
+        std::io::stdout().lock().write_all(text.as_bytes()).into_diagnostic()?;
+        Ok(0)
+    }
+}
+
+fn hammered(trials: &[Hammered]) -> String {
+    let width = trials.iter().map(|trial| trial.mutant.name.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for trial in trials {
+        let told = match &trial.cause {
+            Some(cause) => format!("found by scenario {}: {}: {}", trial.cases, cause.requirement, cause.how),
+            None => format!("not found in {} scenarios", trial.cases),
+        };
+        text.push_str(&format!("{:width$}  {told}\n", trial.mutant.name));
+    }
+    let found = trials.iter().filter(|trial| trial.cause.is_some()).count();
+    let share = 100.0 * found as f64 / trials.len().max(1) as f64;
+    text.push_str(&format!("\n{} mutants: {found} found by the hammer alone ({share:.0} %)\n", trials.len()));
+    text
+}
+
+fn hammered_one(trial: &Hammered) -> Value {
+    json!({
+        "mutant": trial.mutant.name,
+        "found": trial.cause.as_ref().map(|cause| json!({ "requirement": cause.requirement, "how": cause.how })),
+        "scenarios": trial.cases,
+    })
 }
 
 /// A bar on stderr that counts mutants; nothing where stderr is no terminal.

@@ -25,6 +25,7 @@ use crate::checks::Observations;
 use crate::target::Target;
 
 pub use plan::{Plan, Planned, plan};
+pub(crate) use play::conclude;
 pub use probe::{Probe, Unusable};
 use subject::Found;
 
@@ -108,7 +109,7 @@ impl Suite {
         let started = SystemTime::now();
         let config = self.arena_config(found);
         let mut arena = Arena::start(&config)?;
-        let probe = Probe::new(&mut arena, found, self.other_of(found), target, &self.options)?;
+        let probe = self.probe(&mut arena, found, target)?;
         let planned = plan(&probe, target, &self.options);
         on_event(Event::Started { name: &found.name, cases: planned.len() });
         let hangs = AtomicUsize::new(0);
@@ -123,10 +124,25 @@ impl Suite {
             on_event,
         };
         let results = player.play(&planned, arena);
-        let mut run = Run {
+        let mut run = self.report(found, target, &probe, started, results);
+        run.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
+        run.finish();
+        Ok(run)
+    }
+
+    /// A run with these results; its duration and summary are still to be filled in.
+    pub(crate) fn report(
+        &self,
+        found: &Found,
+        target: Option<&Target>,
+        probe: &Probe,
+        started: SystemTime,
+        results: Vec<CaseResult>,
+    ) -> Run {
+        Run {
             report_version: cnitest_reports::model::REPORT_VERSION.to_owned(),
             tool: Tool { name: "cnitest".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
-            environment: environment(&probe),
+            environment: environment(probe),
             seed: self.options.seed,
             strict: self.options.strict,
             options: self.options.recorded.clone(),
@@ -148,12 +164,28 @@ impl Suite {
             },
             results,
             baseline: None,
+            fuzz: None,
             summary: Default::default(),
             conformant: false,
-        };
-        run.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
-        run.finish();
-        Ok(run)
+        }
+    }
+
+    /// The options.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What must be known of a plugin first.
+    ///
+    /// # Errors
+    /// When the arena fails.
+    pub(crate) fn probe(
+        &self,
+        arena: &mut Arena,
+        found: &Found,
+        target: Option<&Target>,
+    ) -> Result<Probe, ArenaError> {
+        Probe::new(arena, found, self.other_of(found), target, &self.options)
     }
 
     /// The other release of a plugin, if one was given.
@@ -161,7 +193,7 @@ impl Suite {
         self.options.upgrade_from.iter().find(|other| other.name == found.name)
     }
 
-    fn arena_config(&self, found: &Found) -> ArenaConfig {
+    pub(crate) fn arena_config(&self, found: &Found) -> ArenaConfig {
         let both = || [Some(found), self.other_of(found)].into_iter().flatten();
         let alias = |name: &&str| PluginAlias {
             name: (*name).to_owned(),

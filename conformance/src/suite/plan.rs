@@ -2,8 +2,9 @@
 
 use cni_spec::{Version, catalogue};
 
-use cnitest_reports::model::SkipCause;
+use cnitest_reports::model::{CaseResult, SkipCause, Verdict};
 
+use super::play::planned_result;
 use super::{Options, Probe, Unusable};
 use crate::checks::{self, Check, Concerns, Exclusion, Scope};
 use crate::target::{Configuration, Target};
@@ -19,6 +20,13 @@ pub struct Planned<'a> {
     pub version: Version,
     /// The variant, or empty.
     pub variant: &'static str,
+}
+
+impl Planned<'_> {
+    /// The case's result with this verdict and nothing else.
+    pub(crate) fn result(&self, verdict: Verdict) -> CaseResult {
+        planned_result(self, verdict, None)
+    }
 }
 
 impl std::fmt::Debug for Check {

@@ -153,7 +153,7 @@ impl Player<'_> {
 }
 
 /// The result of a case that was played.
-fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop>) -> CaseResult {
+pub(crate) fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop>) -> CaseResult {
     let weighed = verdict::weigh(case.deviations(), planned.version);
     let gravest = weighed.first().map(|(gravity, _)| *gravity).unwrap_or(Verdict::Pass);
     let mut reasons: Vec<String> = Vec::new();
@@ -235,7 +235,7 @@ fn describe(error: &ArenaError) -> String {
     format!("cnitest could not decide: {error}")
 }
 
-fn planned_result(planned: &Planned<'_>, verdict: Verdict, reason: Option<String>) -> CaseResult {
+pub(super) fn planned_result(planned: &Planned<'_>, verdict: Verdict, reason: Option<String>) -> CaseResult {
     let mut case = planned.configuration.name.clone();
     if !planned.variant.is_empty() {
         case = format!("{case}: {}", planned.variant);

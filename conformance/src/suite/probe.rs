@@ -3,7 +3,6 @@
 use cni_spec::error::{CniError, UNSUPPORTED_FIELD};
 use cni_spec::{Operation, Version};
 use cnitest_reports::model::SkipCause;
-use serde_json::{Map, Value};
 
 use super::subject::Found;
 use super::{Options, cni_path};
@@ -107,16 +106,7 @@ impl Probe {
         match target {
             Some(target) => probe.choose_configurations(arena, target)?,
             None => {
-                let mut plugin = Map::new();
-                plugin.insert("type".to_owned(), Value::String(found.name.clone()));
-                probe.configurations.push(Configuration {
-                    name: "bare".to_owned(),
-                    plugin,
-                    args: None,
-                    default_route: false,
-                    masquerades: false,
-                    requires: Requires::default(),
-                });
+                probe.configurations.push(Configuration::bare(&found.name));
                 probe.note.get_or_insert_with(|| {
                     "no target describes this plugin, so that only protocol checks run; a target file adds the \
                      checks of what ADD, CHECK and DEL do (`cnitest target init`)"

@@ -138,6 +138,20 @@ pub struct Configuration {
     pub requires: Requires,
 }
 
+impl Configuration {
+    /// Nothing but the plugin's type: what can be asked without a target.
+    pub(crate) fn bare(plugin: &str) -> Configuration {
+        Configuration {
+            name: "bare".to_owned(),
+            plugin: Map::from_iter([("type".to_owned(), Value::from(plugin))]),
+            args: None,
+            default_route: false,
+            masquerades: false,
+            requires: Requires::default(),
+        }
+    }
+}
+
 /// What cnitest knows about a plugin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {

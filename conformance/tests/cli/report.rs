@@ -61,6 +61,7 @@ fn saved(folder: &Folder) -> String {
         },
         results: vec![result],
         baseline: None,
+        fuzz: None,
         summary: Summary::default(),
         conformant: false,
     };

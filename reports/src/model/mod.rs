@@ -59,10 +59,35 @@ pub struct Run {
     /// The baseline that was applied; `None` without one. Verdicts are the same with and without.
     #[serde(default)]
     pub baseline: Option<AppliedBaseline>,
+    /// How much was played, of a run of the hammer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuzz: Option<FuzzTally>,
     /// How many results have which verdict; [`Run::finish`] computes it.
     pub summary: Summary,
     /// Whether the outcome is [`Outcome::Conformant`]; [`Run::finish`] computes it.
     pub conformant: bool,
+}
+
+/// How much the hammer played.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FuzzTally {
+    /// Scenarios.
+    pub cases: u64,
+    /// Executions of the plugin.
+    pub executions: u64,
+    /// Answers that differ in more than particulars.
+    pub behaviours: u64,
+    /// Scenarios kept because they showed something new.
+    pub corpus: u64,
+    /// What was found.
+    pub findings: u64,
+    /// Constraints of the schemas in use that were broken.
+    pub constraints_broken: u64,
+    /// Constraints of the schemas in use.
+    pub constraints: u64,
+    /// How long it took, in milliseconds; finite.
+    pub elapsed_ms: f64,
 }
 
 /// The program that made a report.

@@ -46,6 +46,7 @@ pub(crate) fn run(name: &str, results: Vec<CaseResult>) -> Run {
         },
         results,
         baseline: None,
+        fuzz: None,
         summary: Summary::default(),
         conformant: false,
     };

@@ -1,0 +1,261 @@
+//! `cnitest fuzz`
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cni_spec::Version;
+use cnitest::hammer::scenario::Scenario;
+use cnitest::hammer::{Event, Finding, Hammer, HammerError, Options, Outcome, markdown};
+use cnitest::suite::{Suite, subject};
+use cnitest::target::builtin;
+use cnitest_reports::exit_code;
+use cnitest_reports::model::{FuzzTally, Run, RunOptions, RunSet};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use miette::{Context as _, IntoDiagnostic as _};
+use serde::{Deserialize, Serialize};
+
+use super::output::Output;
+use super::play::{self, Wanted, interruptible};
+use super::plugin::duration;
+
+/// What `fuzz` plays when neither a time nor a number is given.
+const TIME: Duration = Duration::from_secs(60);
+
+/// Arguments of `cnitest fuzz`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Plugin executables or folders of them; a name without a slash is a bundled reference plugin.
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+    /// How to attach with the plugin, for one that cnitest does not know.
+    #[arg(long, value_name = "FILE")]
+    target: Option<PathBuf>,
+    /// How long each plugin is hammered, e.g. `10m` [default: 1m without --cases].
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    time: Option<Duration>,
+    /// How many scenarios are played on each plugin.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    cases: Option<u64>,
+    /// Source of everything random; printed with the report.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Play the I-th of N parts of the stream, from 1, so that N machines play all of it.
+    #[arg(long, value_name = "I/N", value_parser = shard, default_value = "1/1")]
+    shard: (u64, u64),
+    /// Keep scenarios that showed something new in this folder, and begin with those that are there.
+    #[arg(long, value_name = "DIR")]
+    corpus: Option<PathBuf>,
+    /// Play only generated scenarios, and none that came of others.
+    #[arg(long)]
+    blind: bool,
+    /// Play only in this version of the specification. May be repeated.
+    #[arg(long, value_name = "VERSION")]
+    spec_version: Vec<Version>,
+    /// Let warnings (a SHOULD that is not met) fail the run too.
+    #[arg(long)]
+    strict: bool,
+    /// Scenarios played at the same time [default: two for each processor, since the kernel often lets them wait].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    jobs: Option<u16>,
+    /// Deadline of each execution of a plugin, e.g. `10s` or `500ms`.
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    output: Output,
+    /// Write each finding into this folder: JSON for `cnitest replay`, a shell script, and Markdown for an issue tracker.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+impl Arguments {
+    pub(super) fn run(self) -> miette::Result<u8> {
+        let found = subject::find(&self.paths).into_diagnostic()?;
+        let baseline = self.output.prepare()?;
+        let wanted = Wanted {
+            options: RunOptions {
+                only: Vec::new(),
+                skip: Vec::new(),
+                spec_versions: self.spec_version.iter().map(Version::to_string).collect(),
+                timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+                target_file: self.target.as_deref().map(play::target_text).transpose()?,
+            },
+            strict: self.strict,
+            seed: self.seed,
+            jobs: self.jobs,
+            builtin: None,
+            upgrade_from: None,
+        };
+        let target = play::target(&wanted.options)?;
+        let suite = Suite::new(wanted.into_options(Vec::new())?);
+        let options = Options {
+            time: self.time.or(self.cases.is_none().then_some(TIME)),
+            cases: self.cases,
+            shard: (self.shard.0 - 1, self.shard.1),
+            corpus: self.corpus.clone(),
+            feedback: !self.blind,
+            first: false,
+        };
+        let hammer = Arc::new(Hammer::new(suite, options));
+        let player = Arc::clone(&hammer);
+        let outcomes = interruptible(
+            move || {
+                let mut outcomes: Vec<Outcome> = Vec::new();
+                for plugin in &found {
+                    let target = target.clone().or_else(|| builtin(&plugin.name));
+                    let progress = Progress::new(&plugin.name);
+                    let outcome = player.run(plugin, target.as_ref(), &|event| progress.on(&event))?;
+                    progress.end();
+                    outcomes.push(outcome);
+                }
+                Ok::<_, HammerError>(outcomes)
+            },
+            || hammer.cancel(),
+        )?
+        .into_diagnostic()?;
+        if let Some(folder) = &self.keep {
+            for outcome in &outcomes {
+                keep(outcome, folder)?;
+            }
+        }
+        let runs = outcomes.into_iter().map(|outcome| outcome.run).collect();
+        let set = self.output.write(RunSet::new(runs), baseline.as_ref())?;
+        for run in &set.runs {
+            if let Some(tally) = &run.fuzz {
+                eprintln!("{}: {}", run.subject.name, told(tally));
+            }
+        }
+        Ok(exit_code(&set))
+    }
+}
+
+/// A finding as `--keep` writes it and `cnitest replay` reads it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct KeptFinding {
+    /// The plugin, as it was given.
+    pub(super) plugin: String,
+    /// The built-in target that was used, if one was.
+    pub(super) target: Option<String>,
+    /// The requirement that is broken.
+    pub(super) requirement: String,
+    /// How.
+    pub(super) how: String,
+    /// What shows it.
+    pub(super) scenario: Scenario,
+}
+
+fn keep(outcome: &Outcome, folder: &Path) -> miette::Result<()> {
+    let folder = folder.join(&outcome.run.subject.name);
+    for (index, finding) in outcome.findings.iter().enumerate() {
+        let stem = folder.join(format!("{:03}-{}", index + 1, finding.cause.requirement));
+        let write = |extension: &str, text: String| {
+            let path = PathBuf::from(format!("{}.{extension}", stem.display()));
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| std::fs::write(&path, text))
+                .into_diagnostic()
+                .wrap_err_with(|| format!("cannot write {}", path.display()))
+        };
+        let kept = kept(&outcome.run, finding);
+        write("json", serde_json::to_string_pretty(&kept).into_diagnostic()? + "\n")?;
+        write("md", markdown(&outcome.run, finding))?;
+        if let Some(script) = &finding.result.reproducer {
+            write("sh", script.clone())?;
+        }
+    }
+    Ok(())
+}
+
+fn kept(run: &Run, finding: &Finding) -> KeptFinding {
+    KeptFinding {
+        plugin: run.subject.path.clone(),
+        target: run.subject.target.clone(),
+        requirement: finding.cause.requirement.to_owned(),
+        how: finding.cause.how.clone(),
+        scenario: finding.scenario.clone(),
+    }
+}
+
+/// `12,345 scenarios, ...`
+fn told(tally: &FuzzTally) -> String {
+    let rate = tally.cases as f64 / (tally.elapsed_ms / 1000.0).max(0.001);
+    format!(
+        "{} scenarios ({rate:.0}/s), {} executions, {} behaviours, {} of {} constraints broken, {} kept, {} findings",
+        tally.cases,
+        tally.executions,
+        tally.behaviours,
+        tally.constraints_broken,
+        tally.constraints,
+        tally.corpus,
+        tally.findings
+    )
+}
+
+/// `I/N` with I from 1 to N.
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(this, of)| Some((this.parse().ok()?, of.parse().ok()?)));
+    match parts {
+        Some((this, of)) if (1..=of).contains(&this) => Ok((this, of)),
+        _ => Err("write it as I/N with I from 1 to N, e.g. 2/4".to_owned()),
+    }
+}
+
+/// One line on a terminal, renewed as the run goes on; findings as they come everywhere.
+struct Progress {
+    bar: ProgressBar,
+    /// When the line was last renewed.
+    last: Mutex<f64>,
+}
+
+impl Progress {
+    fn new(name: &str) -> Progress {
+        let target = match std::io::stderr().is_terminal() {
+            true => ProgressDrawTarget::stderr(),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = ProgressStyle::with_template("{prefix}: {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_prefix(name.to_owned());
+        Progress { bar, last: Mutex::new(0.0) }
+    }
+
+    fn on(&self, event: &Event<'_>) {
+        match event {
+            Event::Progress(tally) => {
+                let Ok(mut last) = self.last.lock() else { return };
+                if tally.elapsed_ms - *last > 200.0 {
+                    *last = tally.elapsed_ms;
+                    self.bar.set_message(told(tally));
+                    self.bar.tick();
+                }
+            }
+            Event::Found(finding) => {
+                let line = format!(
+                    "found: {} {}: {}",
+                    finding.result.verdict, finding.cause.requirement, finding.cause.how
+                );
+                self.bar.suspend(|| eprintln!("{line}"));
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_count_from_one() {
+        assert_eq!(shard("1/1"), Ok((1, 1)));
+        assert_eq!(shard("3/4"), Ok((3, 4)));
+        for wrong in ["0/4", "5/4", "4", "a/b", "1/0", ""] {
+            assert!(shard(wrong).is_err(), "{wrong}");
+        }
+    }
+}

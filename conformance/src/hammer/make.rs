@@ -1,0 +1,418 @@
+//! Makes scenarios: from the target's configurations, the schemas and a stream of decisions.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cni_schemas::generate::{Generator, Random, Source};
+use cni_schemas::mutate::environment::mutations;
+use cni_schemas::mutate::{Coverage, Mutator, text};
+use cni_schemas::{Composed, Kind as Document, PluginSchema, Profile};
+use cni_spec::{Operation, Version};
+use serde_json::{Map, Value, json};
+
+use super::scenario::{At, CONTAINERS, Edit, Fault, Scenario, Step};
+use crate::checks::NETWORK;
+use crate::target::{Configuration, Kind, Target};
+
+/// Keys that a generated configuration does not lend to the target's: they are the runtime's.
+const RUNTIMES: [&str; 7] =
+    ["cniVersion", "cniVersions", "name", "type", "prevResult", "capabilities", "cni.dev/valid-attachments"];
+
+/// Makes scenarios for one plugin.
+#[derive(Debug)]
+pub(super) struct Maker {
+    configurations: Vec<Configuration>,
+    versions: Vec<Version>,
+    attaches: bool,
+    chained: bool,
+    interfaces: u8,
+    networks: u8,
+    grammars: Mutex<BTreeMap<Key, Option<Arc<Grammar>>>>,
+}
+
+/// A version, a kind of document, and the type of the IPAM plugin.
+type Key = (Version, Document, Option<String>);
+
+/// What generates and breaks one kind of request.
+#[derive(Debug)]
+struct Grammar {
+    schema: Composed,
+    generator: Generator,
+    mutator: Mutator,
+    coverage: Mutex<Coverage>,
+    /// How often each constraint was broken.
+    hits: Mutex<Vec<u32>>,
+}
+
+impl Maker {
+    /// A maker for a plugin that supports `versions`, oldest first, with the configurations that can work here.
+    pub(super) fn new(
+        versions: &[Version],
+        configurations: &[Configuration],
+        target: Option<&Target>,
+    ) -> Maker {
+        let attaches = target.is_some_and(|target| target.no_attachments.is_none());
+        let one_each = target.is_some_and(|target| target.links.iter().any(|link| link.per_container));
+        let fixed = target.is_some_and(|target| target.fixed_interface.is_some());
+        let several = attaches && !one_each && !fixed;
+        Maker {
+            configurations: configurations.to_vec(),
+            versions: versions.to_vec(),
+            attaches,
+            chained: target.is_some_and(|target| target.kind == Kind::Chained),
+            interfaces: if several { 2 } else { 1 },
+            networks: if several { 2 } else { 1 },
+            grammars: Mutex::default(),
+        }
+    }
+
+    /// How many constraints of the schemas in use were broken, and how many there are.
+    pub(super) fn coverage(&self) -> (usize, usize) {
+        let grammars = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = grammars.values().flatten();
+        all.map(|grammar| grammar.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .fold((0, 0), |(hit, sites), coverage| (hit + coverage.hit(), sites + coverage.sites()))
+    }
+
+    /// A scenario.
+    pub(super) fn make(&self, source: &mut dyn Source) -> Scenario {
+        let newest = self.versions.len() - 1;
+        let chosen =
+            if source.chance(1, 2) { source.below(self.versions.len() as u32) as usize } else { newest };
+        let version = self.versions[chosen];
+        // Configurations but the first are made for the newest version.
+        let count = if chosen == newest { self.configurations.len() } else { 1 };
+        let configuration = &self.configurations[source.below(count as u32) as usize];
+        let mut scenario = Scenario {
+            version,
+            configuration: configuration.name.clone(),
+            plugin: configuration.plugin.clone(),
+            args: configuration.args.clone(),
+            settle: true,
+            steps: Vec::new(),
+        };
+        if source.chance(1, 2) {
+            self.vary(&mut scenario, source);
+        }
+        let length = match source.below(4) {
+            0 | 1 => 1,
+            2 => 1 + source.below(4),
+            _ => 4 + source.below(8),
+        };
+        if length == 1 {
+            scenario.steps.extend(self.lone(&scenario, source));
+        } else {
+            let steps: Vec<Step> = (0..length).map(|_| self.step(&scenario, source)).collect();
+            scenario.steps = steps;
+        }
+        scenario
+    }
+
+    /// A scenario that another one gives rise to.
+    pub(super) fn breed(&self, parent: &Scenario, source: &mut dyn Source) -> Scenario {
+        let mut child = parent.clone();
+        for _ in 0..1 + source.below(3) {
+            let place = source.below(child.steps.len().max(1) as u32) as usize;
+            match source.below(6) {
+                0 => self.vary(&mut child, source),
+                1 if child.steps.len() > 1 => drop(child.steps.remove(place)),
+                2 if place + 1 < child.steps.len() => child.steps.swap(place, place + 1),
+                3 if !child.steps.is_empty() => {
+                    let again = child.steps[place].clone();
+                    child.steps.insert(place, again);
+                }
+                4 if !child.steps.is_empty() => child.steps[place] = self.step(&child, source),
+                _ => {
+                    let step = self.step(&child, source);
+                    child.steps.insert(place.min(child.steps.len()), step);
+                }
+            }
+        }
+        child.steps.truncate(16);
+        child
+    }
+
+    /// One execution that stands alone: a faulty request, or an attachment that comes and goes.
+    fn lone(&self, scenario: &Scenario, source: &mut dyn Source) -> Vec<Step> {
+        let at = At::default();
+        if self.attaches && source.chance(1, 4) {
+            return vec![Step::Operate { operation: Operation::Add, at }];
+        }
+        let operation = self.operation(scenario.version, source);
+        let fault = self.fault(scenario, operation, source);
+        let mut steps = Vec::new();
+        if self.attaches && operation != Operation::Add && source.chance(1, 2) {
+            steps.push(Step::Operate { operation: Operation::Add, at });
+        }
+        steps.push(match fault {
+            Some(fault) => Step::Broken { operation, at, fault },
+            None => Step::Version,
+        });
+        steps
+    }
+
+    fn operation(&self, version: Version, source: &mut dyn Source) -> Operation {
+        let known = [Operation::Add, Operation::Del, Operation::Check, Operation::Gc, Operation::Status];
+        let count = match version {
+            _ if version >= Version::V1_1_0 => 5,
+            _ if version >= Version::V0_4_0 => 3,
+            _ => 2,
+        };
+        if source.chance(1, 2) { Operation::Add } else { known[source.below(count) as usize] }
+    }
+
+    fn at(&self, source: &mut dyn Source) -> At {
+        At {
+            container: source.below(u32::from(CONTAINERS)) as u8,
+            interface: u8::from(self.interfaces > 1 && source.chance(1, 8)),
+            network: u8::from(self.networks > 1 && source.chance(1, 6)),
+        }
+    }
+
+    fn step(&self, scenario: &Scenario, source: &mut dyn Source) -> Step {
+        let at = self.at(source);
+        let version = scenario.version;
+        let checks = version >= Version::V0_4_0;
+        let collects = version >= Version::V1_1_0;
+        if !self.attaches {
+            let operation = self.operation(version, source);
+            let fault = if source.chance(7, 8) { self.fault(scenario, operation, source) } else { None };
+            return fault.map_or(Step::Version, |fault| Step::Broken { operation, at, fault });
+        }
+        match source.below(20) {
+            0..=5 => Step::Operate { operation: Operation::Add, at },
+            6..=8 => Step::Operate { operation: Operation::Del, at },
+            9 if checks => Step::Operate { operation: Operation::Check, at },
+            10 => {
+                let operation = if source.chance(1, 3) { Operation::Del } else { Operation::Add };
+                let all = (0..CONTAINERS).map(|container| At { container, ..at });
+                Step::Together { operation, at: all.collect() }
+            }
+            11 | 12 => {
+                let operation = if source.chance(1, 3) { Operation::Del } else { Operation::Add };
+                Step::Kill { operation, at, after: 200 << source.below(10) }
+            }
+            13 if collects => Step::Collect { network: at.network, valid: source.chance(2, 3) },
+            14 if collects => Step::Status { network: at.network },
+            15 => Step::DeleteNetns { container: at.container },
+            16 => Step::RemoveInterface { at },
+            17 => Step::Version,
+            _ => {
+                let operation = self.operation(version, source);
+                match self.fault(scenario, operation, source) {
+                    Some(fault) => Step::Broken { operation, at, fault },
+                    None => Step::Operate { operation: Operation::Add, at },
+                }
+            }
+        }
+    }
+
+    /// Lends keys of a generated configuration to that of the scenario, as long as it stays valid.
+    fn vary(&self, scenario: &mut Scenario, source: &mut dyn Source) {
+        let kind = if self.chained { Document::RequestAddChained } else { Document::RequestAddFirst };
+        let Some(grammar) = self.grammar(scenario, kind) else { return };
+        let size = 3 + source.below(4) as usize;
+        let generated = grammar.generator.generate(source, size);
+        let Value::Object(generated) = generated else { return };
+        let own: Vec<(&String, &Value)> =
+            generated.iter().filter(|(key, _)| !RUNTIMES.contains(&key.as_str())).collect();
+        for _ in 0..1 + source.below(2) {
+            if own.is_empty() {
+                return;
+            }
+            let (key, value) = own[source.below(own.len() as u32) as usize];
+            let mut plugin = scenario.plugin.clone();
+            match (plugin.get_mut(key), value) {
+                // A part of it: what makes the configuration work stays.
+                (Some(Value::Object(old)), Value::Object(new)) if source.chance(3, 4) => {
+                    let members: Vec<(&String, &Value)> =
+                        new.iter().filter(|(key, _)| *key != "type").collect();
+                    if members.is_empty() {
+                        continue;
+                    }
+                    let (key, value) = members[source.below(members.len() as u32) as usize];
+                    old.insert(key.clone(), value.clone());
+                }
+                _ => {
+                    plugin.insert(key.clone(), value.clone());
+                }
+            }
+            let request = request(scenario.version, &plugin, kind);
+            if grammar.schema.validate(&request).is_empty() {
+                scenario.plugin = plugin;
+            }
+        }
+    }
+
+    /// Something to be wrong with the request of an operation.
+    fn fault(&self, scenario: &Scenario, operation: Operation, source: &mut dyn Source) -> Option<Fault> {
+        match source.below(8) {
+            0 => {
+                let change = text::Kind::ALL[source.below(text::Kind::ALL.len() as u32) as usize];
+                let seed = u64::from(source.below(1 << 16));
+                Some(Fault::Text { change: change.as_str().to_owned(), seed })
+            }
+            1 | 2 => {
+                let all = mutations(operation, scenario.version);
+                let one = all.get(source.below(all.len().max(1) as u32) as usize)?;
+                Some(Fault::Environment {
+                    variable: one.variable.as_str().to_owned(),
+                    value: one.value.clone(),
+                    requirement: one.requirement.to_owned(),
+                    code: one.code,
+                })
+            }
+            _ => self.broken_document(scenario, operation, source),
+        }
+    }
+
+    fn broken_document(
+        &self,
+        scenario: &Scenario,
+        operation: Operation,
+        source: &mut dyn Source,
+    ) -> Option<Fault> {
+        let kind = match operation {
+            Operation::Add if self.chained => Document::RequestAddChained,
+            Operation::Add => Document::RequestAddFirst,
+            Operation::Del => Document::RequestDel,
+            Operation::Check => Document::RequestCheck,
+            Operation::Gc => Document::RequestGc,
+            Operation::Status => Document::RequestStatus,
+            Operation::Version => return None,
+        };
+        let grammar = self.grammar(scenario, kind)?;
+        let valid = request(scenario.version, &scenario.plugin, kind);
+        let sites = grammar.schema.constraints().len() as u32;
+        if sites == 0 {
+            return None;
+        }
+        // Most constraints speak of keys that this document does not have.
+        for _ in 0..24 {
+            let few = {
+                let hits = grammar.hits.lock().unwrap_or_else(PoisonError::into_inner);
+                let some = (0..4).map(|_| source.below(sites) as usize);
+                some.min_by_key(|site| hits.get(*site).copied().unwrap_or(0))?
+            };
+            let mut random = Random::new(u64::from(source.below(u32::MAX)));
+            let Ok(mutation) = grammar.mutator.mutate(&valid, few, &mut random) else { continue };
+            grammar.coverage.lock().unwrap_or_else(PoisonError::into_inner).record(mutation.site);
+            if let Some(hits) =
+                grammar.hits.lock().unwrap_or_else(PoisonError::into_inner).get_mut(mutation.site)
+            {
+                *hits += 1;
+            }
+            return Some(Fault::Document {
+                edits: Edit::between(&valid, &mutation.document),
+                requirement: mutation.requirement.map(str::to_owned),
+                code: mutation.code,
+            });
+        }
+        None
+    }
+
+    fn grammar(&self, scenario: &Scenario, kind: Document) -> Option<Arc<Grammar>> {
+        let ipam = scenario.plugin.get("ipam").and_then(|ipam| ipam["type"].as_str()).map(str::to_owned);
+        let key = (scenario.version, kind, ipam.clone());
+        let mut grammars = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = grammars.entry(key).or_insert_with(|| {
+            let own = scenario.plugin.get("type").and_then(Value::as_str);
+            let names = [own, ipam.as_deref()].into_iter().flatten();
+            let plugins: Vec<PluginSchema> = names.filter_map(PluginSchema::known).collect();
+            let schema = Composed::compose(kind, scenario.version, Profile::Compat, &plugins).ok()?;
+            let mutator = Mutator::new(&schema).ok()?;
+            Some(Arc::new(Grammar {
+                generator: schema.generator().ok()?,
+                coverage: Mutex::new(mutator.coverage()),
+                hits: Mutex::new(vec![0; schema.constraints().len()]),
+                mutator,
+                schema,
+            }))
+        });
+        made.clone()
+    }
+}
+
+/// The request that a plugin object becomes, with a prevResult where the operation has one.
+fn request(version: Version, plugin: &Map<String, Value>, kind: Document) -> Value {
+    let mut request = Map::new();
+    request.insert("cniVersion".to_owned(), json!(version.as_str()));
+    request.insert("name".to_owned(), json!(NETWORK));
+    request.extend(plugin.iter().map(|(key, value)| (key.clone(), value.clone())));
+    let carries = match kind {
+        Document::RequestAddChained | Document::RequestCheck => true,
+        Document::RequestDel => version >= Version::V0_4_0,
+        _ => false,
+    };
+    if carries && version >= Version::V0_3_0 {
+        let interface = json!({ "name": "eth0", "sandbox": "/run/netns/c1" });
+        let mut ip = json!({ "address": "10.90.1.2/24", "gateway": "10.90.1.1", "interface": 0 });
+        if version < Version::V1_0_0 {
+            ip["version"] = json!("4");
+        }
+        let result =
+            json!({ "cniVersion": version.as_str(), "interfaces": [interface], "ips": [ip], "dns": {} });
+        request.insert("prevResult".to_owned(), result);
+    }
+    if kind == Document::RequestGc {
+        request.insert("cni.dev/valid-attachments".to_owned(), json!([]));
+    }
+    Value::Object(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::builtin;
+
+    fn maker(name: &str) -> Maker {
+        let target = builtin(name).unwrap();
+        Maker::new(
+            &[Version::V0_3_1, Version::V0_4_0, Version::V1_1_0],
+            &target.configurations,
+            Some(&target),
+        )
+    }
+
+    #[test]
+    fn equal_decisions_make_equal_scenarios() {
+        for name in ["bridge", "portmap", "host-local"] {
+            let (one, other) = (maker(name), maker(name));
+            for seed in 0..50 {
+                let made = one.make(&mut Random::new(seed));
+                assert_eq!(made, other.make(&mut Random::new(seed)), "{name} {seed}");
+                let child = one.breed(&made, &mut Random::new(seed));
+                assert_eq!(child, other.breed(&made, &mut Random::new(seed)), "{name} {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn configurations_stay_valid_and_requests_are_broken_in_what_the_schema_says() {
+        for name in ["bridge", "portmap", "host-local", "tuning"] {
+            let maker = maker(name);
+            let mut broken = 0;
+            for seed in 0..300 {
+                let scenario = maker.make(&mut Random::new(seed));
+                let kind =
+                    if maker.chained { Document::RequestAddChained } else { Document::RequestAddFirst };
+                let grammar = maker.grammar(&scenario, kind).unwrap();
+                let valid = request(scenario.version, &scenario.plugin, kind);
+                assert_eq!(grammar.schema.validate(&valid), [], "{name} {seed}");
+                for step in &scenario.steps {
+                    let Step::Broken { operation: Operation::Add, fault, .. } = step else { continue };
+                    let Fault::Document { edits, requirement, .. } = fault else { continue };
+                    let mut changed = valid.clone();
+                    edits.iter().for_each(|edit| edit.apply(&mut changed));
+                    let violations = grammar.schema.validate(&changed);
+                    assert_eq!(violations.len(), 1, "{name} {seed}: {changed}");
+                    assert_eq!(violations[0].requirement, requirement.as_deref());
+                    broken += 1;
+                }
+            }
+            assert!(broken > 20, "{name}: {broken}");
+            let (hit, sites) = maker.coverage();
+            assert!(hit > 20 && hit <= sites, "{name}: {hit} of {sites}");
+        }
+    }
+}

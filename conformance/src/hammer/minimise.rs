@@ -1,0 +1,222 @@
+//! The shortest scenario that still shows a finding.
+
+use cni_spec::Version;
+use cnitest_reports::model::CaseResult;
+use serde_json::{Map, Value};
+
+use super::scenario::{At, Fault, Scenario, Step};
+
+/// Scenarios tried at most for one finding.
+const TRIES: usize = 160;
+
+/// Makes a scenario smaller as long as `show` answers the finding's result for it. `own` is the plugin object of the
+/// configuration that it began as, `newest` the version that a report speaks of best.
+pub(super) fn minimise(
+    scenario: Scenario,
+    result: CaseResult,
+    own: Option<&Map<String, Value>>,
+    newest: Option<Version>,
+    show: &mut dyn FnMut(&Scenario) -> Option<CaseResult>,
+    is_cancelled: &dyn Fn() -> bool,
+) -> (Scenario, CaseResult) {
+    let mut best = (scenario, result);
+    let mut tries = 0;
+    loop {
+        let before = best.0.clone();
+        for pass in [drop_steps, simplify_steps, simplify_configuration, settle_version] {
+            let mut index = 0;
+            // Each acceptance changes what comes next, so the list is made anew and gone on with from the same place.
+            while let Some(candidate) = pass(&best.0, own, newest, index) {
+                if tries >= TRIES || is_cancelled() {
+                    return best;
+                }
+                index += 1;
+                if candidate == best.0 {
+                    continue;
+                }
+                tries += 1;
+                if let Some(result) = show(&candidate) {
+                    best = (candidate, result);
+                    index -= 1;
+                }
+            }
+        }
+        if best.0 == before {
+            return best;
+        }
+    }
+}
+
+/// The candidate of that index: fewer steps, the later ones first.
+fn drop_steps(
+    scenario: &Scenario,
+    _: Option<&Map<String, Value>>,
+    _: Option<Version>,
+    index: usize,
+) -> Option<Scenario> {
+    let count = scenario.steps.len();
+    let mut smaller = scenario.clone();
+    if index == 0 && count > 3 {
+        smaller.steps.truncate(count / 2);
+    } else if index == 1 && count > 3 {
+        smaller.steps.drain(..count / 2);
+    } else {
+        let place = count.checked_sub(1 + if count > 3 { index - 2 } else { index })?;
+        smaller.steps.remove(place);
+    }
+    (!smaller.steps.is_empty()).then_some(smaller)
+}
+
+/// The candidate of that index: one container, one interface, one network, nobody there before, one edit.
+fn simplify_steps(
+    scenario: &Scenario,
+    _: Option<&Map<String, Value>>,
+    _: Option<Version>,
+    index: usize,
+) -> Option<Scenario> {
+    let maps: [fn(At) -> At; 4] = [
+        |_| At::default(),
+        |at| At { network: 0, ..at },
+        |at| At { interface: 0, ..at },
+        |at| At { container: at.container.min(1), ..at },
+    ];
+    let mut smaller = scenario.clone();
+    if let Some(map) = maps.get(index) {
+        smaller.steps = smaller.steps.iter().map(|step| step.moved(map)).collect();
+        return Some(smaller);
+    }
+    if index == maps.len() {
+        smaller.settle = false;
+        return Some(smaller);
+    }
+    let mut rest = index - maps.len() - 1;
+    for step in &mut smaller.steps {
+        let parts = match step {
+            Step::Together { at, .. } if at.len() > 2 => at.len(),
+            Step::Broken { fault: Fault::Document { edits, .. }, .. } if edits.len() > 1 => edits.len(),
+            _ => 0,
+        };
+        if rest >= parts {
+            rest -= parts;
+            continue;
+        }
+        match step {
+            Step::Together { at, .. } => drop(at.remove(rest)),
+            Step::Broken { fault: Fault::Document { edits, .. }, .. } => drop(edits.remove(rest)),
+            _ => {}
+        }
+        return Some(smaller);
+    }
+    None
+}
+
+/// The candidate of that index: the configuration that it began as, one key of that again, one key less.
+fn simplify_configuration(
+    scenario: &Scenario,
+    own: Option<&Map<String, Value>>,
+    _: Option<Version>,
+    index: usize,
+) -> Option<Scenario> {
+    let mut smaller = scenario.clone();
+    let own = own?;
+    if index == 0 {
+        smaller.plugin = own.clone();
+        return Some(smaller);
+    }
+    let mut rest = index - 1;
+    let differing: Vec<&String> = scenario
+        .plugin
+        .iter()
+        .filter(|(key, value)| own.get(*key) != Some(value))
+        .map(|(key, _)| key)
+        .collect();
+    if let Some(key) = differing.get(rest) {
+        match own.get(*key) {
+            Some(value) => drop(smaller.plugin.insert((*key).clone(), value.clone())),
+            None => drop(smaller.plugin.shift_remove(*key)),
+        }
+        return Some(smaller);
+    }
+    rest -= differing.len();
+    let others: Vec<String> = scenario.plugin.keys().filter(|key| *key != "type").cloned().collect();
+    let key = others.get(rest)?;
+    smaller.plugin.shift_remove(key);
+    Some(smaller)
+}
+
+/// The newest version.
+fn settle_version(
+    scenario: &Scenario,
+    _: Option<&Map<String, Value>>,
+    newest: Option<Version>,
+    index: usize,
+) -> Option<Scenario> {
+    (index == 0).then(|| Scenario { version: newest.unwrap_or(scenario.version), ..scenario.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use cni_spec::Operation;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_finding_does_not_need_goes_away() {
+        let at = |container, interface| At { container, interface, network: 1 };
+        let add =
+            |container, interface| Step::Operate { operation: Operation::Add, at: at(container, interface) };
+        let own = json!({"type": "bridge", "bridge": "b0", "mtu": 1400}).as_object().cloned().unwrap();
+        let mut plugin = own.clone();
+        plugin.insert("vlan".to_owned(), json!(7));
+        plugin.insert("mtu".to_owned(), json!(68));
+        let scenario = Scenario {
+            version: Version::V0_4_0,
+            configuration: "x".to_owned(),
+            plugin,
+            args: None,
+            settle: true,
+            steps: vec![
+                add(0, 0),
+                Step::Version,
+                add(1, 1),
+                Step::Status { network: 0 },
+                add(2, 0),
+                Step::Version,
+            ],
+        };
+        // Two ADDs in different containers and the odd MTU are what it takes.
+        let mut tries = 0;
+        let mut show = |one: &Scenario| {
+            tries += 1;
+            let containers: std::collections::BTreeSet<u8> =
+                one.steps.iter().flat_map(Step::attachments).map(|at| at.container).collect();
+            (containers.len() >= 2 && one.plugin.get("mtu") == Some(&json!(68)))
+                .then(|| super::super::empty_result())
+        };
+        let first = show(&scenario).unwrap();
+        let (small, _) = minimise(scenario, first, Some(&own), Some(Version::V1_1_0), &mut show, &|| false);
+        assert_eq!(small.steps.len(), 2, "{small:?}");
+        assert!(
+            small.steps.iter().flat_map(Step::attachments).all(|at| at.interface == 0 && at.network == 0)
+        );
+        assert_eq!(Value::Object(small.plugin), json!({"type": "bridge", "mtu": 68}));
+        assert_eq!(small.version, Version::V1_1_0);
+        assert!(tries <= TRIES + 1, "{tries}");
+    }
+
+    #[test]
+    fn what_cannot_be_made_smaller_stays() {
+        let scenario = Scenario {
+            version: Version::V1_1_0,
+            configuration: "x".to_owned(),
+            plugin: Map::new(),
+            args: None,
+            settle: true,
+            steps: vec![Step::Version],
+        };
+        let result = super::super::empty_result();
+        let (small, _) = minimise(scenario.clone(), result, None, None, &mut |_| None, &|| false);
+        assert_eq!(small, scenario);
+    }
+}

@@ -1,0 +1,552 @@
+//! The hammer: plays generated scenarios on a plugin until the time is over, and makes what it finds small.
+//!
+//! - [`scenario`]: what is played, as data.
+//! - `make`: makes scenarios from the target's configurations and the schemas.
+//! - `play`: plays one in an arena and judges every step.
+//! - `cause`: tells findings, and behaviours, apart.
+//! - `minimise`: the shortest scenario that still shows a finding.
+//! - `corpus`: scenarios that showed something new, kept for more.
+//! - `issue`: a finding as text for an issue tracker.
+
+mod cause;
+mod corpus;
+mod issue;
+mod make;
+mod minimise;
+mod play;
+pub mod scenario;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use cni_schemas::generate::{Random, Source as _};
+use cni_spec::Version;
+use cnitest_reports::model::{CaseResult, FuzzTally, Run, Verdict};
+
+pub use cause::{Cause, without_particulars};
+pub use corpus::CorpusError;
+pub use issue::markdown;
+use scenario::Scenario;
+
+use crate::arena::{Arena, ArenaConfig, ArenaError};
+use crate::checks::{Case, Check, Concerns, Observations, Scope, Setting, Stop};
+use crate::suite::subject::Found;
+use crate::suite::{Planned, Probe, Suite, conclude, verdict};
+use crate::target::{Configuration, Target};
+use corpus::Corpus;
+use make::Maker;
+
+/// What results of the hammer are listed under.
+pub static CHECK: Check = Check {
+    id: "fuzz",
+    title: "Generated configurations, faulty requests and sequences of operations are answered as the specification asks",
+    requirements: &[],
+    concerns: Concerns::Every,
+    scope: Scope::Once,
+    since: Version::V0_1_0,
+    variants: &[],
+    run: |_| Err(Stop::skip("played by `cnitest fuzz` only")),
+};
+
+/// How often a finding is tried again before it counts as one that does not show again.
+const REPEATS: usize = 5;
+
+/// Findings beyond which nothing new is looked for: a plugin that fails in so many ways needs no more of them.
+const FINDINGS: usize = 200;
+
+/// How much is played, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Ends after this time.
+    pub time: Option<Duration>,
+    /// Ends after so many scenarios.
+    pub cases: Option<u64>,
+    /// Plays every scenario of the stream whose number leaves the first number when divided by the second.
+    pub shard: (u64, u64),
+    /// Where scenarios are kept that showed something new, and taken from.
+    pub corpus: Option<PathBuf>,
+    /// Whether scenarios that showed something new give rise to others.
+    pub feedback: bool,
+    /// Ends with the first finding that shows again, which is not made smaller: to know whether there is one.
+    pub first: bool,
+}
+
+/// Why nothing could be played.
+#[derive(Debug, thiserror::Error)]
+pub enum HammerError {
+    /// No arena could be made.
+    #[error(transparent)]
+    Arena(#[from] ArenaError),
+    /// The corpus could not be used.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The plugin cannot be tested.
+    #[error("{0}")]
+    Unstartable(String),
+}
+
+/// Something that the plugin does and should not do.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// What tells it from others.
+    pub cause: Cause,
+    /// The smallest scenario that shows it.
+    pub scenario: Scenario,
+    /// The result that reports hold: verdict, evidence, reproducer.
+    pub result: CaseResult,
+    /// It was seen, and did not show again.
+    pub once: bool,
+}
+
+/// What happens during a run, for progress displays.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// So far.
+    Progress(&'a FuzzTally),
+    /// Something was found.
+    Found(&'a Finding),
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// As reports show it.
+    pub run: Run,
+    /// What was found, gravest first.
+    pub findings: Vec<Finding>,
+}
+
+/// Hammers plugins.
+#[derive(Debug)]
+pub struct Hammer {
+    suite: Suite,
+    options: Options,
+    cancelled: AtomicBool,
+}
+
+impl Hammer {
+    /// A hammer; `suite` says how plugins are executed, and with which seed.
+    pub fn new(suite: Suite, options: Options) -> Hammer {
+        Hammer { suite, options, cancelled: AtomicBool::new(false) }
+    }
+
+    /// Asks the run to end soon.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Hammers one plugin.
+    ///
+    /// # Errors
+    /// When no arena can be made, the plugin does not start, or the corpus cannot be used.
+    pub fn run(
+        &self,
+        found: &Found,
+        target: Option<&Target>,
+        on_event: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Outcome, HammerError> {
+        let clock = Instant::now();
+        let started = SystemTime::now();
+        let (config, probe, arena) = self.prepare(found, target)?;
+        let corpus = Corpus::open(self.options.corpus.as_deref(), &found.name)?;
+        let swing = Swing {
+            hammer: self,
+            config: &config,
+            probe: &probe,
+            target,
+            maker: Maker::new(&probe.subject.versions, self.configurations(&probe), target),
+            corpus,
+            clock,
+            next: AtomicU64::new(0),
+            cases: AtomicU64::new(0),
+            executions: AtomicUsize::new(0),
+            seen: Mutex::default(),
+            behaviours: Mutex::default(),
+            findings: Mutex::default(),
+            problems: Mutex::default(),
+            ended: AtomicBool::new(false),
+            on_event,
+        };
+        swing.play(arena);
+        let tally = swing.tally();
+        let mut findings = swing.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        findings.sort_by_key(|finding| (rank(finding.result.verdict), finding.cause.clone()));
+        let mut results: Vec<CaseResult> = findings.iter().map(|finding| finding.result.clone()).collect();
+        results.extend(swing.problems.into_inner().unwrap_or_else(PoisonError::into_inner));
+        if results.is_empty() {
+            let first = self.planned(&probe.configurations, &probe.subject.versions);
+            let mut clean = first.map(|planned| planned.result(Verdict::Pass)).unwrap_or_else(empty_result);
+            clean.case = format!("{} scenarios", tally.cases);
+            results.push(clean);
+        }
+        let mut run = self.suite.report(found, target, &probe, started, results);
+        run.fuzz = Some(tally);
+        run.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
+        run.finish();
+        Ok(Outcome { run, findings })
+    }
+
+    /// Plays one scenario once and tells what it found.
+    ///
+    /// # Errors
+    /// When no arena can be made, or the plugin does not start.
+    pub fn replay(
+        &self,
+        found: &Found,
+        target: Option<&Target>,
+        scenario: &Scenario,
+    ) -> Result<Outcome, HammerError> {
+        let clock = Instant::now();
+        let started = SystemTime::now();
+        let (config, probe, arena) = self.prepare(found, target)?;
+        let player = Player { config: &config, probe: &probe, target };
+        let mut slot = Some(arena);
+        let played = player.play(scenario, &mut slot);
+        let mut findings: Vec<Finding> = Vec::new();
+        for (cause, result) in played.found {
+            findings.push(Finding { cause, scenario: scenario.clone(), result, once: false });
+        }
+        let mut results: Vec<CaseResult> = findings.iter().map(|finding| finding.result.clone()).collect();
+        results.extend(played.problem);
+        if results.is_empty() {
+            let first = self.planned(&probe.configurations, &probe.subject.versions);
+            let mut clean = first.map(|planned| planned.result(Verdict::Pass)).unwrap_or_else(empty_result);
+            clean.case = "1 scenario".to_owned();
+            results.push(clean);
+        }
+        let mut run = self.suite.report(found, target, &probe, started, results);
+        run.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
+        run.finish();
+        Ok(Outcome { run, findings })
+    }
+
+    fn prepare(
+        &self,
+        found: &Found,
+        target: Option<&Target>,
+    ) -> Result<(ArenaConfig, Probe, Arena), HammerError> {
+        let config = self.suite.arena_config(found);
+        let mut arena = Arena::start(&config)?;
+        let mut probe = self.suite.probe(&mut arena, found, target)?;
+        if let Some(reason) = probe.unstartable {
+            return Err(HammerError::Unstartable(reason));
+        }
+        let asked = &self.suite.options().versions;
+        probe.subject.versions.retain(|version| asked.is_empty() || asked.contains(version));
+        if probe.subject.versions.is_empty() {
+            return Err(HammerError::Unstartable(
+                "the plugin supports none of the versions asked for".to_owned(),
+            ));
+        }
+        if probe.configurations.is_empty() {
+            probe.configurations.append(&mut probe.spare);
+        }
+        if probe.configurations.is_empty() {
+            let reasons = probe.unusable.iter().map(|one| format!("{}: {}", one.name, one.reason));
+            let reasons: Vec<String> = reasons.collect();
+            return Err(HammerError::Unstartable(format!(
+                "no configuration of the target can work here ({})",
+                reasons.join("; ")
+            )));
+        }
+        Ok((config, probe, arena))
+    }
+
+    fn configurations<'p>(&self, probe: &'p Probe) -> &'p [Configuration] {
+        &probe.configurations
+    }
+
+    fn planned<'p>(&self, configurations: &'p [Configuration], versions: &[Version]) -> Option<Planned<'p>> {
+        let (configuration, version) = (configurations.first()?, *versions.last()?);
+        Some(Planned { check: &CHECK, configuration, version, variant: "" })
+    }
+
+    fn is_over(&self, clock: Instant) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+            || self.options.time.is_some_and(|time| clock.elapsed() >= time)
+    }
+}
+
+fn rank(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Fail => 0,
+        Verdict::Warn => 1,
+        _ => 2,
+    }
+}
+
+fn empty_result() -> CaseResult {
+    let configuration = Configuration::bare("");
+    Planned { check: &CHECK, configuration: &configuration, version: Version::LATEST, variant: "" }
+        .result(Verdict::Pass)
+}
+
+/// What plays scenarios.
+struct Player<'a> {
+    config: &'a ArenaConfig,
+    probe: &'a Probe,
+    target: Option<&'a Target>,
+}
+
+/// What came of a scenario.
+#[derive(Default)]
+struct Played {
+    found: Vec<(Cause, CaseResult)>,
+    behaviour: BTreeSet<u64>,
+    executions: usize,
+    /// cnitest could not decide.
+    problem: Option<CaseResult>,
+}
+
+impl Player<'_> {
+    fn play(&self, scenario: &Scenario, slot: &mut Option<Arena>) -> Played {
+        let fallback = Configuration::bare(&self.probe.subject.name);
+        let named = |one: &&Configuration| one.name == scenario.configuration;
+        let configuration = self.probe.configurations.iter().find(named).unwrap_or(&fallback);
+        let planned = Planned { check: &CHECK, configuration, version: scenario.version, variant: "" };
+        let problem = |reason: String| Played {
+            problem: Some(CaseResult { reason: Some(reason), ..planned.result(Verdict::Error) }),
+            ..Played::default()
+        };
+        let mut arena = match slot.take().map_or_else(|| Arena::start(self.config), Ok) {
+            Ok(arena) => arena,
+            Err(error) => return problem(error.to_string()),
+        };
+        let played = catch_unwind(AssertUnwindSafe(|| self.play_in(planned, scenario, &mut arena)));
+        match played {
+            Ok(played) => {
+                if arena.reset().unwrap_or(false) {
+                    *slot = Some(arena);
+                }
+                played
+            }
+            Err(_) => problem(format!(
+                "a defect of cnitest: it panicked on {}",
+                serde_json::to_string(scenario).unwrap_or_default()
+            )),
+        }
+    }
+
+    fn play_in(&self, planned: Planned<'_>, scenario: &Scenario, arena: &mut Arena) -> Played {
+        let observations = Observations::default();
+        let setting = Setting {
+            check: planned.check,
+            subject: &self.probe.subject,
+            target: self.target,
+            configuration: planned.configuration,
+            version: planned.version,
+            variant: planned.variant,
+            observations: &observations,
+        };
+        let mut case = Case::new(setting, arena);
+        let outcome = play::play(&mut case, scenario);
+        let mut played = Played { executions: case.executions().len(), ..Played::default() };
+        let stop = match outcome {
+            Ok(behaviour) => {
+                played.behaviour = behaviour;
+                None
+            }
+            // A scenario that makes no sense here has shown nothing.
+            Err(Stop::Skip { .. }) => None,
+            Err(stop) => Some(stop),
+        };
+        let all = case.deviations().to_vec();
+        let weighed = verdict::weigh(&all, planned.version);
+        let mut causes: BTreeMap<Cause, usize> = BTreeMap::new();
+        for (gravity, deviation) in weighed {
+            if gravity == Verdict::Pass {
+                continue;
+            }
+            let told = case.executions().iter().map(|(_, answer)| answer);
+            let told = told.filter(|answer| deviation.observed.starts_with(&answer.label));
+            let cause = Cause::of(deviation, told.max_by_key(|answer| (answer.label.len(), answer.index)));
+            let index = all.iter().position(|one| std::ptr::eq(one, deviation)).unwrap_or(0);
+            causes.entry(cause).or_insert(index);
+        }
+        for (cause, index) in causes {
+            case.set_deviations(vec![all[index].clone()]);
+            let mut result = conclude(&planned, &case, None);
+            result.case = format!("{}: {}", cause.requirement, cause.how);
+            played.found.push((cause, result));
+        }
+        if let Some(stop) = stop {
+            case.set_deviations(Vec::new());
+            let mut result = conclude(&planned, &case, Some(stop));
+            result.case = "a scenario that could not be decided".to_owned();
+            played.problem = Some(result);
+        }
+        played
+    }
+}
+
+/// One run.
+struct Swing<'a> {
+    hammer: &'a Hammer,
+    config: &'a ArenaConfig,
+    probe: &'a Probe,
+    target: Option<&'a Target>,
+    maker: Maker,
+    corpus: Corpus,
+    clock: Instant,
+    /// The number of the next scenario.
+    next: AtomicU64,
+    cases: AtomicU64,
+    executions: AtomicUsize,
+    /// The families of what was found, with the gravity.
+    seen: Mutex<BTreeSet<(String, String, u8)>>,
+    behaviours: Mutex<BTreeSet<u64>>,
+    findings: Mutex<Vec<Finding>>,
+    problems: Mutex<Vec<CaseResult>>,
+    ended: AtomicBool,
+    on_event: &'a (dyn Fn(Event<'_>) + Sync),
+}
+
+impl Swing<'_> {
+    fn play(&self, arena: Arena) {
+        let jobs = self.hammer.suite.options().jobs.max(1);
+        let worker = |mut slot: Option<Arena>| {
+            while let Some(scenario) = self.next_scenario() {
+                self.try_out(&scenario, &mut slot);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..jobs {
+                scope.spawn(|| worker(None));
+            }
+            worker(Some(arena));
+        });
+    }
+
+    fn next_scenario(&self) -> Option<Scenario> {
+        let options = &self.hammer.options;
+        let (this, of) = options.shard;
+        loop {
+            if self.ended.load(Ordering::Relaxed) || self.hammer.is_over(self.clock) {
+                return None;
+            }
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if options.cases.is_some_and(|cases| number / of.max(1) >= cases) {
+                return None;
+            }
+            if number % of.max(1) != this {
+                continue;
+            }
+            if let Some(kept) = self.corpus.unplayed() {
+                return Some(kept);
+            }
+            let mut random =
+                Random::new(self.hammer.suite.options().seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            random.bits();
+            if options.feedback && random.chance(1, 2) {
+                let parent = self.corpus.pick(&mut random);
+                if let Some(parent) = parent {
+                    return Some(self.maker.breed(&parent, &mut random));
+                }
+            }
+            return Some(self.maker.make(&mut random));
+        }
+    }
+
+    fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
+        let player = Player { config: self.config, probe: self.probe, target: self.target };
+        let played = player.play(scenario, slot);
+        self.cases.fetch_add(1, Ordering::Relaxed);
+        self.executions.fetch_add(played.executions, Ordering::Relaxed);
+        if let Some(problem) = played.problem {
+            let mut problems = lock(&self.problems);
+            // One is enough to know that there is a problem; a flood hides it.
+            if problems.len() < 10 {
+                problems.push(problem);
+            }
+        }
+        let new = {
+            let mut behaviours = lock(&self.behaviours);
+            let before = behaviours.len();
+            behaviours.extend(&played.behaviour);
+            behaviours.len() > before
+        };
+        if new {
+            self.corpus.keep(scenario);
+        }
+        for (cause, result) in played.found {
+            let (family, how) = cause.family();
+            let fresh = lock(&self.seen).insert((family.to_owned(), how.to_owned(), rank(result.verdict)));
+            if fresh && lock(&self.findings).len() < FINDINGS {
+                self.found(&player, cause, result, scenario, slot);
+            }
+        }
+        (self.on_event)(Event::Progress(&self.tally()));
+    }
+
+    fn found(
+        &self,
+        player: &Player<'_>,
+        cause: Cause,
+        result: CaseResult,
+        scenario: &Scenario,
+        slot: &mut Option<Arena>,
+    ) {
+        let mut show = |candidate: &Scenario| -> Option<CaseResult> {
+            let played = player.play(candidate, slot);
+            self.executions.fetch_add(played.executions, Ordering::Relaxed);
+            played.found.into_iter().find(|(other, _)| *other == cause).map(|(_, result)| result)
+        };
+        let again = (0..REPEATS).find_map(|_| show(scenario));
+        let finding = match again {
+            Some(result) if self.hammer.options.first => {
+                Finding { cause, scenario: scenario.clone(), result, once: false }
+            }
+            Some(result) => {
+                let own = self.probe.configurations.iter().find(|one| one.name == scenario.configuration);
+                let newest = self.probe.subject.versions.last().copied();
+                let (scenario, result) = minimise::minimise(
+                    scenario.clone(),
+                    result,
+                    own.map(|one| &one.plugin),
+                    newest,
+                    &mut show,
+                    &|| self.hammer.cancelled.load(Ordering::Relaxed),
+                );
+                Finding { cause, scenario, result, once: false }
+            }
+            None => {
+                let mut result = result;
+                let verdict = result.verdict;
+                result.verdict = Verdict::Pass;
+                let reason = result.reason.unwrap_or_default();
+                result.reason = Some(format!(
+                    "note: seen once and not in {REPEATS} repetitions, so that it is no {verdict}: {reason}"
+                ));
+                Finding { cause, scenario: scenario.clone(), result, once: true }
+            }
+        };
+        self.corpus.keep(&finding.scenario);
+        (self.on_event)(Event::Found(&finding));
+        if self.hammer.options.first && !finding.once {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        lock(&self.findings).push(finding);
+    }
+
+    fn tally(&self) -> FuzzTally {
+        let (constraints, of_constraints) = self.maker.coverage();
+        FuzzTally {
+            cases: self.cases.load(Ordering::Relaxed),
+            executions: self.executions.load(Ordering::Relaxed) as u64,
+            behaviours: lock(&self.behaviours).len() as u64,
+            corpus: self.corpus.len() as u64,
+            findings: lock(&self.findings).len() as u64,
+            constraints_broken: constraints as u64,
+            constraints: of_constraints as u64,
+            elapsed_ms: self.clock.elapsed().as_secs_f64() * 1000.0,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

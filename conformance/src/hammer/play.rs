@@ -1,0 +1,807 @@
+//! Plays a scenario in an arena and judges every step.
+//!
+//! A model says of each attachment what it is: absent, attached, or unsure after something went wrong on purpose. Each
+//! answer must be clean, each ADD that succeeds must have done what it says, and in the end, when everything is detached,
+//! the arena must look as it did before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cni_schemas::generate::Random;
+use cni_schemas::mutate::text::{self, Meaning};
+use cni_spec::parameters::Variable;
+use cni_spec::{Operation, Version, catalogue, error};
+use serde_json::Value;
+
+use super::cause;
+use super::scenario::{At, Fault, Scenario, Step};
+use crate::arena::NetOp;
+use crate::arena::snapshot::{NamespaceState, Snapshot};
+use crate::checks::changes::Subject;
+use crate::checks::cycle::{self, expect_no_crash, expect_silence};
+use crate::checks::protocol::{code_requirement, expect_lives};
+use crate::checks::{
+    Answer, Attachment, Call, Case, Documents, NETWORK, Stop, attachments, changes, del, front, gc, kernel,
+    observation,
+};
+use crate::invoke::{Outcome, Stdin};
+use crate::target::{Configuration, Kind};
+
+/// Plays a scenario in a case whose arena is as new. What is found is stated in the case. Answers what the plugin's
+/// behaviour was, for telling scenarios that show something new.
+///
+/// # Errors
+/// When cnitest could not go on.
+pub(super) fn play(case: &mut Case<'_>, scenario: &Scenario) -> Result<BTreeSet<u64>, Stop> {
+    let mut game = Game::begin(case, scenario)?;
+    for step in &scenario.steps {
+        game.step(case, step)?;
+    }
+    game.end(case)?;
+    Ok(game.behaviour)
+}
+
+/// What the model says of an attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody has asked for it, or it was detached.
+    Absent,
+    /// ADD succeeded, and nothing has happened to it since.
+    Attached,
+    /// It may hold something: what has happened says what DEL must do.
+    Unsure(Reason),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// A request that something was wrong with was accepted.
+    Faulty,
+    /// Nothing but another attempt of DEL may be needed.
+    Deleted,
+    /// ADD failed.
+    AddFailed,
+    /// GC was told that it is not valid.
+    Collected,
+    /// Its interface was removed.
+    InterfaceGone,
+    /// Its namespace was deleted.
+    NetnsGone,
+    /// The plugin was killed.
+    Killed,
+}
+
+struct Slot {
+    attachment: Attachment,
+    state: State,
+    /// ADD was asked for at some time.
+    touched: bool,
+    /// How the container was right after ADD.
+    added: Option<NamespaceState>,
+}
+
+struct Game<'s> {
+    scenario: &'s Scenario,
+    configuration: Configuration,
+    slots: BTreeMap<At, Slot>,
+    /// Containers whose namespace was deleted.
+    deleted: BTreeSet<u8>,
+    /// The state that the arena must come back to; none where nothing can be said.
+    base: Option<Snapshot>,
+    /// The first container is attached, so that what belongs to a network is there.
+    settled: bool,
+    /// Some ADD of the configuration succeeded. A plugin that does not take a configuration may refuse DEL with it too.
+    works: bool,
+    /// What has happened that decides which requirement a left-over breaks.
+    reasons: BTreeSet<Reason>,
+    behaviour: BTreeSet<u64>,
+}
+
+impl<'s> Game<'s> {
+    fn begin(case: &mut Case<'_>, scenario: &'s Scenario) -> Result<Self, Stop> {
+        let configuration = Configuration {
+            plugin: scenario.plugin.clone(),
+            args: scenario.args.clone(),
+            ..case.configuration.clone()
+        };
+        let mut game = Game {
+            scenario,
+            configuration,
+            slots: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            base: None,
+            settled: false,
+            works: false,
+            reasons: BTreeSet::new(),
+            behaviour: BTreeSet::new(),
+        };
+        let attaches = scenario.settle
+            && scenario.steps.iter().any(|step| {
+                matches!(
+                    step,
+                    Step::Operate { .. } | Step::Together { .. } | Step::Kill { .. } | Step::Collect { .. }
+                )
+            });
+        let wanted: BTreeSet<At> = scenario.steps.iter().flat_map(Step::attachments).collect();
+        let networks: BTreeSet<u8> = wanted.iter().map(|at| at.network).collect();
+        // What belongs to a network and to no attachment comes with the first container, which stays.
+        let mut made = Vec::new();
+        if attaches {
+            let first = case.attachment()?;
+            let empty = case.snapshot()?;
+            game.settled = true;
+            for network in &networks {
+                let at = At { container: 0, interface: 0, network: *network };
+                let mut one = game.attachment(case, at, &first, &made, 0)?;
+                let call = case.call(Operation::Add, &one).label("ADD of the first container");
+                let answer = case.run(call)?;
+                one.result = answer.succeeded().then(|| answer.document().cloned()).flatten();
+                game.settled &= one.result.is_some();
+                game.works |= one.result.is_some();
+                expect_no_crash(case, &answer);
+                if !answer.succeeded() {
+                    let call = case.call(Operation::Del, &one).label("DEL of the first container");
+                    case.run(call)?;
+                }
+                if *network == 0 {
+                    made = cycle::new_host_links(&empty, &case.snapshot()?);
+                }
+            }
+        }
+        let containers: BTreeSet<u8> = wanted.iter().map(|at| at.container).collect();
+        for container in containers {
+            let first = case.attachment()?;
+            for at in wanted.iter().filter(|at| at.container == container) {
+                let attachment = game.attachment(case, *at, &first, &made, usize::from(container) + 1)?;
+                let slot = Slot { attachment, state: State::Absent, touched: false, added: None };
+                game.slots.insert(*at, slot);
+            }
+        }
+        if game.settled {
+            game.base = Some(case.snapshot()?);
+        }
+        Ok(game)
+    }
+
+    /// An attachment of a container whose first one is given. `number` tells containers apart.
+    fn attachment(
+        &self,
+        case: &mut Case<'_>,
+        at: At,
+        first: &Attachment,
+        made: &[String],
+        number: usize,
+    ) -> Result<Attachment, Stop> {
+        let mut attachment = first.clone();
+        if let (Some(name), Some(version)) =
+            (first.plugin.get("name").cloned(), first.plugin.get("cniVersion").cloned())
+        {
+            attachment.plugin = self.scenario.plugin.clone();
+            attachment.plugin.insert("cniVersion".to_owned(), version);
+            attachment.plugin.insert("name".to_owned(), name);
+        }
+        attachment.args = self.scenario.args.clone();
+        // Two attachments cannot have the same port of the host.
+        if let Some(asked) = attachment.plugin.get_mut("runtimeConfig") {
+            for _ in 0..4 * number + usize::from(2 * at.interface + at.network) {
+                attachments::move_ports(asked);
+            }
+        }
+        for value in attachment.plugin.values_mut() {
+            name_container(value, &first.container);
+        }
+        if at.network > 0 {
+            for (key, value) in &mut attachment.plugin {
+                if !["type", "name", "cniVersion"].contains(&key.as_str()) {
+                    attachments::move_network(value, made);
+                }
+            }
+            attachment.plugin.insert("name".to_owned(), Value::from(format!("{NETWORK}-{}", at.network)));
+        }
+        // A container ID and an interface name are one attachment, whatever the network.
+        let interface = at.interface + 2 * at.network;
+        if interface > 0 {
+            attachment.ifname = format!("eth{interface}");
+            if case.kind() == Kind::Chained {
+                let index = 100 + 10 * number + usize::from(interface);
+                attachment.previous =
+                    Some(front::beside(case, &attachment, &attachment.ifname.clone(), index)?);
+            }
+        }
+        Ok(attachment)
+    }
+
+    fn step(&mut self, case: &mut Case<'_>, step: &Step) -> Result<(), Stop> {
+        match step {
+            Step::Operate { operation, at } => self.operate(case, *operation, *at),
+            Step::Together { operation, at } => self.together(case, *operation, at),
+            Step::Kill { operation, at, after } => self.kill(case, *operation, *at, *after),
+            Step::Broken { operation, at, fault } => self.broken(case, *operation, *at, fault),
+            Step::Collect { network, valid } => self.collect(case, *network, *valid),
+            Step::Status { network } => self.status(case, *network),
+            Step::Version => {
+                let Some(slot) = self.slots.values().next().map(|slot| slot.attachment.clone()) else {
+                    return Ok(());
+                };
+                let answer = case.operate(Operation::Version, &slot)?;
+                self.note(&answer);
+                expect_lives(case, &answer);
+                Ok(())
+            }
+            Step::DeleteNetns { container } => {
+                let of = |at: &At| at.container == *container;
+                let Some(attachment) =
+                    self.slots.iter().find(|(at, _)| of(at)).map(|(_, slot)| slot.attachment.clone())
+                else {
+                    return Ok(());
+                };
+                if self.deleted.insert(*container) {
+                    cycle::delete_netns(case, &attachment)?;
+                    for (_, slot) in self.slots.iter_mut().filter(|(at, slot)| of(at) && slot.touched) {
+                        slot.state = State::Unsure(Reason::NetnsGone);
+                        self.reasons.insert(Reason::NetnsGone);
+                    }
+                }
+                Ok(())
+            }
+            Step::RemoveInterface { at } => {
+                let Some(slot) = self.slots.get_mut(at) else { return Ok(()) };
+                // A fixed interface cannot be removed, one in front of a chained plugin is not the plugin's.
+                let own = case.kind().makes_interface() && !kernel::has_fixed_interface(case);
+                if slot.state == State::Attached && own && !self.deleted.contains(&at.container) {
+                    let link = NetOp::DeleteLink { name: slot.attachment.ifname.clone() };
+                    case.network(&slot.attachment.place(), link)?;
+                    slot.state = State::Unsure(Reason::InterfaceGone);
+                    self.reasons.insert(Reason::InterfaceGone);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn operate(&mut self, case: &mut Case<'_>, operation: Operation, at: At) -> Result<(), Stop> {
+        let Some(slot) = self.slots.get(&at) else { return Ok(()) };
+        let (attachment, state) = (slot.attachment.clone(), slot.state);
+        let call =
+            case.call(operation, &attachment).label(format!("{operation} of {}", self.name(at, &attachment)));
+        match operation {
+            // A runtime does not add what is there, nor anything to a namespace that is gone.
+            Operation::Add if state != State::Absent || self.deleted.contains(&at.container) => Ok(()),
+            Operation::Add => {
+                let before = Arc::new(case.snapshot()?);
+                let answer = case.run(call)?;
+                let after = Arc::new(case.snapshot()?);
+                self.added(case, at, &answer)?;
+                let mut attachment = attachment;
+                attachment.result = answer.document().cloned();
+                if self.slots[&at].state == State::Attached {
+                    let seen = observation::Observation { attachment, answer, before, after };
+                    observation::look(case, &self.configuration, seen)?;
+                }
+                Ok(())
+            }
+            Operation::Check => {
+                if state == State::Attached && case.version >= Version::V0_4_0 {
+                    let answer = case.run(call)?;
+                    self.note(&answer);
+                    self.expect_check(case, at, &answer);
+                }
+                Ok(())
+            }
+            Operation::Del => {
+                let answer = case.run(call)?;
+                self.deleted(case, at, &answer);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn name(&self, at: At, attachment: &Attachment) -> String {
+        let place = format!("{} of {}", attachment.ifname, attachment.container);
+        if at.network > 0 { format!("{place} in the other network") } else { place }
+    }
+
+    /// What an ADD of a valid request came to.
+    fn added(&mut self, case: &mut Case<'_>, at: At, answer: &Answer) -> Result<(), Stop> {
+        self.note(answer);
+        expect_lives(case, answer);
+        let good = answer.succeeded() && matches!(answer.documents, Documents::One(Value::Object(_)));
+        if answer.succeeded() && !good {
+            let expected = format!("{} prints its result", answer.label);
+            case.expect(false, "exec.stdout-single-document", expected, answer.summary());
+        }
+        let Some(slot) = self.slots.get_mut(&at) else { return Ok(()) };
+        slot.touched = true;
+        if good {
+            self.works = true;
+            slot.attachment.result = answer.document().cloned();
+            slot.state = State::Attached;
+            slot.added = case.snapshot()?.place(&slot.attachment.place()).cloned();
+        } else {
+            slot.state = State::Unsure(Reason::AddFailed);
+            self.reasons.insert(Reason::AddFailed);
+        }
+        Ok(())
+    }
+
+    /// What a DEL came to.
+    fn deleted(&mut self, case: &mut Case<'_>, at: At, answer: &Answer) {
+        self.note(answer);
+        let works = self.works;
+        let Some(slot) = self.slots.get_mut(&at) else { return };
+        let requirement = match slot.state {
+            State::Attached => "del.best-effort",
+            State::Absent if slot.touched => "del.idempotent",
+            State::Absent => "del.never-added-succeeds",
+            State::Unsure(Reason::AddFailed) => "del.after-failed-add-succeeds",
+            State::Unsure(Reason::Killed) => "del.after-killed-add",
+            State::Unsure(Reason::NetnsGone) if case.kind() == Kind::Ipam => "del.ipam-without-netns",
+            State::Unsure(Reason::NetnsGone) => "del.missing-netns-succeeds",
+            State::Unsure(Reason::InterfaceGone) => "del.missing-interface-succeeds",
+            State::Unsure(Reason::Collected | Reason::Deleted | Reason::Faulty) => "del.idempotent",
+        };
+        let requirement = if self.deleted.contains(&at.container) && requirement == "del.never-added-succeeds"
+        {
+            "del.missing-netns-succeeds"
+        } else {
+            requirement
+        };
+        if works {
+            case.expect_success(answer, requirement);
+        }
+        expect_no_crash(case, answer);
+        expect_silence(case, answer, "del.result-empty");
+        slot.state = match (answer.succeeded(), slot.state) {
+            (true, _) => State::Absent,
+            (false, State::Attached) => State::Unsure(Reason::Deleted),
+            (false, state) => state,
+        };
+    }
+
+    fn expect_check(&self, case: &mut Case<'_>, at: At, answer: &Answer) {
+        expect_lives(case, answer);
+        // Interfaces of one container may take each other's routes.
+        let alone = self.slots.iter().filter(|(other, slot)| other.container == at.container && slot.touched);
+        if alone.count() == 1 {
+            case.expect_success(answer, "check.ok-after-add");
+        }
+        expect_silence(case, answer, "check.success-silent");
+    }
+
+    fn together(&mut self, case: &mut Case<'_>, operation: Operation, all: &[At]) -> Result<(), Stop> {
+        let mut containers = BTreeSet::new();
+        let chosen: Vec<At> = all
+            .iter()
+            .copied()
+            .filter(|at| {
+                self.slots.get(at).is_some_and(|slot| {
+                    operation != Operation::Add
+                        || slot.state == State::Absent && !self.deleted.contains(&at.container)
+                }) && containers.insert(at.container)
+            })
+            .collect();
+        if chosen.is_empty() || !matches!(operation, Operation::Add | Operation::Del) {
+            return Ok(());
+        }
+        let calls = chosen.iter().map(|at| {
+            let attachment = &self.slots[at].attachment;
+            let label = format!("{operation} of {}, all at once", self.name(*at, attachment));
+            case.call(operation, attachment).label(label)
+        });
+        let calls: Vec<Call> = calls.collect();
+        let answers = case.run_together(calls)?;
+        for (at, answer) in chosen.iter().zip(&answers) {
+            match operation {
+                Operation::Add => self.added(case, *at, answer)?,
+                _ => self.deleted(case, *at, answer),
+            }
+        }
+        self.expect_distinct(case);
+        Ok(())
+    }
+
+    /// Whoever chooses addresses gives each once.
+    fn expect_distinct(&self, case: &mut Case<'_>) {
+        let mut seen = BTreeSet::new();
+        for (at, slot) in self.slots.iter().filter(|(_, slot)| slot.state == State::Attached) {
+            let Ok(result) = kernel::read(case, slot.attachment.result.as_ref()) else { continue };
+            let ipam = case.kind() == Kind::Ipam || self.scenario.plugin.contains_key("ipam");
+            let stated = Value::Object(self.scenario.plugin.clone()).to_string();
+            for ip in result.ips.iter().map(|ip| ip.address.addr()) {
+                if !ipam || stated.contains(&format!("\"{ip}")) {
+                    continue;
+                }
+                let holds = seen.insert((at.network, ip));
+                let expected = "each attachment gets addresses that no other has";
+                case.expect(holds, "add.concurrent-containers", expected, format!("{ip} is given twice"));
+            }
+        }
+    }
+
+    fn kill(&mut self, case: &mut Case<'_>, operation: Operation, at: At, after: u64) -> Result<(), Stop> {
+        let Some(slot) = self.slots.get(&at) else { return Ok(()) };
+        let fits = match operation {
+            Operation::Add => slot.state == State::Absent && !self.deleted.contains(&at.container),
+            Operation::Del => slot.touched,
+            _ => false,
+        };
+        if !fits {
+            return Ok(());
+        }
+        let label = format!("{operation} of {}, killed", self.name(at, &slot.attachment));
+        let mut call = case.call(operation, &slot.attachment).label(label);
+        call.killed_after = Some(Duration::from_micros(after));
+        let answer = case.run(call)?;
+        let ended = answer.execution.outcome.clone();
+        let slot =
+            self.slots.get_mut(&at).ok_or_else(|| Stop::Undecided("an attachment is lost".to_owned()))?;
+        match ended {
+            // It was faster.
+            Outcome::Exited(_) if operation == Operation::Add => return self.added(case, at, &answer),
+            Outcome::Exited(_) => self.deleted(case, at, &answer),
+            _ => {
+                slot.touched = true;
+                if !matches!(slot.state, State::Unsure(Reason::NetnsGone | Reason::InterfaceGone)) {
+                    slot.state = State::Unsure(Reason::Killed);
+                }
+                self.reasons.insert(Reason::Killed);
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, case: &mut Case<'_>, network: u8, valid: bool) -> Result<(), Stop> {
+        if case.version < Version::V1_1_0 {
+            return Ok(());
+        }
+        let of: Vec<At> = self.slots.keys().copied().filter(|at| at.network == network).collect();
+        let Some(any) = of.first().map(|at| self.slots[at].attachment.clone()) else { return Ok(()) };
+        // The first container is never listed: it has to stay, so it must be valid.
+        let mut listed: Vec<Attachment> = Vec::new();
+        let mut first = any.clone();
+        first.container_id = "cnitest-c1".to_owned();
+        first.ifname = match network {
+            0 => "eth0".to_owned(),
+            other => format!("eth{}", 2 * other),
+        };
+        if let Some(fixed) = case.target.and_then(|target| target.fixed_interface.clone()) {
+            first.ifname = fixed;
+        }
+        listed.push(first);
+        if valid {
+            let attached = of.iter().filter(|at| self.slots[*at].state == State::Attached);
+            listed.extend(attached.map(|at| self.slots[at].attachment.clone()));
+        }
+        let names: Vec<&Attachment> = listed.iter().collect();
+        let what = if valid { "GC that lists every attachment" } else { "GC that lists no attachment" };
+        let call = gc::listing(case.call(Operation::Gc, &any), &names).label(what);
+        let before = case.snapshot()?;
+        let answer = case.run(call)?;
+        let after = case.snapshot()?;
+        self.note(&answer);
+        expect_lives(case, &answer);
+        case.expect_success(&answer, "gc.no-error-normally");
+        let quiet = self.slots.values().all(|slot| matches!(slot.state, State::Attached | State::Absent));
+        if valid && quiet {
+            case.expect_unchanged(&before, &after, "gc.keeps-valid", what, changes::is_file_content);
+        }
+        for at in of {
+            let Some(slot) = self.slots.get_mut(&at) else { continue };
+            if !valid && slot.state == State::Attached {
+                slot.state = State::Unsure(Reason::Collected);
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&mut self, case: &mut Case<'_>, network: u8) -> Result<(), Stop> {
+        let of = self.slots.iter().find(|(at, _)| at.network == network);
+        let Some(attachment) = of.map(|(_, slot)| slot.attachment.clone()) else { return Ok(()) };
+        if case.version < Version::V1_1_0 {
+            return Ok(());
+        }
+        let before = case.snapshot()?;
+        let answer = case.operate(Operation::Status, &attachment)?;
+        let after = case.snapshot()?;
+        self.note(&answer);
+        expect_lives(case, &answer);
+        expect_silence(case, &answer, "status.success-silent");
+        case.expect_unchanged(&before, &after, "status.no-mutation", "STATUS", changes::is_file_content);
+        Ok(())
+    }
+
+    fn broken(
+        &mut self,
+        case: &mut Case<'_>,
+        operation: Operation,
+        at: At,
+        fault: &Fault,
+    ) -> Result<(), Stop> {
+        let Some(slot) = self.slots.get(&at) else { return Ok(()) };
+        if operation == Operation::Add
+            && (slot.state != State::Absent || self.deleted.contains(&at.container))
+        {
+            return Ok(());
+        }
+        let attachment = slot.attachment.clone();
+        let call = case.call(operation, &attachment);
+        let Some(Wrong { call, requirement, code, why }) = wrong(case, call, fault) else { return Ok(()) };
+        let asked = match fault {
+            Fault::Environment { variable, .. } if variable == Variable::Command.as_str() => {
+                "a request".to_owned()
+            }
+            _ => operation.to_string(),
+        };
+        let call = call.label(format!("{asked} {why}"));
+        let before = case.snapshot()?;
+        let answer = case.run(call)?;
+        let after = case.snapshot()?;
+        self.note(&answer);
+        if let Some(requirement) = requirement
+            && case.level(requirement).is_some()
+            && case.expect_refusal(&answer, requirement, &why)
+            && let Some((code_of, codes)) = code
+        {
+            case.expect_code(&answer, code_requirement(case, code_of), codes);
+        }
+        expect_lives(case, &answer);
+        if answer.succeeded() {
+            self.accepted(case, operation, at, &answer);
+        } else if requirement.is_some() || operation == Operation::Check {
+            // Who knows whether it was refused because of the fault: folders and locks come with the first attachment.
+            let settled = self.settled;
+            let ignore = |line: &str| {
+                changes::is_file_content(line) || !settled && changes::subject_of(line) == Subject::File
+            };
+            let requirement = match operation {
+                Operation::Check => "check.no-mutation",
+                _ => "error.no-partial-side-effects-on-input-error",
+            };
+            let what = format!("a refused {}", answer.label);
+            case.expect_unchanged(&before, &after, requirement, &what, ignore);
+        } else if operation == Operation::Add {
+            self.reasons.insert(Reason::AddFailed);
+            if let Some(slot) = self.slots.get_mut(&at) {
+                slot.touched = true;
+                slot.state = State::Unsure(Reason::AddFailed);
+            }
+        } else if let Some(slot) = self.slots.get_mut(&at)
+            && operation == Operation::Del
+            && slot.state == State::Attached
+        {
+            slot.state = State::Unsure(Reason::Deleted);
+        }
+        Ok(())
+    }
+
+    /// A request with a fault was accepted: whatever it did has to go away by a good DEL.
+    fn accepted(&mut self, case: &mut Case<'_>, operation: Operation, at: At, answer: &Answer) {
+        match operation {
+            Operation::Add => {
+                let single = !matches!(answer.documents, Documents::Several(_) | Documents::Garbage(_));
+                let expected = format!("{} prints one document", answer.label);
+                case.expect(single, "exec.stdout-single-document", expected, answer.summary());
+                // Another network, interface or address may be in it than the model knows.
+                self.base = None;
+                self.reasons.insert(Reason::Faulty);
+                if let Some(slot) = self.slots.get_mut(&at) {
+                    slot.touched = true;
+                    slot.state = State::Unsure(Reason::Faulty);
+                }
+            }
+            Operation::Del => {
+                if let Some(slot) = self.slots.get_mut(&at)
+                    && slot.state != State::Absent
+                {
+                    slot.state = State::Unsure(Reason::Deleted);
+                }
+            }
+            Operation::Gc => {
+                self.base = None;
+                for slot in self.slots.values_mut().filter(|slot| slot.state == State::Attached) {
+                    slot.state = State::Unsure(Reason::Collected);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything is detached: the attachments that are there must be healthy before, and nothing may remain after.
+    fn end(&mut self, case: &mut Case<'_>) -> Result<(), Stop> {
+        self.expect_distinct(case);
+        let healthy: Vec<At> =
+            self.slots.iter().filter(|(_, slot)| slot.state == State::Attached).map(|(at, _)| *at).collect();
+        if !healthy.is_empty() {
+            let now = case.snapshot()?;
+            for at in &healthy {
+                self.expect_intact(case, *at, &now);
+                if case.version >= Version::V0_4_0 {
+                    self.operate(case, Operation::Check, *at)?;
+                }
+            }
+        }
+        let mut clean = true;
+        let touched: Vec<At> =
+            self.slots.iter().filter(|(_, slot)| slot.touched).map(|(at, _)| *at).collect();
+        for at in touched.iter().rev() {
+            let slot = &self.slots[at];
+            if slot.state == State::Unsure(Reason::Faulty) {
+                // What it was attached as is not known.
+                let answer = case.operate(Operation::Del, &slot.attachment)?;
+                expect_lives(case, &answer);
+                continue;
+            }
+            for label in ["DEL", "the second DEL"] {
+                let attachment = self.slots[at].attachment.clone();
+                let call = case.call(Operation::Del, &attachment);
+                let answer = case.run(call.label(format!("{label} of {}", self.name(*at, &attachment))))?;
+                clean &= answer.succeeded();
+                self.deleted(case, *at, &answer);
+            }
+        }
+        let Some(base) = self.base.take().filter(|_| clean && !touched.is_empty()) else { return Ok(()) };
+        let after = case.snapshot()?;
+        self.expect_nothing_left(case, &base, &after);
+        Ok(())
+    }
+
+    /// An attachment that nothing was done to is as its ADD left it.
+    fn expect_intact(&self, case: &mut Case<'_>, at: At, now: &Snapshot) {
+        let slot = &self.slots[&at];
+        let alone = self.slots.iter().filter(|(other, slot)| other.container == at.container && slot.touched);
+        let (Some(before), Some(after)) = (&slot.added, now.place(&slot.attachment.place())) else { return };
+        if alone.count() > 1 {
+            return;
+        }
+        let name = case.interface(&slot.attachment);
+        let look = |state: &NamespaceState| {
+            let link = state.link(&name).map(|link| (link.index, link.mac.clone()));
+            let mut addresses: Vec<String> =
+                kernel::given_addresses(state, &name).iter().map(ToString::to_string).collect();
+            addresses.sort();
+            (link, addresses)
+        };
+        let expected = format!("{} keeps its interface and addresses", self.name(at, &slot.attachment));
+        let (was, is) = (look(before), look(after));
+        let observed = format!("before: {}; after: {}", was.1.join(", "), is.1.join(", "));
+        case.expect(was == is, "del.only-own-attachment", expected, observed);
+    }
+
+    fn expect_nothing_left(&self, case: &mut Case<'_>, base: &Snapshot, after: &Snapshot) {
+        let gone: Vec<&Attachment> = self
+            .slots
+            .iter()
+            .filter(|(at, _)| self.deleted.contains(&at.container))
+            .map(|(_, slot)| &slot.attachment)
+            .collect();
+        let ignore = |line: &str| {
+            gone.iter().any(|one| changes::is_in_container(line, one))
+                || changes::is_file_content(line)
+                || del::front_is_gone(line)
+                || changes::is_of_front(line)
+        };
+        let what = "all that was played, and DEL of every attachment,";
+        let delegates = case.target.is_some_and(crate::target::Target::executes_others);
+        let requirement = match self.reasons.last() {
+            None | Some(Reason::Deleted | Reason::Collected | Reason::Faulty) => {
+                cycle::expect_nothing_left(case, base, after, what, ignore);
+                return;
+            }
+            Some(Reason::AddFailed) => "add.failure-leaves-del-able",
+            Some(Reason::Killed) => "del.after-killed-add",
+            Some(_) if case.kind() == Kind::Chained => "del.undoes-modifications",
+            Some(Reason::NetnsGone) if case.kind() == Kind::Ipam => "del.ipam-without-netns",
+            Some(_) if delegates => "del.delegates-when-netns-gone",
+            Some(Reason::InterfaceGone) => "del.missing-interface-succeeds",
+            Some(Reason::NetnsGone) => "del.missing-netns-succeeds",
+        };
+        case.expect_unchanged(base, after, requirement, what, ignore);
+    }
+
+    fn note(&mut self, answer: &Answer) {
+        self.behaviour.insert(cause::behaviour(answer));
+    }
+}
+
+/// A call with a fault, and what must come of it.
+struct Wrong {
+    call: Call,
+    /// What says that it must be refused; none where it may be accepted.
+    requirement: Option<&'static str>,
+    /// What says which codes the answer has.
+    code: Option<(&'static str, &'static [u32])>,
+    /// What is wrong, for labels.
+    why: String,
+}
+
+/// Puts the fault into the call; none where the fault is not known to this release, or changes nothing here.
+fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<Wrong> {
+    let known = |id: &str| catalogue::requirement(id).map(|requirement| requirement.id);
+    let codes = |code: Option<u32>| -> Option<(&'static str, &'static [u32])> {
+        match code? {
+            error::INVALID_ENVIRONMENT => Some(("error.code-4", &[error::INVALID_ENVIRONMENT])),
+            error::DECODING_FAILURE => Some(("error.code-6", &[error::DECODING_FAILURE])),
+            error::INVALID_CONFIGURATION => Some(("error.code-7", &[error::INVALID_CONFIGURATION])),
+            _ => None,
+        }
+    };
+    match fault {
+        Fault::Document { edits, requirement, code } => {
+            let Stdin::Bytes(bytes) = &call.stdin else { return None };
+            let whole: Value = serde_json::from_slice(bytes).ok()?;
+            let mut document = whole.clone();
+            edits.iter().for_each(|edit| edit.apply(&mut document));
+            if document == whole {
+                return None;
+            }
+            // Where no code is said, whoever reads the key decides; and null is nothing to many readers.
+            let null = edits.iter().any(|edit| edit.value == Some(Value::Null));
+            let code = codes(*code).filter(|_| !null);
+            let requirement = requirement.as_deref().and_then(known).filter(|_| code.is_some());
+            let places: Vec<String> = edits.iter().map(describe).collect();
+            Some(Wrong {
+                call: call.document(&document),
+                requirement,
+                code,
+                why: format!("with {}", places.join(", ")),
+            })
+        }
+        Fault::Text { change, seed } => {
+            let kind = text::Kind::ALL.into_iter().find(|kind| kind.as_str() == change)?;
+            let Stdin::Bytes(bytes) = &call.stdin else { return None };
+            let whole: Value = serde_json::from_slice(bytes).ok()?;
+            let changed = kind.apply(&whole, &mut Random::new(*seed))?;
+            let (requirement, code) = match kind {
+                _ if kind.meaning() == Meaning::Unclear => (None, None),
+                text::Kind::Empty => (Some("error.empty-stdin"), None),
+                text::Kind::Truncated
+                | text::Kind::SingleQuotes
+                | text::Kind::NotANumber
+                | text::Kind::LeadingZero
+                | text::Kind::Utf16 => (Some("error.malformed-json"), codes(kind.code())),
+                _ => (Some("config.strict-json"), None),
+            };
+            let code = code.filter(|_| case.version >= Version::V1_0_0);
+            Some(Wrong { call: call.text(changed), requirement, code, why: format!("with {change}") })
+        }
+        Fault::Environment { variable, value, requirement, code } => {
+            let why = match value {
+                Some(value) => format!("with {variable}={value:?}"),
+                None => format!("without {variable}"),
+            };
+            let call = match value {
+                Some(value) => call.set(variable, value),
+                None => call.unset(variable),
+            };
+            Some(Wrong { call, requirement: known(requirement), code: codes(*code), why })
+        }
+    }
+}
+
+fn describe(edit: &super::scenario::Edit) -> String {
+    let place = if edit.at.is_empty() { "the document" } else { &edit.at };
+    match &edit.value {
+        None => format!("no {place}"),
+        Some(value) => {
+            let mut text = value.to_string();
+            if text.len() > 60 {
+                text.truncate(text.floor_char_boundary(57));
+                text.push_str("...");
+            }
+            format!("{place} = {text}")
+        }
+    }
+}
+
+/// Puts the container's name where a configuration asks for it.
+fn name_container(value: &mut Value, container: &str) {
+    match value {
+        Value::String(text) if text.contains("${container}") => {
+            *text = text.replace("${container}", container)
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| name_container(item, container)),
+        Value::Object(members) => members.values_mut().for_each(|item| name_container(item, container)),
+        _ => {}
+    }
+}
