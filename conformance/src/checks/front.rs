@@ -26,7 +26,8 @@ pub(crate) fn beside(
     ifname: &str,
     index: usize,
 ) -> Result<Value, Stop> {
-    connect(case, attachment, ifname, index, "198.51.100.0/24")
+    // Each its own, as several may stand side by side.
+    connect(case, attachment, ifname, index, &format!("198.51.{}.0/24", index % 256))
 }
 
 /// Whether a word of a difference names the host's end of such a pair, or one of the addresses that [`connect`] gives.

@@ -85,7 +85,7 @@ pub fn without_particulars(text: &str) -> String {
                 quoted = Some(());
             }
             told.push_str("\"…\"");
-            told.push_str(if quoted.is_some() { " " } else { end });
+            told.push_str(if quoted.is_some() { "" } else { end });
             continue;
         }
         let particular = core.contains('/') && core.len() > 1

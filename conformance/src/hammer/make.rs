@@ -25,6 +25,7 @@ pub(super) struct Maker {
     versions: Vec<Version>,
     attaches: bool,
     chained: bool,
+    unvaried: Vec<String>,
     interfaces: u8,
     networks: u8,
     grammars: Mutex<BTreeMap<Key, Option<Arc<Grammar>>>>,
@@ -60,6 +61,7 @@ impl Maker {
             versions: versions.to_vec(),
             attaches,
             chained: target.is_some_and(|target| target.kind == Kind::Chained),
+            unvaried: target.map(|target| target.unvaried.clone()).unwrap_or_default(),
             interfaces: if several { 2 } else { 1 },
             networks: if several { 2 } else { 1 },
             grammars: Mutex::default(),
@@ -214,8 +216,8 @@ impl Maker {
         let size = 3 + source.below(4) as usize;
         let generated = grammar.generator.generate(source, size);
         let Value::Object(generated) = generated else { return };
-        let own: Vec<(&String, &Value)> =
-            generated.iter().filter(|(key, _)| !RUNTIMES.contains(&key.as_str())).collect();
+        let left = |key: &String| RUNTIMES.contains(&key.as_str()) || self.unvaried.contains(key);
+        let own: Vec<(&String, &Value)> = generated.iter().filter(|(key, _)| !left(key)).collect();
         for _ in 0..1 + source.below(2) {
             if own.is_empty() {
                 return;
@@ -378,7 +380,7 @@ mod tests {
     fn equal_decisions_make_equal_scenarios() {
         for name in ["bridge", "portmap", "host-local"] {
             let (one, other) = (maker(name), maker(name));
-            for seed in 0..50 {
+            for seed in 0..20 {
                 let made = one.make(&mut Random::new(seed));
                 assert_eq!(made, other.make(&mut Random::new(seed)), "{name} {seed}");
                 let child = one.breed(&made, &mut Random::new(seed));
@@ -392,7 +394,7 @@ mod tests {
         for name in ["bridge", "portmap", "host-local", "tuning"] {
             let maker = maker(name);
             let mut broken = 0;
-            for seed in 0..300 {
+            for seed in 0..80 {
                 let scenario = maker.make(&mut Random::new(seed));
                 let kind =
                     if maker.chained { Document::RequestAddChained } else { Document::RequestAddFirst };
@@ -410,7 +412,7 @@ mod tests {
                     broken += 1;
                 }
             }
-            assert!(broken > 20, "{name}: {broken}");
+            assert!(broken > 5, "{name}: {broken}");
             let (hit, sites) = maker.coverage();
             assert!(hit > 20 && hit <= sites, "{name}: {hit} of {sites}");
         }

@@ -181,6 +181,8 @@ pub struct Target {
     pub reads: Vec<String>,
     /// Numbers of its own that the plugin reads from the top of its configuration, besides those that are there.
     pub numbers: Vec<String>,
+    /// Keys of the configuration that `fuzz` leaves alone: they make the plugin do what the specification forbids.
+    pub unvaried: Vec<String>,
     /// What has the plugin look whether somebody else on the link has an IPv6 address, where it does not without being asked.
     pub duplicate_search: Map<String, Value>,
     /// Conventions that it follows.
@@ -236,6 +238,8 @@ struct TargetFile {
     reads: Vec<WellKnown>,
     #[serde(default)]
     numbers: Vec<String>,
+    #[serde(default)]
+    unvaried: Vec<String>,
     duplicate_search: Option<String>,
     #[serde(default)]
     requires: Requires,
@@ -440,6 +444,7 @@ impl Target {
             any_interface: file.any_interface,
             reads: file.reads.into_iter().map(well_known).collect(),
             numbers: file.numbers,
+            unvaried: file.unvaried,
             duplicate_search,
             capabilities: capabilities.map_err(fail)?,
             name: file.name,

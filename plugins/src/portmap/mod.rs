@@ -162,9 +162,16 @@ fn shut_unused(interface: NonZeroU32) -> Result<(), Refusal> {
 /// Takes back what removed claims needed, and the table with the last claim.
 fn clean_up(removed: &[Claim]) -> Result<(), Refusal> {
     table::interfaces(removed).into_iter().try_for_each(shut_unused)?;
-    if table::LEDGER.is_idle()? {
-        // What a DEL that was killed left open.
-        table::opened()?.into_iter().try_for_each(shut_unused)?;
+    let is_idle = table::LEDGER.is_idle()?;
+    if is_idle || removed.is_empty() {
+        // What a DEL that was killed left open: this may be its repetition.
+        for interface in table::opened()? {
+            if !table::is_used(interface)? {
+                shut_unused(interface)?;
+            }
+        }
+    }
+    if is_idle {
         table::LEDGER.remove_if_idle()?;
     }
     Ok(())
