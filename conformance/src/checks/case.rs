@@ -649,6 +649,24 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Has a link of the host be a device of the PCI bus.
+    ///
+    /// # Errors
+    /// Skips the case where the kernel has no PCI bus.
+    pub(super) fn add_pci_device(&mut self, address: &str, link: &str) -> Result<(), Stop> {
+        let bus = "/sys/bus/pci/devices";
+        self.steps.push(Step::Shell(format!(
+            "mountpoint -q {bus} || mount -t tmpfs tmpfs {bus}; d={bus}/{address}; mkdir -p $d/net $d/cnitest-driver; \
+             ln -s cnitest-driver $d/driver; ln -s /sys/class/net/{link} $d/net/{link}"
+        )));
+        match self.arena.add_pci_device(address, link) {
+            Err(ArenaError::Refused(refusal)) => {
+                Err(Stop::lacking(format!("no PCI device can be made up here: {refusal}")))
+            }
+            other => Ok(other?),
+        }
+    }
+
     /// Has links and addresses of the host come and go until [`Case::stop_unrest`].
     pub(super) fn start_unrest(&mut self) -> Result<(), Stop> {
         self.steps.push(Step::Shell(

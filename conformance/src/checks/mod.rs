@@ -17,6 +17,7 @@ mod conventions;
 mod cycle;
 mod del;
 mod delegation;
+mod devices;
 mod disturbed;
 mod execution;
 mod faults;
@@ -36,6 +37,7 @@ mod protocol;
 mod reproducer;
 mod returned;
 mod security;
+mod shaping;
 mod skew;
 mod status;
 mod surroundings;
@@ -193,6 +195,8 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         connectivity::CHECKS,
         forwarding::CHECKS,
         conventions::CHECKS,
+        shaping::CHECKS,
+        devices::CHECKS,
         concurrency::CHECKS,
         security::CHECKS,
         incidents::CHECKS,

@@ -27,6 +27,7 @@ mod kernel;
 mod meta;
 mod result;
 mod security;
+mod shaping;
 mod skew;
 mod status;
 mod version;
@@ -121,6 +122,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         concurrency::MUTANTS,
         connectivity::MUTANTS,
         conventions::MUTANTS,
+        shaping::MUTANTS,
         security::MUTANTS,
         incidents::MUTANTS,
         faults::MUTANTS,

@@ -52,6 +52,8 @@ impl Kind {
 pub struct Requires {
     /// Link kinds that the kernel must be able to make, as `ip link add type KIND` names them.
     pub links: Vec<String>,
+    /// Kinds of queueing disciplines that the kernel must know, as `tc qdisc add dev LINK root KIND` names them.
+    pub qdiscs: Vec<String>,
     /// Programs that must be found in the arena's PATH.
     pub programs: Vec<String>,
     /// Delegated plugins that must be found in CNI_PATH.
@@ -119,6 +121,8 @@ pub struct Capability {
     pub other: Option<Value>,
     /// For `portMappings`, what is reached besides other hosts: `localhost`, `hairpin`.
     pub promises: Vec<String>,
+    /// Keys of the configuration that ask for the same, and are left out when a runtime asks.
+    pub replaces: Vec<String>,
 }
 
 /// One configuration that the plugin is tested with.
@@ -277,6 +281,8 @@ struct CapabilityFile {
     other: Option<String>,
     #[serde(default)]
     promises: Vec<Promise>,
+    #[serde(default)]
+    replaces: Vec<String>,
 }
 
 impl CapabilityFile {
@@ -302,6 +308,7 @@ impl CapabilityFile {
             name: self.name,
             by: self.by,
             promises: self.promises.into_iter().map(promise).collect(),
+            replaces: self.replaces,
         })
     }
 }
