@@ -158,7 +158,7 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
     chosen.upgrade_from = subject::find(&[PathBuf::from(mutant.base)]).unwrap_or_default();
     let suite = Suite::new(chosen);
     let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
-    let target = own.or_else(|| builtin(mutant.base));
+    let target = own.or_else(|| builtin(mutant.base)).filter(|_| !mutant.bare);
     let run = suite.run(&subject::broken(mutant), target.as_ref(), &|_| ())?;
     Ok(Trial { mutant, fate: fate(mutant, &run), undecided: undecided(&run) })
 }
