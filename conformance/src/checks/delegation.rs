@@ -128,6 +128,23 @@ pub(super) const CHECKS: &[Check] = &[
         run: odd_answer,
     },
     Check {
+        id: "delegation.other-version",
+        title: "ADD whose delegate answers in the form of another version fails, or takes its addresses and answers in its own",
+        requirements: &[
+            "result.cniversion-matches-input",
+            "result.shape-matches-version",
+            "deleg.ips-applied",
+            "deleg.nested-delegation",
+            "error.json-on-stdout-nonzero-exit",
+            "add.failure-no-result",
+        ],
+        concerns: Concerns::Delegating,
+        scope: Scope::Versions,
+        since: Version::V0_2_0,
+        variants: &["older", "newer"],
+        run: other_version,
+    },
+    Check {
         id: "delegation.del-after-failed-add",
         title: "When the delegated plugin fails an ADD, the plugin executes it again with DEL",
         requirements: &["deleg.add-failure-del", "deleg.cleanup-command-env"],
@@ -466,6 +483,71 @@ fn odd_answer(case: &mut Case<'_>) -> Result<(), Stop> {
     let why = format!("the delegated plugin's answer is no result ({})", case.variant);
     protocol::expect_refused(case, &answer, "deleg.add-error-propagates", &why);
     expect_no_result(case, &answer);
+    Ok(())
+}
+
+/// The nearest older or newer version whose results have another form.
+fn other_form(version: Version, newer: bool) -> Option<Version> {
+    let form = |version: Version| (version >= Version::V0_3_0, version >= Version::V1_0_0);
+    let differs = |other: &Version| form(*other) != form(version) && (*other > version) == newer;
+    if newer { Version::ALL.into_iter().find(differs) } else { Version::ALL.into_iter().rev().find(differs) }
+}
+
+fn other_version(case: &mut Case<'_>) -> Result<(), Stop> {
+    let Some(other) = other_form(case.version, case.variant == "newer") else {
+        let reason = format!("no {} version than {} has results of another form", case.variant, case.version);
+        return Err(Stop::skip(reason));
+    };
+    let attachment = case.attachment()?;
+    let given = answer_of_script(case.version)?;
+    install_answer(case, FOLDER, &pretty(&given.to_version(other).0), 0)?;
+    let call = delegating(case, Operation::Add, &attachment, SCRIPT);
+    let answer = case.run(call.label(format!("ADD whose delegate answers in the form of {other}")))?;
+    if recorded(case, "ADD.stdin")?.is_none() {
+        return not_executed(case, &answer);
+    }
+    if !protocol::expect_lives(case, &answer) {
+        return Ok(());
+    }
+    if !answer.succeeded() {
+        expect_no_result(case, &answer);
+        return Ok(());
+    }
+    case.require_result(&answer)?;
+    let document = answer.document().cloned().unwrap_or_default();
+    let label = document.get("cniVersion").and_then(Value::as_str).unwrap_or_default();
+    let expected = format!("the result has \"cniVersion\": \"{}\", as the configuration", case.version);
+    let assertion = Assertion::StdoutHas(answer.index, format!("\"cniVersion\": \"{}\"", case.version));
+    let observed = format!("\"cniVersion\": \"{label}\"");
+    let own = label == case.version.as_str();
+    case.expect_as(own, "result.cniversion-matches-input", expected, observed, assertion);
+    let violations = cni_schemas::validate(
+        cni_schemas::Kind::ResultAdd,
+        case.version,
+        cni_schemas::Profile::Compat,
+        &document,
+    )
+    .map_err(|error| Stop::Undecided(error.to_string()))?;
+    let by_family = document.get("ip4").or(document.get("ip6")).is_some();
+    let of_form = violations.is_empty() && by_family <= (case.version < Version::V0_3_0);
+    let first = violations.first().map(|one| format!("{}: {}", one.instance_path, one.message));
+    let observed = first.unwrap_or_else(|| "it has ip4 or ip6".to_owned());
+    let expected = format!("a result in the form of {}", case.version);
+    if !case.expect(of_form, "result.shape-matches-version", expected, observed) {
+        return Ok(());
+    }
+    let listed: BTreeSet<_> =
+        kernel::read(case, answer.document())?.ips.into_iter().map(|ip| ip.address).collect();
+    let requirement = match case.kind() {
+        Kind::Meta => "deleg.nested-delegation",
+        _ => "deleg.ips-applied",
+    };
+    for ip in &given.ips {
+        let expected =
+            format!("ADD fails, or its result has the address {} that the delegate returned", ip.address);
+        let observed = format!("it succeeds with the addresses {}", kernel::list(&listed));
+        case.expect(listed.contains(&ip.address), requirement, expected, observed);
+    }
     Ok(())
 }
 

@@ -194,6 +194,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "bridge-other-version-panics",
+        "bridge",
+        &["error.json-on-stdout-nonzero-exit"],
+        "falls over when the IPAM plugin answers in another version",
+        |run| {
+            run.input();
+            run.run();
+            let Some(path) = delegate_path(run).filter(|_| run.is(Operation::Add)) else { return Ok(()) };
+            let config = Value::Object(run.config());
+            let answer = super::meta::answer_of(std::path::Path::new(&path), &config)?;
+            let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+            let asked = run.text("cniVersion");
+            if answer["cniVersion"].as_str().is_some_and(|label| label != asked) {
+                super::input::panicked(run);
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-dns-dropped",
         "bridge",
         &["deleg.result-copies-ipam", "config.wellknown-semantics"],
