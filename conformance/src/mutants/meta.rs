@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use cni_spec::Operation;
 use serde_json::{Value, json};
@@ -208,6 +209,49 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
+    mutant(
+        "meta-slow-delegate-not-waited-for",
+        "meta",
+        &["deleg.nested-delegation"],
+        "goes on without a delegate that takes more than a second",
+        |run| {
+            let begun = Instant::now();
+            if run.succeeds(Operation::Add) && begun.elapsed() > PATIENCE {
+                run.edit_output(|result| drop(result.insert("ips".into(), json!([]))));
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-slow-delegate-error-lost",
+        "meta",
+        &["deleg.error-propagates"],
+        "does not wait for the DEL of a delegate that takes more than a second",
+        |run| {
+            let begun = Instant::now();
+            run.run();
+            if run.is(Operation::Del) && begun.elapsed() > PATIENCE {
+                run.pretend();
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-remembers-after-add",
+        "meta",
+        &["deleg.del-forwarded"],
+        "writes down what it delegated when ADD has succeeded, and deletes nothing else",
+        |run| {
+            let saved = format!("/run/cnitest-remembered-{}", run.variable("CNI_CONTAINERID"));
+            if run.is(Operation::Del) && !Path::new(&saved).exists() {
+                return Ok(());
+            }
+            if run.succeeds(Operation::Add) {
+                std::fs::write(&saved, "")?;
+            }
+            Ok(())
+        },
+    ),
     mutant("meta-crashed-delegate-panics", "meta", &["error.json-on-stdout-nonzero-exit"], PANICS, |run| {
         run.run();
         let text = String::from_utf8_lossy(&run.stdout).into_owned();
@@ -242,6 +286,9 @@ pub(super) fn answer_of(plugin: &Path, config: &Value) -> Result<Vec<u8>, Defect
     drop(stdin);
     Ok(child.wait_with_output()?.stdout)
 }
+
+/// How long these mutants wait.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const PANICS: &str = "falls over when its delegate is killed";
 
