@@ -559,7 +559,7 @@ impl<'a> Case<'a> {
                 .and_then(|target| target.fixed_interface.clone())
                 .unwrap_or_else(|| "eth0".to_owned()),
             plugin: self.plugin_object(&container),
-            args: self.configuration.args.clone(),
+            args: self.configuration.args.as_ref().map(|args| args.replace("${container}", &container)),
             previous: None,
             result: None,
             container,
@@ -807,6 +807,7 @@ impl<'a> Case<'a> {
             .stdin(call.stdin.clone())
             .working_directory(&call.directory)
             .timeout(self.subject.timeout)
+            .sparing(self.target.map_or(&[], |target| target.leaves_running.as_slice()))
     }
 
     fn record(&mut self, label: String, invocation: Invocation, execution: Execution) -> Answer {

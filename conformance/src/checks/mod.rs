@@ -5,6 +5,7 @@
 //! the requirement in the case's spec version, never from the check.
 
 mod add;
+mod aliases;
 mod attachments;
 mod carried;
 mod case;
@@ -197,6 +198,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         conventions::CHECKS,
         shaping::CHECKS,
         devices::CHECKS,
+        aliases::CHECKS,
         concurrency::CHECKS,
         security::CHECKS,
         incidents::CHECKS,

@@ -58,6 +58,8 @@ pub(crate) struct Engine {
     next_background: u64,
     /// Processes that were there before the executions under way began: no business of theirs.
     bystanders: Vec<libc::pid_t>,
+    /// Command names of processes that executions may leave running.
+    spared: Vec<String>,
     chunk: Vec<u8>,
     polled: Vec<libc::pollfd>,
 }
@@ -137,6 +139,7 @@ impl Engine {
             background: BTreeMap::new(),
             next_background: 1,
             bystanders: Vec::new(),
+            spared: Vec::new(),
             chunk: vec![0; CHUNK],
             polled: Vec::new(),
         }
@@ -150,6 +153,8 @@ impl Engine {
         asker: BorrowedFd<'_>,
     ) -> Option<Vec<Execution>> {
         self.bystanders.clear();
+        self.spared.extend(invocations.iter().flat_map(|invocation| invocation.spares.iter().cloned()));
+        self.spared.dedup();
         if !self.background.is_empty() {
             self.bystanders.extend(processes().iter().map(|process| process.pid));
         }
@@ -257,6 +262,7 @@ impl Engine {
             self.background.clear();
         }
         self.bystanders.clear();
+        self.spared.clear();
         let mut names = Vec::new();
         loop {
             self.reap(&mut []);
@@ -491,12 +497,12 @@ impl Engine {
         let family = family_of(&all, &known);
         all.into_iter()
             .filter(|process| !process.zombie && !family.contains(process))
-            .filter(|process| !self.bystanders.contains(&process.pid))
+            .filter(|process| !self.bystanders.contains(&process.pid) && !self.spared.contains(&process.name))
             .collect()
     }
 
     fn kill(&self, all: &[Process]) {
-        if self.background.is_empty() {
+        if self.background.is_empty() && self.spared.is_empty() {
             // One call reaches every process at once, those that are being made too.
             signal(-1, libc::SIGKILL);
         } else {

@@ -139,6 +139,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     )
     .with_target(TAKING_DEVICES),
+    mutant("tuning-aliases-by-network-only", "tuning", FOLLOW, "refuses aliases that are a list", |run| {
+        match aliases(run) {
+            Some(Value::Array(_)) => run.refuse(7, "runtimeConfig.aliases is no object"),
+            _ => run.run(),
+        }
+        Ok(())
+    })
+    .with_target(TAKING_ALIASES),
+    mutant("tuning-aliases-first-only", "tuning", FOLLOW, "keeps the first of several aliases", |run| {
+        name_containers(run, |names| names.truncate(1), |_| true)
+    })
+    .with_target(TAKING_ALIASES),
+    mutant("tuning-aliases-stay", "tuning", FOLLOW, "leaves the aliases in place in DEL", |run| {
+        match run.is(Operation::Del) {
+            true => {
+                run.run();
+                Ok(())
+            }
+            false => name_containers(run, |_| (), |_| true),
+        }
+    })
+    .with_target(TAKING_ALIASES),
+    mutant(
+        "tuning-aliases-of-all-deleted",
+        "tuning",
+        &["del.only-own-attachment"],
+        "deletes the aliases of every container in DEL",
+        |run| name_containers(run, |_| (), |_| false),
+    )
+    .with_target(TAKING_ALIASES),
     mutant(
         "ptp-runtime-dns-servers-only",
         "ptp",
@@ -248,6 +278,64 @@ name = "plain"
 plugin = '''
 { "type": "ptp", "ipam": { "type": "host-local", "subnet": "10.97.0.0/24" } }'''
 "#;
+
+const HOSTS: &str = "/run/cnitest-mutant-hosts";
+
+const TAKING_ALIASES: &str = r#"
+name = "tuning"
+kind = "chained"
+summary = "writes names of containers into a file"
+
+[requires]
+links = ["veth"]
+
+[[capability]]
+name = "aliases"
+by = ["runtimeConfig"]
+hosts-file = "/run/cnitest-mutant-hosts"
+
+[[configuration]]
+name = "names-only"
+plugin = '''
+{ "type": "tuning" }'''
+"#;
+
+fn aliases(run: &mut Execution) -> Option<Value> {
+    run.config().get("runtimeConfig")?.get("aliases").cloned()
+}
+
+/// Keeps a line for each address of a container, with the container's ID at its end as a remark. DEL takes the lines of
+/// the container, and keeps of the others those for which `keep` holds.
+fn name_containers(
+    run: &mut Execution,
+    change: impl FnOnce(&mut Vec<String>),
+    keep: impl Fn(&str) -> bool,
+) -> Result<(), Defect> {
+    let names = aliases(run).unwrap_or_default();
+    let mut names: Vec<String> =
+        names.as_array().into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
+    let previous = run.config().get("prevResult").cloned().unwrap_or_default();
+    let mark = format!("#{}", run.variable("CNI_CONTAINERID"));
+    run.run();
+    let old = std::fs::read_to_string(HOSTS).unwrap_or_default();
+    if run.is(Operation::Add) && run.succeeded() {
+        change(&mut names);
+        let addresses =
+            previous["ips"].as_array().into_iter().flatten().filter_map(|ip| ip["address"].as_str());
+        let lines: Vec<String> = addresses
+            .filter_map(|address| address.split('/').next())
+            .map(|address| format!("{address}\t{} {mark}\n", names.join(" ")))
+            .collect();
+        std::fs::write(HOSTS, old + &lines.concat())?;
+    } else if run.is(Operation::Del) {
+        let kept: Vec<&str> = old
+            .split_inclusive('\n')
+            .filter(|line| !line.trim_end().ends_with(&mark) && keep(line))
+            .collect();
+        std::fs::write(HOSTS, kept.concat())?;
+    }
+    Ok(())
+}
 
 /// Bits a second, and bits.
 #[derive(Clone, Copy)]

@@ -123,6 +123,8 @@ pub struct Capability {
     pub promises: Vec<String>,
     /// Keys of the configuration that ask for the same, and are left out when a runtime asks.
     pub replaces: Vec<String>,
+    /// For `aliases`, the file in the format of hosts(5) that holds the names.
+    pub hosts_file: Option<String>,
 }
 
 /// One configuration that the plugin is tested with.
@@ -163,6 +165,8 @@ pub struct Target {
     pub delegates: bool,
     /// Where in the configurations of a meta plugin the first plugin that it executes is configured, as a JSON pointer.
     pub delegate_at: Option<String>,
+    /// Command names of processes that the plugin leaves running for its attachments.
+    pub leaves_running: Vec<String>,
     /// Containers of one network reach each other.
     pub connects_containers: bool,
     /// A chained plugin that does not mind the kind of the interface that it is given.
@@ -218,6 +222,8 @@ struct TargetFile {
     #[serde(default)]
     delegates: bool,
     delegate_at: Option<String>,
+    #[serde(default)]
+    leaves_running: Vec<String>,
     #[serde(default)]
     connects_containers: bool,
     #[serde(default)]
@@ -283,6 +289,7 @@ struct CapabilityFile {
     promises: Vec<Promise>,
     #[serde(default)]
     replaces: Vec<String>,
+    hosts_file: Option<String>,
 }
 
 impl CapabilityFile {
@@ -309,6 +316,7 @@ impl CapabilityFile {
             by: self.by,
             promises: self.promises.into_iter().map(promise).collect(),
             replaces: self.replaces,
+            hosts_file: self.hosts_file,
         })
     }
 }
@@ -429,6 +437,7 @@ impl Target {
             WellKnown::Dns => "dns".to_owned(),
         };
         Ok(Target {
+            leaves_running: file.leaves_running,
             connects_containers: file.connects_containers,
             any_interface: file.any_interface,
             reads: file.reads.into_iter().map(well_known).collect(),
