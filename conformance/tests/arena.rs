@@ -680,6 +680,20 @@ fn a_queueing_discipline_counts_what_it_sends() {
 }
 
 #[test]
+fn what_may_stay_runs_until_a_reset() {
+    let mut arena = arena();
+    let start = "sleep 1000 >/dev/null 2>&1 </dev/null & tail -f /dev/null >/dev/null 2>&1 &";
+    let execution = arena.execute(&shell(start).sparing(&["sleep".to_owned()])).expect("executed");
+    assert_eq!(execution.left_behind, ["tail"], "what is spared is not named");
+    let names = |arena: &mut Arena| arena.snapshot(Scope::all()).expect("snapshot").processes;
+    assert_eq!(names(&mut arena), ["sleep"]);
+    run(&mut arena, "true");
+    assert_eq!(names(&mut arena), ["sleep"], "another execution does not end it");
+    assert!(arena.reset().expect("reset"));
+    assert_eq!(names(&mut arena), Vec::<String>::new());
+}
+
+#[test]
 fn a_made_up_pci_device_lasts_until_a_reset() {
     if !Path::new("/sys/bus/pci/devices").is_dir() {
         return;

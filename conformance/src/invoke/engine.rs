@@ -17,6 +17,8 @@ use crate::arena::sys;
 
 /// How long a process may outlive the program before it counts as left behind.
 const GRACE: Duration = Duration::from_millis(50);
+/// How long the processes that may stay have to be the same to count as settled.
+const SETTLED: Duration = Duration::from_millis(40);
 
 /// How often it is looked whether a program has stopped itself; twice in a row ends it.
 const STOP_CHECK: Duration = Duration::from_millis(250);
@@ -400,6 +402,30 @@ impl Engine {
             running.stdout.finish(&mut self.chunk);
             running.stderr.finish(&mut self.chunk);
         }
+        self.wait_for_spared();
+    }
+
+    /// Waits until the processes that may stay are the same for a while: a daemon is made by others, which end.
+    fn wait_for_spared(&mut self) {
+        if self.spared.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + SETTLED * 20;
+        let mut before = self.spared_processes();
+        while !before.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(SETTLED);
+            self.reap(&mut []);
+            let after = self.spared_processes();
+            if after == before {
+                break;
+            }
+            before = after;
+        }
+    }
+
+    fn spared_processes(&self) -> Vec<libc::pid_t> {
+        let spared = |process: &Process| !process.zombie && self.spared.contains(&process.name);
+        processes().into_iter().filter(spared).map(|process| process.pid).collect()
     }
 
     /// Processes that are still there after the grace period.
