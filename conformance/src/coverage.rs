@@ -108,6 +108,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_check_claims_is_proven() {
+        let unproven: Vec<&str> = matrix()
+            .iter()
+            .filter(|one| one.state() == State::Unproven)
+            .map(|one| one.requirement.id)
+            .collect();
+        assert!(unproven.is_empty(), "{unproven:#?}");
+    }
+
+    #[test]
     fn what_can_be_observed_has_a_check() {
         let missing: Vec<&str> = matrix()
             .iter()

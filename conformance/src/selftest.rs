@@ -226,7 +226,7 @@ fn chosen(options: &Options) -> Vec<&'static Mutant> {
 
 fn target_of(mutant: &Mutant) -> Option<Target> {
     let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
-    own.or_else(|| builtin(mutant.base))
+    own.or_else(|| builtin(mutant.base)).filter(|_| !mutant.bare)
 }
 
 fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaError> {

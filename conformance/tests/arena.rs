@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cnitest::arena::snapshot::{FileKind, Peer};
+use cnitest::arena::snapshot::{FileKind, Peer, Snapshot};
 use cnitest::arena::{
     Arena, ArenaConfig, ArenaError, ArenaPool, Bind, Exchange, Listener, NetOp, Place, PluginAlias, Scope,
     Transport, difference,
@@ -471,6 +471,7 @@ fn packets_go_there_and_back_and_refusals_are_told() {
             listeners: vec![Listener { place: there.clone(), address: destination }],
             patience: Duration::from_secs(20),
             persistent: true,
+            filler: 900,
         };
         let seen = arena.exchange(&heard).expect("an exchange");
         assert!(seen.answered, "{transport} to {other}: {seen:?}");
@@ -643,7 +644,70 @@ fn what_cannot_be_done_says_why_and_leaves_the_arena_usable() {
         arena.probe_link_kind("veth").expect("answer")
             && !arena.probe_link_kind("none-such").expect("answer")
     );
+    assert!(!arena.probe_qdisc_kind("none-such").expect("answer"));
     assert_eq!(run(&mut arena, "echo usable").stdout_text(), "usable\n");
+}
+
+#[test]
+fn a_queueing_discipline_counts_what_it_sends() {
+    let mut arena = arena();
+    if !arena.probe_qdisc_kind("tbf").expect("answer") {
+        return;
+    }
+    run(
+        &mut arena,
+        "set -e; ip link add v0 up type veth peer name v1; ip link set v1 up; ip addr add 10.9.9.1/24 dev v0
+        ip neigh add 10.9.9.2 lladdr 02:00:00:00:00:02 dev v0; tc qdisc add dev v0 root tbf rate 8mbit burst 20kb limit 100kb",
+    );
+    let before = arena.snapshot(Scope::usual()).expect("snapshot");
+    let destination = "10.9.9.2:7000".parse().expect("an address");
+    let exchange = Exchange {
+        transport: Transport::Udp,
+        client: Place::Host,
+        source: None,
+        destination,
+        listeners: Vec::new(),
+        patience: Duration::from_millis(50),
+        persistent: false,
+        filler: 900,
+    };
+    arena.exchange(&exchange).expect("sent");
+    let after = arena.snapshot(Scope::usual()).expect("snapshot");
+    let sent =
+        |state: &Snapshot| state.host.qdiscs.iter().find(|qdisc| qdisc.kind == "tbf").expect("tbf").sent.0;
+    assert!(sent(&after) - sent(&before) >= 900, "{} and {}", sent(&before), sent(&after));
+    assert_eq!(before.host.qdiscs, after.host.qdiscs, "a count is no state");
+}
+
+#[test]
+fn what_may_stay_runs_until_a_reset() {
+    let mut arena = arena();
+    let start = "sleep 1000 >/dev/null 2>&1 </dev/null & tail -f /dev/null >/dev/null 2>&1 &";
+    let execution = arena.execute(&shell(start).sparing(&["sleep".to_owned()])).expect("executed");
+    assert_eq!(execution.left_behind, ["tail"], "what is spared is not named");
+    let names = |arena: &mut Arena| arena.snapshot(Scope::all()).expect("snapshot").processes;
+    assert_eq!(names(&mut arena), ["sleep"]);
+    run(&mut arena, "true");
+    assert_eq!(names(&mut arena), ["sleep"], "another execution does not end it");
+    assert!(arena.reset().expect("reset"));
+    assert_eq!(names(&mut arena), Vec::<String>::new());
+}
+
+#[test]
+fn a_made_up_pci_device_lasts_until_a_reset() {
+    if !Path::new("/sys/bus/pci/devices").is_dir() {
+        return;
+    }
+    let mut arena = arena();
+    let list = |arena: &mut Arena| run(arena, "ls /sys/bus/pci/devices").stdout_text();
+    let real = list(&mut arena);
+    arena.add_pci_device("0000:c7:00.1", "lo").expect("made");
+    arena.add_pci_device("0000:c7:00.2", "other").expect("made");
+    assert_eq!(list(&mut arena), "0000:c7:00.1\n0000:c7:00.2\n");
+    let driver = "basename $(readlink -f /sys/bus/pci/devices/0000:c7:00.1/driver); ls /sys/bus/pci/devices/0000:c7:00.1/net";
+    assert_eq!(run(&mut arena, driver).stdout_text(), "cnitest-driver\nlo\n");
+    assert!(arena.reset().expect("reset"));
+    assert_eq!(list(&mut arena), real);
 }
 
 #[test]

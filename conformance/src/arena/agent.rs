@@ -205,6 +205,8 @@ impl Agent {
                 return unrest.stop().map(Reply::Unrest);
             }
             Request::ProbeLinkKind(kind) => return self.network.probe(&kind).map(Reply::Truth),
+            Request::ProbeQdiscKind(kind) => return self.network.probe_qdisc(&kind).map(Reply::Truth),
+            Request::AddPciDevice { address, link } => root::add_pci_device(&address, &link)?,
             Request::HasProgram(name) => return Ok(Reply::Program(find_program(&name))),
             Request::KillLeftOvers => return Ok(Reply::Names(self.engine.kill_left_overs(false))),
             Request::Reset => self.reset()?,

@@ -396,6 +396,24 @@ impl Arena {
         }
     }
 
+    /// Whether the kernel knows queueing disciplines of this kind, found out in a scratch namespace.
+    pub fn probe_qdisc_kind(&mut self, kind: &str) -> Result<bool, ArenaError> {
+        match self.observe(&Request::ProbeQdiscKind(kind.to_owned()), || format!("probe {kind}"))? {
+            Reply::Truth(truth) => Ok(truth),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the PCI bus hold a device of this address, to which a link belongs, until the next [`Self::reset`]. The real
+    /// devices are not seen meanwhile.
+    ///
+    /// # Errors
+    /// [`ArenaError::Refused`] where the kernel has no PCI bus.
+    pub fn add_pci_device(&mut self, address: &str, link: &str) -> Result<(), ArenaError> {
+        let request = Request::AddPciDevice { address: address.to_owned(), link: link.to_owned() };
+        self.change_only(&request, || format!("have {link} be the PCI device {address}"))
+    }
+
     /// Whether a program of this name is installed in one of the usual directories.
     pub fn has_program(&mut self, name: &str) -> Result<bool, ArenaError> {
         Ok(self.find_program(name)?.is_some())

@@ -245,6 +245,27 @@ impl Network {
         })
         .map_err(|error| Refusal::io("probe a kind of link", &error))
     }
+
+    /// Whether the kernel knows queueing disciplines of this kind.
+    pub(super) fn probe_qdisc(&mut self, kind: &str) -> Result<bool, Refusal> {
+        in_new_namespace(&self.host.file, || Ok(knows_qdisc(&mut Netlink::open(NETLINK_ROUTE)?, kind)))
+            .map_err(|error| Refusal::io("probe a kind of queueing discipline", &error))
+    }
+}
+
+/// Whether the kernel knows queueing disciplines of a kind: it refuses to make one that it does not know with ENOENT,
+/// and may refuse others for want of parameters.
+fn knows_qdisc(route: &mut Netlink, kind: &str) -> bool {
+    const TCA_KIND: u16 = 1;
+    const TC_H_INGRESS: u32 = 0xffff_fff1;
+    const TC_H_ROOT: u32 = 0xffff_ffff;
+    let Ok(loopback) = index_of(route, "lo") else { return false };
+    let parent = if matches!(kind, "ingress" | "clsact") { TC_H_INGRESS } else { TC_H_ROOT };
+    let mut body = [0; 20];
+    body[4..8].copy_from_slice(&loopback.to_ne_bytes());
+    body[12..16].copy_from_slice(&parent.to_ne_bytes());
+    let message = Message::new(libc::RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &body).text(TCA_KIND, kind);
+    !route.request(message).is_err_and(|error| error.errno == libc::ENOENT)
 }
 
 fn new_host() -> Result<Space, Refusal> {

@@ -65,6 +65,8 @@ pub struct Exchange {
     pub patience: Duration,
     /// Whether to go on when the packets are refused; nothing may be ready at first.
     pub persistent: bool,
+    /// How many bytes follow the message on its way there, and not on its way back. Datagrams only.
+    pub filler: u16,
 }
 
 /// What came of an [`Exchange`].
@@ -114,7 +116,7 @@ impl Network {
                 let pause = ATTEMPT.min(end.saturating_duration_since(Instant::now()));
                 match exchange.transport {
                     Transport::Tcp => over_tcp(client, &servers, pause, &mut seen),
-                    Transport::Udp => over_udp(client.into(), &servers, pause, &mut seen),
+                    Transport::Udp => over_udp(client.into(), exchange.filler, &servers, pause, &mut seen),
                 }
             });
             match tried {
@@ -255,22 +257,25 @@ fn over_tcp(
 /// True when the answer came.
 fn over_udp(
     client: UdpSocket,
+    filler: u16,
     servers: &[(usize, Server)],
     pause: Duration,
     seen: &mut Exchanged,
 ) -> io::Result<bool> {
-    client.send(MESSAGE)?;
+    let mut sent = MESSAGE.to_vec();
+    sent.resize(MESSAGE.len() + usize::from(filler), 0);
+    client.send(&sent)?;
     let end = Instant::now() + pause;
-    let mut buffer = [0; 64];
+    let mut buffer = vec![0; sent.len().max(64)];
     while Instant::now() < end {
         for (index, server) in servers {
             let Server::Udp(server) = server else { continue };
             if let Ok((count, from)) = server.recv_from(&mut buffer)
                 && let Some(message) = buffer.get(..count)
-                && message == MESSAGE
+                && message == sent
             {
                 (seen.listener, seen.seen_source) = (Some(*index), Some(from));
-                server.send_to(message, from)?;
+                server.send_to(MESSAGE, from)?;
             }
         }
         if wait_readable(client.as_fd(), Duration::from_millis(1))? {
@@ -345,6 +350,7 @@ mod tests {
             listeners: vec![Listener { place, address: "10.0.0.2:5353".parse().unwrap() }],
             patience: Duration::from_secs(2),
             persistent: true,
+            filler: 0,
         };
         let text = exchange.shell(Some(0), "/run/seen");
         assert!(text.starts_with("rm -f /run/seen; ip netns exec c1 timeout 3 python3 -c "), "{text}");

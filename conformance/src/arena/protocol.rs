@@ -61,6 +61,11 @@ pub(crate) enum Request {
         name: String,
     },
     ProbeLinkKind(String),
+    ProbeQdiscKind(String),
+    AddPciDevice {
+        address: String,
+        link: String,
+    },
     LeaveRoom(Option<u64>),
     StartUnrest(Place),
     StopUnrest,

@@ -167,6 +167,35 @@ fn cover_sysfs(at: &Path) -> Result<()> {
     read_only(at, false).map_err(failed("make sysfs read-only"))
 }
 
+/// The devices of the PCI bus.
+const PCI: &str = "/sys/bus/pci/devices";
+
+/// Has the PCI bus hold a device of this address to which a link belongs. [`renew_sysfs`] brings the real devices back.
+pub(super) fn add_pci_device(address: &str, link: &str) -> Result<()> {
+    let what = "add a PCI device";
+    let bus = Path::new(PCI);
+    let there = nix::sys::statfs::statfs(bus).map_err(refused(what))?;
+    if there.filesystem_type() != nix::sys::statfs::TMPFS_MAGIC {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("tmpfs"), bus, Some("tmpfs"), flags, none()).map_err(refused(what))?;
+    }
+    let device = bus.join(address);
+    for folder in ["net", DRIVER] {
+        fs::create_dir_all(device.join(folder)).map_err(failed(what))?;
+    }
+    let links = [
+        (DRIVER.into(), device.join("driver")),
+        (Path::new("/sys/class/net").join(link), device.join("net").join(link)),
+    ];
+    for (to, at) in links {
+        symlink(to, at).map_err(failed(what))?;
+    }
+    Ok(())
+}
+
+/// The driver of such a device.
+const DRIVER: &str = "cnitest-driver";
+
 /// Replaces /sys: a sysfs shows the network namespace in which it was mounted.
 pub(super) fn renew_sysfs() -> Result<()> {
     let aside = Path::new("/.sys");

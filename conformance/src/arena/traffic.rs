@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::netlink::{Message, NLM_F_DUMP, Netlink, NetlinkError, attribute, attributes, number, text};
-use super::snapshot::{Filter, Qdisc};
+use super::snapshot::{Count, Filter, Qdisc};
 
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
+const TCA_STATS2: u16 = 7;
+const TCA_STATS_BASIC: u16 = 1;
 const TCA_TBF_PARMS: u16 = 1;
 const TCA_TBF_RATE64: u16 = 4;
 const TCA_ACT_KIND: u16 = 1;
@@ -79,6 +81,7 @@ fn qdisc(payload: &[u8], link: String, handle: u32, parent: u32) -> Qdisc {
         rate: None,
         burst: None,
         limit: None,
+        sent: Count(sent(attributes).unwrap_or_default()),
         kind,
     };
     if qdisc.kind == "tbf"
@@ -98,6 +101,12 @@ fn qdisc(payload: &[u8], link: String, handle: u32, parent: u32) -> Qdisc {
         });
     }
     qdisc
+}
+
+/// The bytes of `struct gnet_stats_basic`.
+fn sent(attributes: &[u8]) -> Option<u64> {
+    let basic = attribute(attribute(attributes, TCA_STATS2)?, TCA_STATS_BASIC)?;
+    Some(u64::from_ne_bytes(basic.get(..8)?.try_into().ok()?))
 }
 
 fn filters(

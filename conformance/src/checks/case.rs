@@ -561,7 +561,7 @@ impl<'a> Case<'a> {
                 .and_then(|target| target.fixed_interface.clone())
                 .unwrap_or_else(|| "eth0".to_owned()),
             plugin: self.plugin_object(&container),
-            args: self.configuration.args.clone(),
+            args: self.configuration.args.as_ref().map(|args| args.replace("${container}", &container)),
             previous: None,
             result: None,
             container,
@@ -646,6 +646,24 @@ impl<'a> Case<'a> {
         match self.arena.leave_room(blocks) {
             Err(ArenaError::Refused(refusal)) => {
                 Err(Stop::lacking(format!("no disk can be made full here: {refusal}")))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Has a link of the host be a device of the PCI bus.
+    ///
+    /// # Errors
+    /// Skips the case where the kernel has no PCI bus.
+    pub(super) fn add_pci_device(&mut self, address: &str, link: &str) -> Result<(), Stop> {
+        let bus = "/sys/bus/pci/devices";
+        self.steps.push(Step::Shell(format!(
+            "mountpoint -q {bus} || mount -t tmpfs tmpfs {bus}; d={bus}/{address}; mkdir -p $d/net $d/cnitest-driver; \
+             ln -s cnitest-driver $d/driver; ln -s /sys/class/net/{link} $d/net/{link}"
+        )));
+        match self.arena.add_pci_device(address, link) {
+            Err(ArenaError::Refused(refusal)) => {
+                Err(Stop::lacking(format!("no PCI device can be made up here: {refusal}")))
             }
             other => Ok(other?),
         }
@@ -792,6 +810,7 @@ impl<'a> Case<'a> {
             .stdin(call.stdin.clone())
             .working_directory(&call.directory)
             .timeout(call.killed_after.unwrap_or(self.subject.timeout))
+            .sparing(self.target.map_or(&[], |target| target.leaves_running.as_slice()))
     }
 
     fn record(&mut self, label: String, invocation: Invocation, execution: Execution) -> Answer {

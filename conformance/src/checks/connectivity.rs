@@ -355,6 +355,7 @@ fn forwarded(case: &mut Case<'_>) -> Result<(), Stop> {
                 ],
                 patience: PATIENCE,
                 persistent: true,
+                filler: 0,
             };
             let seen = case.exchange(&exchange)?;
             let expected = format!(
@@ -539,7 +540,7 @@ fn attached(case: &mut Case<'_>) -> Result<Added, Stop> {
     kernel::add(case, attachment)
 }
 
-fn set_up_loopback(case: &mut Case<'_>, attachment: &Attachment) -> Result<(), Stop> {
+pub(super) fn set_up_loopback(case: &mut Case<'_>, attachment: &Attachment) -> Result<(), Stop> {
     case.network(&attachment.place(), NetOp::SetUp { link: "lo".to_owned() })
 }
 
@@ -556,7 +557,7 @@ pub(super) fn has_address(state: &NamespaceState, address: IpAddr) -> bool {
 }
 
 /// An exchange with the one that has the destination's address.
-fn direct(
+pub(super) fn direct(
     transport: Transport,
     client: &Place,
     source: Option<IpAddr>,
@@ -572,6 +573,7 @@ fn direct(
         listeners: vec![Listener { place: server.clone(), address: destination }],
         patience: PATIENCE,
         persistent: true,
+        filler: 0,
     }
 }
 
@@ -594,6 +596,7 @@ pub(super) fn through_port(
         }],
         patience: PATIENCE,
         persistent: true,
+        filler: 0,
     }
 }
 

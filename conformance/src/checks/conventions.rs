@@ -107,7 +107,7 @@ fn usual(name: &str) -> Option<(Value, Value)> {
 }
 
 /// Two values that the plugin can act on; nothing where there are none, or where packets show the effect.
-fn values(capability: &Capability) -> Option<(Value, Option<Value>)> {
+pub(super) fn values(capability: &Capability) -> Option<(Value, Option<Value>)> {
     let usual = usual(&capability.name);
     let first = capability.value.clone().or(usual.clone().map(|(first, _)| first))?;
     let own_only = capability.value.is_some();
@@ -115,8 +115,27 @@ fn values(capability: &Capability) -> Option<(Value, Option<Value>)> {
     Some((first, second))
 }
 
-/// Asks for a value, beside what is asked for already.
-fn ask(attachment: &mut Attachment, name: &str, way: Way, value: &Value) {
+/// As [`values`], without what the kernel does not have.
+fn possible_values(
+    case: &mut Case<'_>,
+    capability: &Capability,
+) -> Result<Option<(Value, Option<Value>)>, Stop> {
+    let mut found = values(capability);
+    // Only the way to the container can be limited without a device that the other way is led through.
+    if capability.name == "bandwidth" && !case.arena.probe_link_kind("ifb")? {
+        for value in found.iter_mut().flat_map(|(first, second)| std::iter::once(first).chain(second)) {
+            if let Value::Object(value) = value {
+                value.retain(|key, _| key.starts_with("ingress"));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Asks for a value, beside what is asked for already by other means than this capability.
+pub(super) fn ask(attachment: &mut Attachment, capability: &Capability, way: Way, value: &Value) {
+    let name = capability.name.as_str();
+    attachment.plugin.retain(|key, _| !capability.replaces.contains(key));
     let insert = |at: &mut Value| {
         if let Value::Object(object) = at {
             object.insert(name.to_owned(), value.clone());
@@ -217,11 +236,15 @@ fn capabilities(case: &Case<'_>) -> Vec<Capability> {
 fn followed(case: &mut Case<'_>) -> Result<(), Stop> {
     let mut tried = false;
     for capability in capabilities(case) {
-        let Some((value, _)) = values(&capability) else { continue };
+        // What shows in a file has a check of its own.
+        let Some((value, _)) = possible_values(case, &capability)?.filter(|_| capability.name != "aliases")
+        else {
+            continue;
+        };
         for way in &capability.by {
             tried = true;
             let mut attachment = case.attachment()?;
-            ask(&mut attachment, &capability.name, *way, &value);
+            ask(&mut attachment, &capability, *way, &value);
             let what = format!("{} {value} by {}", capability.name, way.as_str());
             let (before, answer, after) = watched(case, &attachment, &format!("ADD with {what}"))?;
             if !case.expect_success(&answer, "conv.follow-plugin") {
@@ -258,11 +281,12 @@ fn args_before_cni_args(case: &mut Case<'_>) -> Result<(), Stop> {
     let mut tried = false;
     for capability in capabilities(case) {
         let both = [Way::Args, Way::CniArgs].iter().all(|way| capability.by.contains(way));
-        let Some((value, Some(other))) = values(&capability).filter(|_| both) else { continue };
+        let found = possible_values(case, &capability)?;
+        let Some((value, Some(other))) = found.filter(|_| both) else { continue };
         tried = true;
         let mut attachment = case.attachment()?;
-        ask(&mut attachment, &capability.name, Way::Args, &value);
-        ask(&mut attachment, &capability.name, Way::CniArgs, &other);
+        ask(&mut attachment, &capability, Way::Args, &value);
+        ask(&mut attachment, &capability, Way::CniArgs, &other);
         let name = &capability.name;
         let expected = format!("the container gets {name} {value} of args, not {other} of CNI_ARGS");
         let requirement = "param.args-superseded-by-args";
@@ -270,7 +294,7 @@ fn args_before_cni_args(case: &mut Case<'_>) -> Result<(), Stop> {
         if !answer.succeeded() {
             // To blame is what came through CNI_ARGS, if args alone are fine.
             let mut alone = case.attachment()?;
-            ask(&mut alone, name, Way::Args, &value);
+            ask(&mut alone, &capability, Way::Args, &value);
             case.add(&mut alone)?;
             let assertion = Assertion::Succeeds(answer.index);
             case.expect_as(false, requirement, expected, answer.summary(), assertion);
@@ -323,8 +347,15 @@ fn malformed_values(name: &str) -> Vec<Value> {
             json!({ "ingressRate": -1, "ingressBurst": 800_000 }),
             json!({ "ingressRate": "fast", "ingressBurst": 800_000 }),
         ],
-        "dns" => vec![json!({ "servers": 5 })],
-        "deviceID" => vec![json!(5), json!("nonsense")],
+        "dns" => vec![json!({ "servers": 5 }), json!({ "searches": "cnitest.example" }), json!("192.0.2.53")],
+        // The last of them are no devices: there is no such address, and no such name of a device.
+        "deviceID" => vec![
+            json!(5),
+            json!(["0000:04:00.5"]),
+            json!("nonsense"),
+            json!("ffff:ff:1f.7"),
+            json!("../../../../etc"),
+        ],
         _ => vec![json!(5)],
     }
 }
@@ -338,13 +369,15 @@ fn malformed(case: &mut Case<'_>) -> Result<(), Stop> {
     for capability in capabilities {
         // So that what belongs to no attachment, folders and chains, is there already.
         let mut first = case.attachment()?;
-        if let Some((value, _)) = values(&capability) {
-            ask(&mut first, &capability.name, Way::RuntimeConfig, &value);
+        if let Some((value, _)) = possible_values(case, &capability)? {
+            ask(&mut first, &capability, Way::RuntimeConfig, &value);
         }
         case.add(&mut first)?;
         for value in malformed_values(&capability.name) {
             let mut attachment = case.attachment()?;
-            ask(&mut attachment, &capability.name, Way::RuntimeConfig, &value);
+            // What else the configuration asks for stays: a plugin must not fall back on it.
+            let kept = Capability { replaces: Vec::new(), ..capability.clone() };
+            ask(&mut attachment, &kept, Way::RuntimeConfig, &value);
             let before = case.snapshot()?;
             let name = &capability.name;
             let label = format!("ADD with runtimeConfig.{name} {value}");

@@ -128,6 +128,42 @@ pub(super) const CHECKS: &[Check] = &[
         run: odd_answer,
     },
     Check {
+        id: "delegation.other-version",
+        title: "ADD whose delegate answers in the form of another version fails, or takes its addresses and answers in its own",
+        requirements: &[
+            "result.cniversion-matches-input",
+            "result.shape-matches-version",
+            "deleg.ips-applied",
+            "deleg.nested-delegation",
+            "error.json-on-stdout-nonzero-exit",
+            "add.failure-no-result",
+        ],
+        concerns: Concerns::Delegating,
+        scope: Scope::Versions,
+        since: Version::V0_2_0,
+        variants: &["older", "newer"],
+        run: other_version,
+    },
+    Check {
+        id: "delegation.slow",
+        title: "What a delegate that takes its time answers counts, and DEL reaches one that hung when ADD was killed",
+        requirements: &[
+            "deleg.upper-invokes-ipam",
+            "deleg.ips-applied",
+            "deleg.nested-delegation",
+            "deleg.error-propagates",
+            "deleg.del-forwarded",
+            "del.after-killed-add",
+            "error.json-on-stdout-nonzero-exit",
+            "add.failure-no-result",
+        ],
+        concerns: Concerns::Delegating,
+        scope: Scope::Once,
+        since: Version::V0_4_0,
+        variants: &["ADD", "DEL fails", "ADD killed"],
+        run: slow,
+    },
+    Check {
         id: "delegation.del-after-failed-add",
         title: "When the delegated plugin fails an ADD, the plugin executes it again with DEL",
         requirements: &["deleg.add-failure-del", "deleg.cleanup-command-env"],
@@ -467,6 +503,167 @@ fn odd_answer(case: &mut Case<'_>) -> Result<(), Stop> {
     protocol::expect_refused(case, &answer, "deleg.add-error-propagates", &why);
     expect_no_result(case, &answer);
     Ok(())
+}
+
+/// The nearest older or newer version whose results have another form.
+fn other_form(version: Version, newer: bool) -> Option<Version> {
+    let form = |version: Version| (version >= Version::V0_3_0, version >= Version::V1_0_0);
+    let differs = |other: &Version| form(*other) != form(version) && (*other > version) == newer;
+    if newer { Version::ALL.into_iter().find(differs) } else { Version::ALL.into_iter().rev().find(differs) }
+}
+
+fn other_version(case: &mut Case<'_>) -> Result<(), Stop> {
+    let Some(other) = other_form(case.version, case.variant == "newer") else {
+        let reason = format!("no {} version than {} has results of another form", case.variant, case.version);
+        return Err(Stop::skip(reason));
+    };
+    let attachment = case.attachment()?;
+    let given = answer_of_script(case.version)?;
+    install_answer(case, FOLDER, &pretty(&given.to_version(other).0), 0)?;
+    let call = delegating(case, Operation::Add, &attachment, SCRIPT);
+    let answer = case.run(call.label(format!("ADD whose delegate answers in the form of {other}")))?;
+    if recorded(case, "ADD.stdin")?.is_none() {
+        return not_executed(case, &answer);
+    }
+    if !protocol::expect_lives(case, &answer) {
+        return Ok(());
+    }
+    if !answer.succeeded() {
+        expect_no_result(case, &answer);
+        return Ok(());
+    }
+    case.require_result(&answer)?;
+    let document = answer.document().cloned().unwrap_or_default();
+    let label = document.get("cniVersion").and_then(Value::as_str).unwrap_or_default();
+    let expected = format!("the result has \"cniVersion\": \"{}\", as the configuration", case.version);
+    let assertion = Assertion::StdoutHas(answer.index, format!("\"cniVersion\": \"{}\"", case.version));
+    let observed = format!("\"cniVersion\": \"{label}\"");
+    let own = label == case.version.as_str();
+    case.expect_as(own, "result.cniversion-matches-input", expected, observed, assertion);
+    let violations = cni_schemas::validate(
+        cni_schemas::Kind::ResultAdd,
+        case.version,
+        cni_schemas::Profile::Compat,
+        &document,
+    )
+    .map_err(|error| Stop::Undecided(error.to_string()))?;
+    let by_family = document.get("ip4").or(document.get("ip6")).is_some();
+    let of_form = violations.is_empty() && by_family <= (case.version < Version::V0_3_0);
+    let first = violations.first().map(|one| format!("{}: {}", one.instance_path, one.message));
+    let observed = first.unwrap_or_else(|| "it has ip4 or ip6".to_owned());
+    let expected = format!("a result in the form of {}", case.version);
+    if !case.expect(of_form, "result.shape-matches-version", expected, observed) {
+        return Ok(());
+    }
+    expect_addresses(case, &answer, &given)
+}
+
+/// States that a result has the addresses that the delegate returned.
+fn expect_addresses(case: &mut Case<'_>, answer: &Answer, given: &AddResult) -> Result<(), Stop> {
+    let listed: BTreeSet<_> =
+        kernel::read(case, answer.document())?.ips.into_iter().map(|ip| ip.address).collect();
+    let requirement = match case.kind() {
+        Kind::Meta => "deleg.nested-delegation",
+        _ => "deleg.ips-applied",
+    };
+    for ip in &given.ips {
+        let expected =
+            format!("ADD fails, or its result has the address {} that the delegate returned", ip.address);
+        let observed = format!("it succeeds with the addresses {}", kernel::list(&listed));
+        case.expect(listed.contains(&ip.address), requirement, expected, observed);
+    }
+    Ok(())
+}
+
+/// How many seconds a slow delegate takes. Nothing in the specification says how long one may take: a plugin may give up
+/// on it, and then has failed.
+const SLOW: u8 = 2;
+
+fn slow(case: &mut Case<'_>) -> Result<(), Stop> {
+    let mut attachment = case.attachment()?;
+    match case.variant {
+        "ADD" => {
+            let given = answer_of_script(case.version)?;
+            install_slow(case, Operation::Add, SLOW.into(), None)?;
+            let call = delegating(case, Operation::Add, &attachment, SCRIPT);
+            let answer = case.run(call.label(format!("ADD whose delegate takes {SLOW} seconds")))?;
+            if recorded(case, "ADD.stdin")?.is_none() {
+                return not_executed(case, &answer);
+            }
+            if !protocol::expect_lives(case, &answer) {
+                return Ok(());
+            }
+            if !answer.succeeded() {
+                expect_no_result(case, &answer);
+                return Ok(());
+            }
+            case.require_result(&answer)?;
+            expect_addresses(case, &answer, &given)
+        }
+        "DEL fails" => {
+            install_slow(case, Operation::Del, SLOW.into(), Some(COMPLAINT))?;
+            let answer = case.run(delegating(case, Operation::Add, &attachment, SCRIPT))?;
+            case.require_result(&answer)?;
+            attachment.result = answer.document().cloned();
+            let call = delegating(case, Operation::Del, &attachment, SCRIPT);
+            let answer = case.run(call.label(format!("DEL whose delegate fails after {SLOW} seconds")))?;
+            let executed = recorded(case, "DEL.stdin")?.is_some();
+            let observed = format!("it was not; {}", answer.summary());
+            let expected = "the delegate is executed with CNI_COMMAND=DEL";
+            if case.expect(executed, "deleg.del-forwarded", expected, observed) {
+                case.expect_refusal(&answer, "deleg.error-propagates", "its delegate reported an error");
+            }
+            Ok(())
+        }
+        _ => {
+            install_slow(case, Operation::Add, 1000, None)?;
+            let mut call = delegating(case, Operation::Add, &attachment, SCRIPT)
+                .label("ADD, killed while its delegate hangs");
+            call.shell = Some("timeout -s KILL 1 \"$0\" \"$@\"".to_owned());
+            let killed = case.run(call)?;
+            if killed.succeeded() || recorded(case, "ADD.stdin")?.is_none() {
+                return Err(Stop::unmet(format!("no delegate hung: {}", killed.summary())));
+            }
+            let call = delegating(case, Operation::Del, &attachment, SCRIPT);
+            let answer = case.run(call.label("DEL after the killed ADD"))?;
+            case.expect_success(&answer, "del.after-killed-add");
+            let executed = recorded(case, "DEL.stdin")?.is_some();
+            let expected = "DEL executes the delegate, which may have done anything before ADD was killed";
+            let assertion = Assertion::FileHas(format!("{FOLDER}/executions"), "DEL".to_owned());
+            let observed = format!("it did not; {}", answer.summary());
+            case.expect_as(executed, "deleg.del-forwarded", expected, observed, assertion);
+            Ok(())
+        }
+    }
+}
+
+/// Writes the script, which takes its time for one operation; it fails then, if there is a complaint.
+fn install_slow(
+    case: &mut Case<'_>,
+    operation: Operation,
+    seconds: u16,
+    complaint: Option<&str>,
+) -> Result<(), Stop> {
+    install(case, FOLDER, false)?;
+    let end = match complaint {
+        Some(msg) => {
+            let error = json!({ "cniVersion": case.version.as_str(), "code": 120, "msg": msg });
+            case.write_file(&format!("{FOLDER}/error.json"), &pretty(&error), 0o644)?;
+            format!("cat {FOLDER}/error.json; exit 1")
+        }
+        None => String::new(),
+    };
+    let script = format!(
+        "#!/bin/sh\n\
+         echo \"$CNI_COMMAND\" >>{FOLDER}/executions\n\
+         cat >{FOLDER}/$CNI_COMMAND.stdin\n\
+         if [ \"$CNI_COMMAND\" = {operation} ]; then sleep {seconds}; {end}\nfi\n\
+         case $CNI_COMMAND in\n\
+         VERSION) cat {FOLDER}/about.json ;;\n\
+         ADD) cat {FOLDER}/answer.json ;;\n\
+         esac\n"
+    );
+    case.write_file(&format!("{FOLDER}/{SCRIPT}"), &script, 0o755)
 }
 
 fn del_after_failed_add(case: &mut Case<'_>) -> Result<(), Stop> {

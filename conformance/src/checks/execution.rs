@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cni_schemas::{Kind as Document, Profile};
-use cni_spec::error::{FIRST_PLUGIN_SPECIFIC, INVALID_NETNS, is_defined};
+use cni_spec::error::{
+    DECODING_FAILURE, FIRST_PLUGIN_SPECIFIC, INCOMPATIBLE_VERSION, INVALID_CONFIGURATION,
+    INVALID_ENVIRONMENT, INVALID_NETNS, is_defined,
+};
 use cni_spec::{Operation, Version};
 use serde_json::{Value, json};
 
@@ -200,8 +203,18 @@ fn error_version(case: &mut Case<'_>) -> Result<(), Stop> {
 fn error_code(case: &mut Case<'_>) -> Result<(), Stop> {
     let answer = refusal(case)?;
     let code = answer.code().ok_or_else(|| no_error_object(&answer))?;
+    if (4..=7).contains(&code) && case.version < Version::V1_0_0 {
+        let meant = match case.variant {
+            "CNI_IFNAME missing" | "unknown CNI_COMMAND" => INVALID_ENVIRONMENT,
+            "malformed JSON" => DECODING_FAILURE,
+            "name missing" => INVALID_CONFIGURATION,
+            _ => INCOMPATIBLE_VERSION,
+        };
+        let expected = format!("code {code} only for what it means from CNI {} on", Version::V1_0_0);
+        case.expect(code == meant, "error.codes-4-7-legacy", expected, answer.summary());
+        return Ok(());
+    }
     let requirement = match code {
-        4..=7 if case.version < Version::V1_0_0 => "error.codes-4-7-legacy",
         INVALID_NETNS => "error.code-8",
         _ if case.version == Version::V0_4_0 => "error.reserved-no-reuse",
         _ => "error.reserved-range",

@@ -163,6 +163,7 @@ fn replaced(case: &mut Case<'_>) -> Result<(), Stop> {
         listeners,
         patience: PATIENCE,
         persistent: true,
+        filler: 0,
     };
     let at = |place: &Place, address: IpAddr| Listener {
         place: place.clone(),

@@ -179,7 +179,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "input.unknown-key",
         title: "ADD ignores a key that it does not know, or refuses it with code 2 and its name and value",
-        requirements: &["error.code-2", "error.code-2-names-field", "config.plugin-rejects-unknown-keys"],
+        requirements: &["error.code-2", "error.code-2-names-field"],
         concerns: Concerns::Attaching,
         scope: Scope::Once,
         since: Version::V0_2_0,

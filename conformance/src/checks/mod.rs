@@ -5,6 +5,7 @@
 //! the requirement in the case's spec version, never from the check.
 
 mod add;
+mod aliases;
 pub(crate) mod attachments;
 mod carried;
 mod case;
@@ -17,6 +18,7 @@ mod conventions;
 pub(crate) mod cycle;
 pub(crate) mod del;
 mod delegation;
+mod devices;
 mod disturbed;
 mod execution;
 mod faults;
@@ -36,6 +38,7 @@ pub(crate) mod protocol;
 mod reproducer;
 mod returned;
 mod security;
+mod shaping;
 mod skew;
 mod status;
 mod surroundings;
@@ -193,6 +196,9 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         connectivity::CHECKS,
         forwarding::CHECKS,
         conventions::CHECKS,
+        shaping::CHECKS,
+        devices::CHECKS,
+        aliases::CHECKS,
         concurrency::CHECKS,
         security::CHECKS,
         incidents::CHECKS,

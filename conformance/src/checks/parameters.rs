@@ -10,7 +10,7 @@ use super::protocol::{
 use super::reproducer::Assertion;
 use super::{Attachment, Call, Case, Check, Concerns, Documents, Scope, Stop};
 use crate::arena::snapshot::Snapshot;
-use crate::target::{Kind, Target};
+use crate::target::{Kind, Target, Way};
 
 /// The operations with the variables that they require.
 const REQUIRED: &[&str] = &[
@@ -60,7 +60,6 @@ pub(super) const CHECKS: &[Check] = &[
             "add.required-env",
             "del.required-env",
             "check.required-env",
-            "param.path-required-skel",
             "param.validation-order",
             "error.code-4",
             "error.code-4-names-vars",
@@ -552,14 +551,23 @@ fn args(case: &mut Case<'_>) -> Result<(), Stop> {
         "Kubernetes" => (kubernetes, "param.args-k8s-keys"),
         malformed => (malformed, "param.args-parse-rules"),
     };
+    let is_malformed = requirement == "param.args-parse-rules";
     let value = match &case.configuration.args {
         Some(args) => format!("{args};{value}"),
+        // A key that is unknown is no reason to refuse it.
+        None if is_malformed => format!("IgnoreUnknown=1;{value}"),
         None => value.to_owned(),
     };
     let label = format!("ADD with CNI_ARGS={value:?}");
     let (answer, _) = changed_add(case, |call| call.set("CNI_ARGS", &value).label(label))?;
-    if expect_lives(case, &answer) && requirement != "param.args-parse-rules" {
+    if !expect_lives(case, &answer) {
+        return Ok(());
+    }
+    if !is_malformed {
         case.expect_success(&answer, requirement);
+    } else if reads_args(case) {
+        let expected = format!("{} fails: a pair is KEY=VALUE, and pairs are joined by ';'", answer.label);
+        case.expect(answer.refused(), requirement, expected, answer.summary());
     }
     Ok(())
 }
@@ -580,6 +588,12 @@ fn other_variables(case: &mut Case<'_>) -> Result<(), Stop> {
         case.expect_success(&answer, "exec.env-inherited");
     }
     Ok(())
+}
+
+/// Whether the target says that the plugin reads CNI_ARGS.
+fn reads_args(case: &Case<'_>) -> bool {
+    let capabilities = case.target.into_iter().flat_map(|target| &target.capabilities);
+    capabilities.flat_map(|one| &one.by).any(|way| *way == Way::CniArgs)
 }
 
 // ---- helpers

@@ -180,7 +180,8 @@ impl<'s> Game<'s> {
             attachment.plugin.insert("cniVersion".to_owned(), version);
             attachment.plugin.insert("name".to_owned(), name);
         }
-        attachment.args = self.scenario.args.clone();
+        let args = self.scenario.args.as_ref();
+        attachment.args = args.map(|args| args.replace("${container}", &first.container));
         // Two attachments cannot have the same port of the host.
         if let Some(asked) = attachment.plugin.get_mut("runtimeConfig") {
             for _ in 0..4 * number + usize::from(2 * at.interface + at.network) {

@@ -17,6 +17,8 @@ use crate::arena::sys;
 
 /// How long a process may outlive the program before it counts as left behind.
 const GRACE: Duration = Duration::from_millis(50);
+/// How long the processes that may stay have to be the same to count as settled.
+const SETTLED: Duration = Duration::from_millis(40);
 
 /// How often it is looked whether a program has stopped itself; twice in a row ends it.
 const STOP_CHECK: Duration = Duration::from_millis(250);
@@ -58,6 +60,8 @@ pub(crate) struct Engine {
     next_background: u64,
     /// Processes that were there before the executions under way began: no business of theirs.
     bystanders: Vec<libc::pid_t>,
+    /// Command names of processes that executions may leave running.
+    spared: Vec<String>,
     chunk: Vec<u8>,
     polled: Vec<libc::pollfd>,
 }
@@ -137,6 +141,7 @@ impl Engine {
             background: BTreeMap::new(),
             next_background: 1,
             bystanders: Vec::new(),
+            spared: Vec::new(),
             chunk: vec![0; CHUNK],
             polled: Vec::new(),
         }
@@ -150,6 +155,8 @@ impl Engine {
         asker: BorrowedFd<'_>,
     ) -> Option<Vec<Execution>> {
         self.bystanders.clear();
+        self.spared.extend(invocations.iter().flat_map(|invocation| invocation.spares.iter().cloned()));
+        self.spared.dedup();
         if !self.background.is_empty() {
             self.bystanders.extend(processes().iter().map(|process| process.pid));
         }
@@ -257,6 +264,7 @@ impl Engine {
             self.background.clear();
         }
         self.bystanders.clear();
+        self.spared.clear();
         let mut names = Vec::new();
         loop {
             self.reap(&mut []);
@@ -394,6 +402,30 @@ impl Engine {
             running.stdout.finish(&mut self.chunk);
             running.stderr.finish(&mut self.chunk);
         }
+        self.wait_for_spared();
+    }
+
+    /// Waits until the processes that may stay are the same for a while: a daemon is made by others, which end.
+    fn wait_for_spared(&mut self) {
+        if self.spared.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + SETTLED * 20;
+        let mut before = self.spared_processes();
+        while !before.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(SETTLED);
+            self.reap(&mut []);
+            let after = self.spared_processes();
+            if after == before {
+                break;
+            }
+            before = after;
+        }
+    }
+
+    fn spared_processes(&self) -> Vec<libc::pid_t> {
+        let spared = |process: &Process| !process.zombie && self.spared.contains(&process.name);
+        processes().into_iter().filter(spared).map(|process| process.pid).collect()
     }
 
     /// Processes that are still there after the grace period.
@@ -491,12 +523,12 @@ impl Engine {
         let family = family_of(&all, &known);
         all.into_iter()
             .filter(|process| !process.zombie && !family.contains(process))
-            .filter(|process| !self.bystanders.contains(&process.pid))
+            .filter(|process| !self.bystanders.contains(&process.pid) && !self.spared.contains(&process.name))
             .collect()
     }
 
     fn kill(&self, all: &[Process]) {
-        if self.background.is_empty() {
+        if self.background.is_empty() && self.spared.is_empty() {
             // One call reaches every process at once, those that are being made too.
             signal(-1, libc::SIGKILL);
         } else {

@@ -111,6 +111,8 @@ pub struct Invocation {
     pub output_cap: usize,
     /// Resource limits.
     pub limits: Limits,
+    /// Command names of processes that may go on running afterwards, and do until the arena is reset.
+    pub spares: Vec<String>,
 }
 
 impl Invocation {
@@ -131,7 +133,15 @@ impl Invocation {
             timeout: Self::TIMEOUT,
             output_cap: Self::OUTPUT_CAP,
             limits: Limits::default(),
+            spares: Vec::new(),
         }
+    }
+
+    /// Lets processes of these command names go on running afterwards.
+    #[must_use]
+    pub fn sparing(mut self, names: &[String]) -> Self {
+        self.spares.extend_from_slice(names);
+        self
     }
 
     /// Adds an argument.

@@ -21,6 +21,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "tuning-prevresult-missing-half-done",
+        "tuning",
+        &["add.prevresult-missing-chained"],
+        "writes down an attachment before it finds that there is no prevResult, and leaves that",
+        |run| {
+            if run.is(Operation::Add) && !run.config().contains_key("prevResult") {
+                kernel::write(&kernel::state_file(run), "")?;
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
         "debug-drops-dns",
         "debug",
         &["add.prevresult-unchanged-equivalent", "add.prevresult-echoed"],

@@ -158,6 +158,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "bridge-cleanup-with-other-variables",
+        "bridge",
+        &["deleg.cleanup-command-env"],
+        "has the IPAM plugin clean up after its failed ADD for no namespace",
+        |run| {
+            run.input();
+            run.run();
+            if run.is(Operation::Add) && !run.succeeded() {
+                let status = delegate_with(run, Operation::Del, &[("CNI_NETNS", "")]);
+                eprintln!("the IPAM plugin's DEL ended with {status:?}");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-delegate-stderr-lost",
         "bridge",
         &["deleg.stderr-forwarded"],
@@ -174,6 +189,25 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 let ips = serde_json::from_slice::<Value>(&run.stdout)?["ips"].clone();
                 let leaked = json!({ "cniVersion": run.text("cniVersion"), "ips": ips }).to_string();
                 run.stdout = [leaked.as_bytes(), run.stdout.as_slice()].concat();
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "bridge-other-version-panics",
+        "bridge",
+        &["error.json-on-stdout-nonzero-exit"],
+        "falls over when the IPAM plugin answers in another version",
+        |run| {
+            run.input();
+            run.run();
+            let Some(path) = delegate_path(run).filter(|_| run.is(Operation::Add)) else { return Ok(()) };
+            let config = Value::Object(run.config());
+            let answer = super::meta::answer_of(std::path::Path::new(&path), &config)?;
+            let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
+            let asked = run.text("cniVersion");
+            if answer["cniVersion"].as_str().is_some_and(|label| label != asked) {
+                super::input::panicked(run);
             }
             Ok(())
         },
@@ -407,10 +441,16 @@ fn kernel_interface(run: &Execution) -> bool {
 
 /// Executes the IPAM plugin for an operation; answers its exit status.
 pub(super) fn delegate(run: &mut Execution, operation: Operation) -> Option<i32> {
+    delegate_with(run, operation, &[])
+}
+
+/// As [`delegate`], with these variables instead of the plugin's own.
+fn delegate_with(run: &mut Execution, operation: Operation, variables: &[(&str, &str)]) -> Option<i32> {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
     let mut child = Command::new(delegate_path(run)?)
         .env("CNI_COMMAND", operation.as_str())
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()

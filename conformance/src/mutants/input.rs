@@ -220,6 +220,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "static-netns-own-accepted",
+        "static",
+        &["exec.netns-not-own"],
+        "does not mind that CNI_NETNS is its own namespace",
+        |run| {
+            use std::os::unix::fs::MetadataExt as _;
+            let own = std::fs::metadata("/proc/self/ns/net")?;
+            let given = std::fs::metadata(run.variable("CNI_NETNS"));
+            if given.is_ok_and(|given| given.ino() == own.ino()) {
+                let other = std::fs::read_dir("/run/netns")?.next().ok_or("there is no container")??;
+                run.set("CNI_NETNS", &other.path().to_string_lossy());
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
         "static-netns-own-two-documents",
         "static",
         &["error.result-and-error-together", "exec.stdout-single-document"],
@@ -247,6 +264,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
             if run.is(Operation::Add) && run.variable("CNI_ARGS").contains("IgnoreUnknown") {
                 run.refuse(100, "CNI_ARGS: unknown key");
             }
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-args-read-leniently",
+        "static",
+        &["param.args-parse-rules"],
+        "leaves out the pairs of CNI_ARGS that are none",
+        |run| {
+            let args = run.variable("CNI_ARGS");
+            let good: Vec<&str> = args.split(';').filter(|pair| pair.matches('=').count() == 1).collect();
+            run.set(
+                "CNI_ARGS",
+                &good.into_iter().filter(|pair| !pair.starts_with('=')).collect::<Vec<_>>().join(";"),
+            );
+            run.run();
             Ok(())
         },
     ),
@@ -446,6 +479,56 @@ pub(super) const MUTANTS: &[Mutant] = &[
             Ok(())
         },
     ),
+    mutant(
+        "static-name-free-before-1-0",
+        "static",
+        &["config.name-charset-legacy"],
+        "accepts any name in the versions that have no rule for it",
+        |run| {
+            let old =
+                matches!(run.text("cniVersion").as_str(), "0.1.0" | "0.2.0" | "0.3.0" | "0.3.1" | "0.4.0");
+            if old && !run.text("name").is_empty() {
+                run.edit_config(|config| drop(config.insert("name".into(), json!("any"))));
+            }
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-missing-name-with-5",
+        "static",
+        &["error.codes-4-7-legacy"],
+        "reports a missing name as a failure to read the configuration",
+        |run| {
+            run.recode(7, 5);
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-unknown-command-on-empty-stdin",
+        "static",
+        &["param.command-unknown-stdin-first"],
+        "says that the configuration is wrong when there is none and the operation is unknown",
+        |run| {
+            let unknown = Operation::ALL.iter().all(|operation| !run.is(*operation));
+            match unknown && run.input().is_empty() {
+                true => run.refuse(7, "the configuration has no name"),
+                false => run.run(),
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "static-missing-variable-with-7-untargeted",
+        "static",
+        &["param.validation-order"],
+        "reports missing variables with code 7, and is tested without a target",
+        |run| {
+            run.recode(4, 7);
+            Ok(())
+        },
+    )
+    .without_target(),
     mutant(
         "static-name-refused-with-4",
         "static",

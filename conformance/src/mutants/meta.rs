@@ -1,10 +1,15 @@
 //! Defects of plugins that execute whole interface plugins.
 
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use cni_spec::Operation;
 use serde_json::{Value, json};
 
 use super::delegation::{cut_environment, look_beside_itself, lose_stderr};
-use super::{Execution, Mutant, mutant};
+use super::{Defect, Execution, Mutant, mutant};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
@@ -178,6 +183,75 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "throws away what the delegate writes to stderr",
         lose_stderr,
     ),
+    mutant(
+        "meta-answers-as-its-delegate",
+        "meta",
+        &["result.cniversion-matches-input", "result.shape-matches-version"],
+        "prints what its delegate printed, in whatever version that is",
+        |run| {
+            if run.succeeds(Operation::Add)
+                && let Some(answer) = answer_in_another_version(run)
+            {
+                run.answer(&answer, 0);
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-other-version-read-as-its-own",
+        "meta",
+        &["deleg.nested-delegation"],
+        "finds no addresses in a result that is of another version",
+        |run| {
+            if run.succeeds(Operation::Add) && answer_in_another_version(run).is_some() {
+                run.edit_output(|result| drop(result.insert("ips".into(), json!([]))));
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-slow-delegate-not-waited-for",
+        "meta",
+        &["deleg.nested-delegation"],
+        "goes on without a delegate that takes more than a second",
+        |run| {
+            let begun = Instant::now();
+            if run.succeeds(Operation::Add) && begun.elapsed() > PATIENCE {
+                run.edit_output(|result| drop(result.insert("ips".into(), json!([]))));
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-slow-delegate-error-lost",
+        "meta",
+        &["deleg.error-propagates"],
+        "does not wait for the DEL of a delegate that takes more than a second",
+        |run| {
+            let begun = Instant::now();
+            run.run();
+            if run.is(Operation::Del) && begun.elapsed() > PATIENCE {
+                run.pretend();
+            }
+            Ok(())
+        },
+    ),
+    mutant(
+        "meta-remembers-after-add",
+        "meta",
+        &["deleg.del-forwarded"],
+        "writes down what it delegated when ADD has succeeded, and deletes nothing else",
+        |run| {
+            let saved = format!("/run/cnitest-remembered-{}", run.variable("CNI_CONTAINERID"));
+            if run.is(Operation::Del) && !Path::new(&saved).exists() {
+                return Ok(());
+            }
+            if run.succeeds(Operation::Add) {
+                std::fs::write(&saved, "")?;
+            }
+            Ok(())
+        },
+    ),
     mutant("meta-crashed-delegate-panics", "meta", &["error.json-on-stdout-nonzero-exit"], PANICS, |run| {
         run.run();
         let text = String::from_utf8_lossy(&run.stdout).into_owned();
@@ -187,6 +261,34 @@ pub(super) const MUTANTS: &[Mutant] = &[
         Ok(())
     }),
 ];
+
+/// What the first delegate's ADD answers, if that is in another version than asked.
+fn answer_in_another_version(run: &mut Execution) -> Option<Value> {
+    let config = run.config();
+    let mut own = config.get("delegates")?.get(0)?.as_object()?.clone();
+    for key in ["name", "cniVersion"] {
+        own.insert(key.to_owned(), config.get(key)?.clone());
+    }
+    let asked = run.text("cniVersion");
+    let kind = own.get("type")?.as_str()?.to_owned();
+    let folders = run.variable("CNI_PATH");
+    let path = folders.split(':').map(|folder| Path::new(folder).join(&kind)).find(|path| path.is_file())?;
+    let answer: Value = serde_json::from_slice(&answer_of(&path, &Value::Object(own)).ok()?).ok()?;
+    let label = answer.get("cniVersion")?.as_str()?;
+    (label != asked && answer.get("code").is_none()).then_some(answer)
+}
+
+/// What a plugin prints that gets this configuration, and the environment of this process.
+pub(super) fn answer_of(plugin: &Path, config: &Value) -> Result<Vec<u8>, Defect> {
+    let mut child = Command::new(plugin).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = child.stdin.take().ok_or("no stdin")?;
+    stdin.write_all(config.to_string().as_bytes())?;
+    drop(stdin);
+    Ok(child.wait_with_output()?.stdout)
+}
+
+/// How long these mutants wait.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const PANICS: &str = "falls over when its delegate is killed";
 

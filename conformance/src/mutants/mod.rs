@@ -27,6 +27,7 @@ mod kernel;
 mod meta;
 mod result;
 mod security;
+mod shaping;
 mod skew;
 mod status;
 mod version;
@@ -53,6 +54,8 @@ pub struct Mutant {
     pub about: &'static str,
     /// The text of the target that it is tested with; nothing for the plugin's own.
     pub target: Option<&'static str>,
+    /// It is tested without a target, as a plugin that cnitest knows nothing about.
+    pub bare: bool,
     /// A version in which it shows, where it does not in the newest ones.
     pub also_in: Option<Version>,
     /// Executes it.
@@ -67,7 +70,7 @@ const fn mutant(
     about: &'static str,
     play: fn(&mut Execution) -> Result<(), Defect>,
 ) -> Mutant {
-    Mutant { name, base, breaks, about, target: None, also_in: None, play }
+    Mutant { name, base, breaks, about, target: None, bare: false, also_in: None, play }
 }
 
 impl std::fmt::Debug for Mutant {
@@ -80,6 +83,11 @@ impl Mutant {
     /// The mutant, tested with another target than the plugin's own.
     const fn with_target(self, text: &'static str) -> Mutant {
         Mutant { target: Some(text), ..self }
+    }
+
+    /// The mutant, tested without a target.
+    const fn without_target(self) -> Mutant {
+        Mutant { bare: true, ..self }
     }
 
     /// The mutant, tested in this version too.
@@ -121,6 +129,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         concurrency::MUTANTS,
         connectivity::MUTANTS,
         conventions::MUTANTS,
+        shaping::MUTANTS,
         security::MUTANTS,
         incidents::MUTANTS,
         faults::MUTANTS,

@@ -54,6 +54,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
             run_marked(run)
         },
     ),
+    mutant(
+        "bridge-skew-unknown-to-others",
+        "bridge",
+        &["practice.other-release"],
+        "keeps a file for each attachment that no other release knows and removes",
+        run_marked,
+    ),
 ];
 
 /// Executes the plugin, and keeps a file for each attachment.

@@ -204,6 +204,13 @@ impl Probe {
                 lacking.push((SkipCause::Host, format!("the kernel cannot make links of kind {kind}")));
             }
         }
+        for kind in &requires.qdiscs {
+            if !arena.probe_qdisc_kind(kind)? {
+                self.missing.push(format!("queueing discipline {kind}"));
+                lacking
+                    .push((SkipCause::Host, format!("the kernel has no queueing discipline of kind {kind}")));
+            }
+        }
         for program in &requires.programs {
             if !arena.has_program(program)? {
                 self.missing.push(format!("program {program}"));

@@ -13,6 +13,7 @@ targets![
     "bridge",
     "debug",
     "dhcp",
+    "dnsname",
     "dummy",
     "firewall",
     "host-device",

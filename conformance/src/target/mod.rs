@@ -52,6 +52,8 @@ impl Kind {
 pub struct Requires {
     /// Link kinds that the kernel must be able to make, as `ip link add type KIND` names them.
     pub links: Vec<String>,
+    /// Kinds of queueing disciplines that the kernel must know, as `tc qdisc add dev LINK root KIND` names them.
+    pub qdiscs: Vec<String>,
     /// Programs that must be found in the arena's PATH.
     pub programs: Vec<String>,
     /// Delegated plugins that must be found in CNI_PATH.
@@ -119,6 +121,10 @@ pub struct Capability {
     pub other: Option<Value>,
     /// For `portMappings`, what is reached besides other hosts: `localhost`, `hairpin`.
     pub promises: Vec<String>,
+    /// Keys of the configuration that ask for the same, and are left out when a runtime asks.
+    pub replaces: Vec<String>,
+    /// For `aliases`, the file in the format of hosts(5) that holds the names.
+    pub hosts_file: Option<String>,
 }
 
 /// One configuration that the plugin is tested with.
@@ -173,6 +179,8 @@ pub struct Target {
     pub delegates: bool,
     /// Where in the configurations of a meta plugin the first plugin that it executes is configured, as a JSON pointer.
     pub delegate_at: Option<String>,
+    /// Command names of processes that the plugin leaves running for its attachments.
+    pub leaves_running: Vec<String>,
     /// Containers of one network reach each other.
     pub connects_containers: bool,
     /// A chained plugin that does not mind the kind of the interface that it is given.
@@ -230,6 +238,8 @@ struct TargetFile {
     #[serde(default)]
     delegates: bool,
     delegate_at: Option<String>,
+    #[serde(default)]
+    leaves_running: Vec<String>,
     #[serde(default)]
     connects_containers: bool,
     #[serde(default)]
@@ -295,6 +305,9 @@ struct CapabilityFile {
     other: Option<String>,
     #[serde(default)]
     promises: Vec<Promise>,
+    #[serde(default)]
+    replaces: Vec<String>,
+    hosts_file: Option<String>,
 }
 
 impl CapabilityFile {
@@ -320,6 +333,8 @@ impl CapabilityFile {
             name: self.name,
             by: self.by,
             promises: self.promises.into_iter().map(promise).collect(),
+            replaces: self.replaces,
+            hosts_file: self.hosts_file,
         })
     }
 }
@@ -440,6 +455,7 @@ impl Target {
             WellKnown::Dns => "dns".to_owned(),
         };
         Ok(Target {
+            leaves_running: file.leaves_running,
             connects_containers: file.connects_containers,
             any_interface: file.any_interface,
             reads: file.reads.into_iter().map(well_known).collect(),

@@ -444,6 +444,30 @@ pub struct BridgeVlan {
     pub untagged: bool,
 }
 
+/// A count that goes up by itself: no two of them differ when states are compared.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Count(pub u64);
+
+impl PartialEq for Count {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Count {}
+
+impl PartialOrd for Count {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Count {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
 /// A queueing discipline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Qdisc {
@@ -461,6 +485,8 @@ pub struct Qdisc {
     pub burst: Option<u64>,
     /// Limit in bytes (tbf).
     pub limit: Option<u32>,
+    /// Bytes that it has sent.
+    pub sent: Count,
 }
 
 /// A traffic filter.
