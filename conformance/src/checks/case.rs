@@ -1,26 +1,30 @@
 //! One case of a check: the arena, what was done in it, and what was found.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cni_spec::error::CniError;
 use cni_spec::{Level, Operation, Version, catalogue};
 use cnitest_reports::model::SkipCause;
 use serde_json::{Map, Value, json};
 
-use super::Check;
 use super::changes;
 use super::front;
 use super::observation::Observations;
 use super::reproducer::{Assertion, Step};
+use super::{Check, Concerns};
+use crate::arena::dhcp::{self, Pool};
 use crate::arena::snapshot::{Scope as SnapshotScope, Snapshot};
-use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, Unrest};
+use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, Unrest, quote};
 use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
 use crate::target::{Configuration, Kind, Target};
 
 /// The shell of [`Call::shell`].
 pub(super) const SHELL: &str = "/bin/sh";
+
+/// How long what runs beside a plugin may take until it is ready.
+const READY: Duration = Duration::from_secs(5);
 
 /// The name of the network that cases attach containers to.
 pub const NETWORK: &str = "cnitest-net";
@@ -546,6 +550,7 @@ impl<'a> Case<'a> {
         self.containers += 1;
         let container = format!("c{}", self.containers);
         if self.containers == 1 {
+            self.start_surroundings()?;
             self.make_links(false, &container)?;
         }
         self.steps.push(Step::AddNetns(container.clone()));
@@ -564,11 +569,77 @@ impl<'a> Case<'a> {
             result: None,
             container,
         };
+        let index = self.containers;
         if self.kind() == Kind::Chained {
-            let index = self.containers;
             attachment.previous = Some(front::make(self, &attachment, index)?);
         }
+        if self.pool().is_some() {
+            front::plug(self, &attachment, index)?;
+        }
         Ok(attachment)
+    }
+
+    /// What the DHCP server leases, where the target wants one.
+    pub(super) fn pool(&self) -> Option<Pool> {
+        self.target.and_then(|target| target.dhcp_server)
+    }
+
+    /// What the DHCP server has written down, a line for each message.
+    pub(super) fn leases(&mut self) -> Result<Vec<String>, Stop> {
+        let bytes = self.arena.read_file(dhcp::LOG)?;
+        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    }
+
+    /// Starts what has to run beside the plugin: it ends with the case, when the arena is reset.
+    fn start_surroundings(&mut self) -> Result<(), Stop> {
+        let Some(target) = self.target else { return Ok(()) };
+        if self.check.concerns == Concerns::Unattended {
+            return Ok(());
+        }
+        if let Some(pool) = target.dhcp_server {
+            let (path, text) = ("/run/cnitest-dhcp/server.py".to_owned(), pool.python());
+            self.steps.push(Step::File { path: path.clone(), text, mode: 0o644 });
+            self.steps.push(Step::Shell(format!("python3 {path} & sleep 1")));
+            self.arena.start_background(&pool.server())?;
+            self.await_path(Path::new(dhcp::LOG), "the DHCP server")?;
+        }
+        if let Some(start) = &target.daemon_start {
+            let plugin = self.subject.program.display().to_string();
+            let words: Vec<String> =
+                start.command.iter().map(|word| word.replace("${plugin}", &plugin)).collect();
+            let Some((program, arguments)) = words.split_first() else { return Ok(()) };
+            let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+            let invocation = Invocation::new(program).args(arguments).env("PATH", path);
+            let shown = |word: &String| match word.as_str() {
+                "${plugin}" => "\"$plugin\"".to_owned(),
+                word => quote(word),
+            };
+            let shown: Vec<String> = start.command.iter().map(shown).collect();
+            self.steps.push(Step::Shell(format!(
+                "{} & until [ -e {} ]; do sleep 0.1; done",
+                shown.join(" "),
+                quote(&start.ready.display().to_string())
+            )));
+            self.arena.start_background(&invocation)?;
+            let what = target.daemon.clone().unwrap_or_default();
+            self.await_path(&start.ready, &what)?;
+        }
+        Ok(())
+    }
+
+    fn await_path(&mut self, path: &Path, what: &str) -> Result<(), Stop> {
+        let (folder, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        let clock = Instant::now();
+        while clock.elapsed() < READY {
+            // The folder comes with what it holds.
+            let entries = self.arena.list_dir(folder).unwrap_or_default();
+            if entries.iter().any(|entry| name == entry.name.as_str()) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let seconds = READY.as_secs();
+        Err(Stop::unmet(format!("{what} did not make {} within {seconds} s", path.display())))
     }
 
     /// The plugin object with `cniVersion` and `name`, for a container.

@@ -12,7 +12,15 @@ pub(super) fn between(case: &Case<'_>, before: &Snapshot, after: &Snapshot) -> V
 
 /// Whether a line tells of what the kernel does without being asked by the plugin.
 fn happens_by_itself(case: &Case<'_>, line: &str) -> bool {
-    is_loopback_address(case, line) || is_state_of_device(case, line) || is_table_of_iptables(line)
+    is_of_server(line)
+        || is_loopback_address(case, line)
+        || is_state_of_device(case, line)
+        || is_table_of_iptables(line)
+}
+
+/// Whether a line tells of what the DHCP server writes down.
+fn is_of_server(line: &str) -> bool {
+    line.contains(" /run/cnitest-dhcp")
 }
 
 /// Whether a line tells of a new, empty table of iptables: where iptables works on nftables, it makes the table that it

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use cni_spec::error::TRY_AGAIN_LATER;
 use cni_spec::result::AddResult;
@@ -16,6 +17,9 @@ use crate::target::Kind;
 const IPAM: Concerns = Concerns::Kinds(&[Kind::Ipam]);
 /// Pools with more addresses than this count as endless.
 const MANY: usize = 16;
+
+/// How long a message to the DHCP server may take.
+const RELEASED: Duration = Duration::from_secs(1);
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -199,6 +203,9 @@ fn retried(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn del_frees(case: &mut Case<'_>) -> Result<(), Stop> {
+    if case.pool().is_some() {
+        return del_releases(case);
+    }
     let filled = fill(case)?;
     let (Some(refused), Some(first)) = (&filled.refused, filled.attachments.first()) else {
         return Err(Stop::skip(format!("the pool has more than {MANY} addresses")));
@@ -227,6 +234,49 @@ fn del_frees(case: &mut Case<'_>) -> Result<(), Stop> {
     let requirement = if plain { "del.releases-resources" } else { requirement };
     let expected = format!("after DEL of {} another container gets its address", first.container);
     case.expect(answer.succeeded(), requirement, expected, answer.summary());
+    Ok(())
+}
+
+/// As [`del_frees`], for a lease of the DHCP server, which tells what it was asked for.
+fn del_releases(case: &mut Case<'_>) -> Result<(), Stop> {
+    let (attachment, result) = allocate(case)?;
+    let given = kernel::ips(&result);
+    let told = |lines: &[String], word: &str| -> BTreeSet<IpAddr> {
+        let told = lines.iter().filter_map(|line| line.strip_prefix(word)?.split_whitespace().next());
+        told.filter_map(|text| text.parse().ok()).collect()
+    };
+    if !given.is_subset(&told(&case.leases()?, "ACK ")) {
+        return Err(Stop::skip("the addresses are not those that the DHCP server leased".to_owned()));
+    }
+    let (requirement, call) = match case.variant {
+        "namespace-gone" => {
+            case.delete_netns(&attachment)?;
+            ("del.ipam-without-netns", case.call(Operation::Del, &attachment))
+        }
+        "CNI_NETNS-unset" => {
+            ("del.missing-netns-env-succeeds", case.call(Operation::Del, &attachment).unset("CNI_NETNS"))
+        }
+        // 0.4.0 has its own words for it.
+        _ if case.version <= Version::V0_4_0 => {
+            ("del.releases-resources", case.call(Operation::Del, &attachment))
+        }
+        _ => ("del.undoes-modifications", case.call(Operation::Del, &attachment)),
+    };
+    let deleted = case.run(call)?;
+    if !case.expect_success(&deleted, requirement) {
+        return Ok(());
+    }
+    // The message need not have arrived when DEL returns.
+    let clock = Instant::now();
+    let mut lines = case.leases()?;
+    while !given.is_subset(&told(&lines, "RELEASE ")) && clock.elapsed() < RELEASED {
+        std::thread::sleep(Duration::from_millis(5));
+        lines = case.leases()?;
+    }
+    let released = told(&lines, "RELEASE ");
+    let expected = format!("DEL gives {} back to the DHCP server", kernel::list(&given));
+    let observed = format!("given back: {}; the server saw: {}", kernel::list(&released), lines.join("; "));
+    case.expect(given.is_subset(&released), requirement, expected, observed);
     Ok(())
 }
 

@@ -9,9 +9,12 @@ mod builtin;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::arena::dhcp::{self, Pool};
 
 pub use builtin::{TEMPLATE, builtin, builtin_names};
 
@@ -138,6 +141,32 @@ pub struct Configuration {
     pub requires: Requires,
 }
 
+/// How the daemon of a plugin is started.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DaemonStart {
+    /// The program and its arguments; `${plugin}` is the plugin's executable.
+    pub command: Vec<String>,
+    /// The absolute path of what is there once the daemon is ready, such as its socket.
+    pub ready: PathBuf,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct DhcpServer {
+    addresses: u8,
+    lease_seconds: u64,
+}
+
+impl DhcpServer {
+    fn read(self) -> Result<Pool, String> {
+        if !(1..=dhcp::MOST).contains(&self.addresses) {
+            return Err(format!("dhcp-server: addresses must be 1 to {}", dhcp::MOST));
+        }
+        Ok(Pool { addresses: self.addresses, lease: Duration::from_secs(self.lease_seconds) })
+    }
+}
+
 /// What cnitest knows about a plugin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
@@ -151,8 +180,12 @@ pub struct Target {
     pub fixed_interface: Option<String>,
     /// Why ADD, CHECK and DEL cannot be exercised, where they cannot: only protocol checks run then.
     pub no_attachments: Option<String>,
-    /// What must run beside the plugin for its ADD to work, and does not run in an arena.
+    /// What must run beside the plugin for its ADD to work.
     pub daemon: Option<String>,
+    /// How that is started; without it, it does not run in an arena.
+    pub daemon_start: Option<DaemonStart>,
+    /// What a DHCP server leases on the link that each container of an IPAM plugin has then.
+    pub dhcp_server: Option<Pool>,
     /// What the plugin holds ends by itself when it is not given back, as a lease does.
     pub expires: bool,
     /// The `ipam` key of the configurations is executed as a delegated plugin.
@@ -209,6 +242,8 @@ struct TargetFile {
     fixed_interface: Option<String>,
     no_attachments: Option<String>,
     daemon: Option<String>,
+    daemon_start: Option<DaemonStart>,
+    dhcp_server: Option<DhcpServer>,
     #[serde(default)]
     expires: bool,
     #[serde(default)]
@@ -417,6 +452,15 @@ impl Target {
             Some(text) => serde_json::from_str(&text)
                 .map_err(|error| fail(format!("duplicate-search is no JSON object: {error}")))?,
         };
+        if let Some(start) = &file.daemon_start
+            && (file.daemon.is_none() || start.command.is_empty() || !start.ready.is_absolute())
+        {
+            let what = "daemon-start needs a daemon, a command and an absolute path as ready";
+            return Err(fail(what.to_owned()));
+        }
+        if file.dhcp_server.is_some() && file.kind != Kind::Ipam {
+            return Err(fail("dhcp-server is for the kind ipam".to_owned()));
+        }
         let well_known = |one: WellKnown| match one {
             WellKnown::IpMasq => "ipMasq".to_owned(),
             WellKnown::Dns => "dns".to_owned(),
@@ -434,6 +478,8 @@ impl Target {
             fixed_interface: file.fixed_interface,
             no_attachments: file.no_attachments,
             daemon: file.daemon,
+            daemon_start: file.daemon_start,
+            dhcp_server: file.dhcp_server.map(DhcpServer::read).transpose().map_err(fail)?,
             expires: file.expires,
             delegates: file.delegates,
             delegate_at: file.delegate_at,
@@ -503,6 +549,14 @@ mod tests {
         assert!(
             message(&format!("duplicate-search = '[]'\n{}", one(r#"{"type":"x"}"#)))
                 .contains("duplicate-search is no JSON object")
+        );
+        let daemon = |text: &str| message(&format!("{text}\n{}", one(r#"{"type":"x"}"#)));
+        assert!(daemon("daemon-start = { command = ['x'], ready = '/run/x' }").contains("needs a daemon"));
+        assert!(
+            daemon("daemon = 'd'\ndaemon-start = { command = [], ready = '/run/x' }").contains("a command")
+        );
+        assert!(
+            daemon("dhcp-server = { addresses = 3, lease-seconds = 60 }").contains("is for the kind ipam")
         );
         assert!(message(&format!("reads = ['ipmasq']\n{}", one(r#"{"type":"x"}"#))).contains("line 1"));
     }
