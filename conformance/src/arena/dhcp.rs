@@ -1,8 +1,7 @@
 //! A DHCPv4 server for the arena's host: it leases addresses of one pool on every link, and writes down what it does.
 //!
 //! It is a process of its own, this executable started again, because the agent has no time for it while it runs a
-//! plugin. The crates for DHCP bring dozens of others for names and domains; the few fields that matter here are read
-//! below.
+//! plugin.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -15,8 +14,12 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
 };
+use smoltcp::wire::{
+    ArpHardware as Hardware, DhcpMessageType, DhcpOpCode, DhcpOption, DhcpPacket, DhcpRepr, EthernetAddress,
+};
 
 use super::network::mac_text;
+use super::start::AGENT_ARGUMENT;
 use crate::invoke::Invocation;
 
 /// The first argument that makes an executable the server.
@@ -39,6 +42,8 @@ const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 0);
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 92, 0, 53);
 const PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
+/// What tells DHCP from what it comes from.
+const COOKIE: u32 = 0x6382_5363;
 
 /// What the server leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +64,7 @@ impl Pool {
         ])
     }
 
-    /// A Python program that serves the same leases, for a reproducer.
+    /// A Python program that serves the same leases and writes down the addresses that are given back, for a reproducer.
     pub fn python(&self) -> String {
         let seconds = self.lease.as_secs();
         format!(
@@ -75,7 +80,7 @@ while True:
         if d[i]: o[d[i]] = d[i+2:i+2+d[i+1]]; i += 2 + d[i+1]
         else: i += 1
     who, kind = o.get(61, d[28:34]), o.get(53, b'\0')[0]
-    if kind == 7: leases.pop(who, None)
+    if kind == 7 and leases.pop(who, None) is not None: print('RELEASE', s.inet_ntoa(d[12:16]), flush=True)
     if kind not in (1, 3): continue
     taken = set(leases.values())
     free = [n for n in range({addresses}) if n not in taken]
@@ -92,11 +97,17 @@ while True:
     }
 }
 
-/// Serves when this process was started as the server, and then never returns; returns at once otherwise.
+/// Serves when this process was started as the server, and then never returns; returns at once otherwise. It answers on
+/// every link, so that it serves in an arena only, where process 1 is an agent.
 pub(super) fn entry() {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().as_deref() != Some(ARGUMENT.as_ref()) {
         return;
+    }
+    let first = std::fs::read("/proc/1/cmdline").unwrap_or_default();
+    if first.split(|byte| *byte == 0).nth(1) != Some(AGENT_ARGUMENT.as_bytes()) {
+        eprintln!("cnitest: the DHCP server runs in arenas only");
+        std::process::exit(2)
     }
     let mut number = || arguments.next().and_then(|text| text.to_str()?.parse::<u64>().ok());
     let (addresses, seconds) = (number().and_then(|number| u8::try_from(number).ok()), number());
@@ -149,96 +160,80 @@ fn serve(pool: Pool, log: &Path) -> io::Result<std::convert::Infallible> {
     }
 }
 
-const DISCOVER: u8 = 1;
-const OFFER: u8 = 2;
-const REQUEST: u8 = 3;
-const DECLINE: u8 = 4;
-const ACK: u8 = 5;
-const NAK: u8 = 6;
-const RELEASE: u8 = 7;
-
-const OPTION_MASK: u8 = 1;
-const OPTION_ROUTER: u8 = 3;
 const OPTION_NAME_SERVER: u8 = 6;
 const OPTION_REQUESTED: u8 = 50;
-const OPTION_LEASE: u8 = 51;
 const OPTION_TYPE: u8 = 53;
 const OPTION_SERVER: u8 = 54;
 const OPTION_CLIENT: u8 = 61;
-const OPTION_END: u8 = 255;
-const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
-/// Where the options begin, behind the fixed fields and the cookie.
-const OPTIONS: usize = 240;
 
 /// What a client says, as far as the server heeds it (RFC 2131, section 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Message {
-    head: Vec<u8>,
-    options: BTreeMap<u8, Vec<u8>>,
+    kind: DhcpMessageType,
+    transaction: u32,
+    hardware: EthernetAddress,
+    /// What tells the client from others: the identifier that it gives itself, or else its hardware address.
+    client: Vec<u8>,
+    relay: Ipv4Addr,
+    /// The address that the client says it has.
+    own: Option<Ipv4Addr>,
+    requested: Option<Ipv4Addr>,
+    server: Option<Ipv4Addr>,
 }
 
 impl Message {
+    /// Reads the options one by one: the crate's representation of a whole message holds no identifier but a hardware
+    /// address.
     fn parse(bytes: &[u8]) -> Option<Message> {
-        let head = bytes.get(..OPTIONS)?;
-        if head[0] != 1 || head[OPTIONS - 4..] != COOKIE {
+        let packet = DhcpPacket::new_checked(bytes).ok()?;
+        let ethernet = packet.hardware_type() == Hardware::Ethernet && packet.hardware_len() == 6;
+        if packet.opcode() != DhcpOpCode::Request || packet.magic_number() != COOKIE || !ethernet {
             return None;
         }
-        let mut options = BTreeMap::new();
-        let mut rest = bytes.get(OPTIONS..)?;
-        loop {
-            rest = match rest {
-                [] | [OPTION_END, ..] => break,
-                [0, more @ ..] => more,
-                [code, length, more @ ..] => {
-                    let (value, more) = more.split_at_checked(usize::from(*length))?;
-                    options.entry(*code).or_insert_with(Vec::new).extend(value);
-                    more
-                }
-                [_] => return None,
-            };
-        }
-        Some(Message { head: head.to_vec(), options })
+        let option = |code: u8| packet.options().find(|option| option.kind == code).map(|option| option.data);
+        let hardware = packet.client_hardware_address();
+        Some(Message {
+            kind: DhcpMessageType::from(*option(OPTION_TYPE)?.first()?),
+            transaction: packet.transaction_id(),
+            hardware,
+            client: option(OPTION_CLIENT).unwrap_or(hardware.as_bytes()).to_vec(),
+            relay: packet.relay_agent_ip(),
+            own: Some(packet.client_ip()).filter(|own| !own.is_unspecified()),
+            requested: option(OPTION_REQUESTED).and_then(address),
+            server: option(OPTION_SERVER).and_then(address),
+        })
     }
 
-    fn kind(&self) -> Option<u8> {
-        self.options.get(&OPTION_TYPE)?.first().copied()
-    }
-
-    /// The address that the client says it has.
-    fn own(&self) -> Option<Ipv4Addr> {
-        address(&self.head[12..16]).filter(|own| !own.is_unspecified())
-    }
-
-    fn option(&self, code: u8) -> Option<Ipv4Addr> {
-        address(self.options.get(&code)?)
-    }
-
-    fn hardware(&self) -> &[u8] {
-        &self.head[28..34]
-    }
-
-    /// What tells the client from others.
-    fn client(&self) -> &[u8] {
-        self.options.get(&OPTION_CLIENT).map_or(self.hardware(), Vec::as_slice)
-    }
-
-    fn answer(&self, kind: u8, yours: Ipv4Addr, options: &[(u8, &[u8])]) -> Vec<u8> {
-        let mut answer = self.head.clone();
-        answer[0] = 2;
-        answer[3] = 0;
-        answer[8..10].fill(0);
-        answer[10..12].copy_from_slice(&0x8000_u16.to_be_bytes());
-        answer[16..20].copy_from_slice(&yours.octets());
-        answer[20..24].copy_from_slice(&SERVER.octets());
-        answer[44..OPTIONS - 4].fill(0);
-        let (kind, server) = ([kind], SERVER.octets());
-        let first: [(u8, &[u8]); 2] = [(OPTION_TYPE, &kind), (OPTION_SERVER, &server)];
-        for (code, value) in first.iter().chain(options) {
-            answer.extend([*code, u8::try_from(value.len()).unwrap_or_default()]);
-            answer.extend(*value);
-        }
-        answer.push(OPTION_END);
-        answer
+    /// The answer that gives an address and what goes with it, or that refuses.
+    fn answer(&self, kind: DhcpMessageType, given: Option<(Ipv4Addr, u32)>) -> Option<Vec<u8>> {
+        let names = NAME_SERVER.octets();
+        let more = [DhcpOption { kind: OPTION_NAME_SERVER, data: &names }];
+        let answer = DhcpRepr {
+            message_type: kind,
+            transaction_id: self.transaction,
+            secs: 0,
+            client_hardware_address: self.hardware,
+            client_ip: Ipv4Addr::UNSPECIFIED,
+            your_ip: given.map_or(Ipv4Addr::UNSPECIFIED, |(address, _)| address),
+            server_ip: SERVER,
+            router: given.map(|_| SERVER),
+            subnet_mask: given.map(|_| MASK),
+            relay_agent_ip: self.relay,
+            broadcast: true,
+            requested_ip: None,
+            client_identifier: None,
+            server_identifier: Some(SERVER),
+            parameter_request_list: None,
+            dns_servers: None,
+            max_size: None,
+            lease_duration: given.map(|(_, seconds)| seconds),
+            renew_duration: None,
+            rebind_duration: None,
+            additional_options: if given.is_some() { &more } else { &[] },
+        };
+        let mut bytes = vec![0; answer.buffer_len()];
+        answer.emit(&mut DhcpPacket::new_unchecked(bytes.as_mut_slice())).ok()?;
+        Some(bytes)
     }
 }
 
@@ -283,18 +278,11 @@ impl Server {
         now: Instant,
         log: &mut impl Write,
     ) -> io::Result<Option<Vec<u8>>> {
-        let client = message.client().to_vec();
-        let who = mac_text(message.hardware());
-        let seconds = u32::try_from(self.pool.lease.as_secs()).unwrap_or(u32::MAX).to_be_bytes();
-        let (mask, router, names) = (MASK.octets(), SERVER.octets(), NAME_SERVER.octets());
-        let given: [(u8, &[u8]); 4] = [
-            (OPTION_LEASE, &seconds),
-            (OPTION_MASK, &mask),
-            (OPTION_ROUTER, &router),
-            (OPTION_NAME_SERVER, &names),
-        ];
-        match message.kind() {
-            Some(DISCOVER) => {
+        let client = message.client.clone();
+        let who = mac_text(message.hardware.as_bytes());
+        let seconds = u32::try_from(self.pool.lease.as_secs()).unwrap_or(u32::MAX);
+        match message.kind {
+            DhcpMessageType::Discover => {
                 let Some(chosen) = self.choose(&client, now) else {
                     writeln!(log, "NONE-LEFT - {who}")?;
                     return Ok(None);
@@ -303,30 +291,30 @@ impl Server {
                 let lease = self.leases.entry(chosen).or_insert(Lease { client: Some(client), until });
                 lease.until = lease.until.max(until);
                 writeln!(log, "OFFER {chosen} {who}")?;
-                Ok(Some(message.answer(OFFER, chosen, &given)))
+                Ok(message.answer(DhcpMessageType::Offer, Some((chosen, seconds))))
             }
-            Some(REQUEST) if message.option(OPTION_SERVER).is_none_or(|server| server == SERVER) => {
-                let wanted = message.option(OPTION_REQUESTED).or(message.own());
+            DhcpMessageType::Request if message.server.is_none_or(|server| server == SERVER) => {
+                let wanted = message.requested.or(message.own);
                 let chosen = self.choose(&client, now).filter(|chosen| Some(*chosen) == wanted);
                 let Some(chosen) = chosen else {
                     writeln!(log, "NAK {} {who}", wanted.unwrap_or(Ipv4Addr::UNSPECIFIED))?;
-                    return Ok(Some(message.answer(NAK, Ipv4Addr::UNSPECIFIED, &[])));
+                    return Ok(message.answer(DhcpMessageType::Nak, None));
                 };
                 self.leases.insert(chosen, Lease { client: Some(client), until: now + self.pool.lease });
                 writeln!(log, "ACK {chosen} {who}")?;
-                Ok(Some(message.answer(ACK, chosen, &given)))
+                Ok(message.answer(DhcpMessageType::Ack, Some((chosen, seconds))))
             }
-            Some(RELEASE) => {
-                let own = message.own().unwrap_or(Ipv4Addr::UNSPECIFIED);
-                let held = self.leases.get(&own).is_some_and(|lease| lease.client.as_ref() == Some(&client));
+            DhcpMessageType::Release => {
+                let own = message.own.unwrap_or(Ipv4Addr::UNSPECIFIED);
+                let held = self.holds(&client, own);
                 if held {
                     self.leases.remove(&own);
                 }
                 writeln!(log, "{} {own} {who}", if held { "RELEASE" } else { "RELEASE-OF-ANOTHERS" })?;
                 Ok(None)
             }
-            Some(DECLINE) => {
-                if let Some(declined) = message.option(OPTION_REQUESTED) {
+            DhcpMessageType::Decline => {
+                if let Some(declined) = message.requested.filter(|declined| self.holds(&client, *declined)) {
                     self.leases.insert(declined, Lease { client: None, until: now + self.pool.lease });
                     writeln!(log, "DECLINE {declined} {who}")?;
                 }
@@ -335,68 +323,130 @@ impl Server {
             _ => Ok(None),
         }
     }
+
+    fn holds(&self, client: &[u8], address: Ipv4Addr) -> bool {
+        self.leases.get(&address).is_some_and(|lease| lease.client.as_deref() == Some(client))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn message(kind: u8, client: u8, options: &[(u8, [u8; 4])], own: Ipv4Addr) -> Message {
-        let mut bytes = vec![0; OPTIONS];
-        bytes[0] = 1;
+    const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+
+    fn bytes(kind: u8, client: u8, options: &[(u8, [u8; 4])], own: Ipv4Addr) -> Vec<u8> {
+        let mut bytes = vec![0; 240];
+        bytes[..3].copy_from_slice(&[1, 1, 6]);
+        bytes[4..8].copy_from_slice(&[0, 0, 0, client]);
         bytes[12..16].copy_from_slice(&own.octets());
         bytes[28..34].copy_from_slice(&[2, 0, 0, 0, 0, client]);
-        bytes[OPTIONS - 4..].copy_from_slice(&COOKIE);
-        bytes.extend([0, OPTION_TYPE, 1, kind, OPTION_CLIENT, 2, 0, client]);
+        bytes[236..].copy_from_slice(&COOKIE.to_be_bytes());
+        // Seven bytes that are no hardware address.
+        bytes.extend([0, OPTION_TYPE, 1, kind, OPTION_CLIENT, 7, 0, 0, 0, 0, 0, 0, client]);
         for (code, value) in options {
             bytes.extend([*code, 4]);
             bytes.extend(value);
         }
-        bytes.push(OPTION_END);
-        Message::parse(&bytes).expect("a message")
+        bytes.push(255);
+        bytes
     }
 
-    fn said(answer: Option<Vec<u8>>) -> Option<(u8, Ipv4Addr)> {
-        let mut answer = answer?;
-        answer[0] = 1;
-        let read = Message::parse(&answer)?;
-        Some((read.kind()?, address(&read.head[16..20])?))
+    fn message(kind: u8, client: u8, options: &[(u8, [u8; 4])], own: Ipv4Addr) -> Message {
+        Message::parse(&bytes(kind, client, options, own)).expect("a message")
+    }
+
+    /// What a client reads in an answer.
+    fn said(answer: &[u8]) -> Option<(DhcpMessageType, Ipv4Addr)> {
+        let packet = DhcpPacket::new_checked(answer).ok()?;
+        let read = DhcpRepr::parse(&packet).ok()?;
+        assert_eq!(read.server_identifier, Some(SERVER));
+        Some((read.message_type, read.your_ip))
     }
 
     #[test]
     fn leases_are_given_kept_and_given_back() {
+        use DhcpMessageType::{Ack, Nak, Offer};
+        const DISCOVER: u8 = 1;
+        const REQUEST: u8 = 3;
+        const DECLINE: u8 = 4;
+        const RELEASE: u8 = 7;
         let pool = Pool { addresses: 1, lease: Duration::from_secs(60) };
         let mut server = Server { pool, leases: BTreeMap::new() };
-        let (now, none, mut log) = (Instant::now(), Ipv4Addr::UNSPECIFIED, Vec::new());
+        let (now, mut log) = (Instant::now(), Vec::new());
         let mut ask = |message: &Message, later: u64| {
-            said(server.answer(message, now + Duration::from_secs(later), &mut log).expect("a log in memory"))
+            let now = now + Duration::from_secs(later);
+            said(&server.answer(message, now, &mut log).expect("a log in memory")?)
         };
         let wanted = [(OPTION_REQUESTED, FIRST.octets()), (OPTION_SERVER, SERVER.octets())];
-        assert_eq!(ask(&message(DISCOVER, 1, &[], none), 0), Some((OFFER, FIRST)));
-        assert_eq!(ask(&message(REQUEST, 1, &wanted, none), 0), Some((ACK, FIRST)));
-        assert_eq!(ask(&message(DISCOVER, 2, &[], none), 1), None, "no address is left");
-        assert_eq!(ask(&message(REQUEST, 2, &wanted, none), 1), Some((NAK, none)));
-        assert_eq!(ask(&message(REQUEST, 1, &[], FIRST), 50), Some((ACK, FIRST)), "renewed");
+        assert_eq!(ask(&message(DISCOVER, 1, &[], NOBODY), 0), Some((Offer, FIRST)));
+        assert_eq!(ask(&message(REQUEST, 1, &wanted, NOBODY), 0), Some((Ack, FIRST)));
+        assert_eq!(ask(&message(DISCOVER, 2, &[], NOBODY), 1), None, "no address is left");
+        assert_eq!(ask(&message(REQUEST, 2, &wanted, NOBODY), 1), Some((Nak, NOBODY)));
+        assert_eq!(ask(&message(REQUEST, 1, &[], FIRST), 50), Some((Ack, FIRST)), "renewed");
         assert_eq!(ask(&message(RELEASE, 2, &[], FIRST), 51), None);
-        assert_eq!(ask(&message(DISCOVER, 2, &[], none), 100), None, "another's release frees nothing");
+        assert_eq!(ask(&message(DECLINE, 2, &wanted, NOBODY), 51), None);
+        assert_eq!(ask(&message(DISCOVER, 2, &[], NOBODY), 100), None, "another's release frees nothing");
         assert_eq!(ask(&message(RELEASE, 1, &[], FIRST), 101), None);
-        assert_eq!(ask(&message(DISCOVER, 2, &[], none), 102), Some((OFFER, FIRST)));
-        assert_eq!(ask(&message(REQUEST, 2, &wanted, none), 102), Some((ACK, FIRST)));
-        assert_eq!(ask(&message(DISCOVER, 1, &[], none), 200), Some((OFFER, FIRST)), "the lease has ended");
+        assert_eq!(ask(&message(DISCOVER, 2, &[], NOBODY), 102), Some((Offer, FIRST)));
+        assert_eq!(ask(&message(REQUEST, 2, &wanted, NOBODY), 102), Some((Ack, FIRST)));
+        assert_eq!(ask(&message(DISCOVER, 1, &[], NOBODY), 200), Some((Offer, FIRST)), "the lease has ended");
         let other = [(OPTION_SERVER, [10, 92, 0, 2])];
-        assert_eq!(ask(&message(REQUEST, 1, &other, none), 200), None, "meant for another server");
+        assert_eq!(ask(&message(REQUEST, 1, &other, NOBODY), 200), None, "meant for another server");
+        assert_eq!(ask(&message(DECLINE, 1, &wanted, NOBODY), 201), None);
+        assert_eq!(ask(&message(DISCOVER, 1, &[], NOBODY), 202), None, "nobody gets what is in use");
         let log = String::from_utf8(log).expect("text");
         assert!(log.contains("RELEASE 10.92.0.10 02:00:00:00:00:01\n"), "{log}");
         assert!(log.contains("RELEASE-OF-ANOTHERS 10.92.0.10 02:00:00:00:00:02\n"), "{log}");
+        assert_eq!(log.matches("DECLINE").count(), 1, "{log}");
     }
 
     #[test]
     fn what_is_no_message_is_passed_over() {
-        assert_eq!(Message::parse(&[1; 100]), None);
-        let mut cut = vec![0; OPTIONS];
-        cut[0] = 1;
-        cut[OPTIONS - 4..].copy_from_slice(&COOKIE);
-        cut.extend([OPTION_TYPE, 9, 1]);
-        assert_eq!(Message::parse(&cut), None);
+        let right = bytes(1, 1, &[], NOBODY);
+        assert!(Message::parse(&right).is_some());
+        // Too short, an answer, no Ethernet, no DHCP, without a kind.
+        assert_eq!(Message::parse(&right[..239]), None);
+        for (place, value) in [(0, 2), (1, 6), (2, 8), (236, 0), (241, 12)] {
+            let mut wrong = right.clone();
+            wrong[place] = value;
+            assert_eq!(Message::parse(&wrong), None, "byte {place}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_passed_over(
+            head in proptest::collection::vec(any::<u8>(), 0..240),
+            options in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let _ = Message::parse(&head);
+            let mut bytes = bytes(1, 1, &[], NOBODY);
+            bytes.truncate(240);
+            bytes.extend(options);
+            if let Some(message) = Message::parse(&bytes) {
+                let pool = Pool { addresses: 2, lease: Duration::from_secs(u64::from(u32::MAX)) };
+                let mut server = Server { pool, leases: BTreeMap::new() };
+                let answer = server.answer(&message, Instant::now(), &mut io::sink()).expect("no log");
+                prop_assert!(answer.is_none_or(|answer| said(&answer).is_some()));
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read(
+            kind in 1_u8..8, client: u8, own: [u8; 4], requested: [u8; 4], server: [u8; 4],
+        ) {
+            let own = Ipv4Addr::from(own);
+            let options = [(OPTION_REQUESTED, requested), (OPTION_SERVER, server)];
+            let read = message(kind, client, &options, own);
+            prop_assert_eq!(read.kind, DhcpMessageType::from(kind));
+            prop_assert_eq!(read.transaction, u32::from(client));
+            prop_assert_eq!(read.client, vec![0, 0, 0, 0, 0, 0, client]);
+            prop_assert_eq!(read.own, Some(own).filter(|own| !own.is_unspecified()));
+            prop_assert_eq!(read.requested, Some(Ipv4Addr::from(requested)));
+            prop_assert_eq!(read.server, Some(Ipv4Addr::from(server)));
+        }
     }
 }

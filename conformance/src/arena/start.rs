@@ -25,7 +25,7 @@ use super::protocol::{Reply, Request, receive, send};
 use super::{ArenaConfig, ArenaError, agent, dhcp, sys};
 
 /// The first argument that makes an executable the agent of an arena.
-const AGENT_ARGUMENT: &str = "__arena-agent";
+pub(super) const AGENT_ARGUMENT: &str = "__arena-agent";
 
 /// How long an arena may take to end by itself.
 const END: Duration = Duration::from_secs(5);

@@ -141,6 +141,9 @@ pub struct Configuration {
     pub requires: Requires,
 }
 
+/// What stands for the plugin's executable in the command of a daemon.
+pub const PLUGIN: &str = "${plugin}";
+
 /// How the daemon of a plugin is started.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -151,19 +154,39 @@ pub struct DaemonStart {
     pub ready: PathBuf,
 }
 
+impl DaemonStart {
+    fn check(&self, named: bool) -> Result<(), String> {
+        let started = |word: &String| word.starts_with('/') || word == PLUGIN;
+        if !named {
+            return Err("daemon-start: say what the daemon is in daemon".to_owned());
+        }
+        if !self.command.first().is_some_and(started) {
+            return Err(format!("daemon-start: command must begin with an absolute path or {PLUGIN}"));
+        }
+        if !self.ready.is_absolute() || self.ready.file_name().is_none() {
+            return Err("daemon-start: ready must be the absolute path of a file".to_owned());
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct DhcpServer {
-    addresses: u8,
-    lease_seconds: u64,
+    addresses: i64,
+    lease_seconds: i64,
 }
 
 impl DhcpServer {
     fn read(self) -> Result<Pool, String> {
-        if !(1..=dhcp::MOST).contains(&self.addresses) {
-            return Err(format!("dhcp-server: addresses must be 1 to {}", dhcp::MOST));
-        }
-        Ok(Pool { addresses: self.addresses, lease: Duration::from_secs(self.lease_seconds) })
+        let within = |key: &str, number: i64, most: u32| {
+            let fits = u32::try_from(number).ok().filter(|number| (1..=most).contains(number));
+            fits.ok_or_else(|| format!("dhcp-server: {key} must be 1 to {most}, not {number}"))
+        };
+        let addresses = within("addresses", self.addresses, dhcp::MOST.into())?;
+        let seconds = within("lease-seconds", self.lease_seconds, u32::MAX)?;
+        let addresses = u8::try_from(addresses).unwrap_or(dhcp::MOST);
+        Ok(Pool { addresses, lease: Duration::from_secs(seconds.into()) })
     }
 }
 
@@ -452,11 +475,8 @@ impl Target {
             Some(text) => serde_json::from_str(&text)
                 .map_err(|error| fail(format!("duplicate-search is no JSON object: {error}")))?,
         };
-        if let Some(start) = &file.daemon_start
-            && (file.daemon.is_none() || start.command.is_empty() || !start.ready.is_absolute())
-        {
-            let what = "daemon-start needs a daemon, a command and an absolute path as ready";
-            return Err(fail(what.to_owned()));
+        if let Some(start) = &file.daemon_start {
+            start.check(file.daemon.is_some()).map_err(fail)?;
         }
         if file.dhcp_server.is_some() && file.kind != Kind::Ipam {
             return Err(fail("dhcp-server is for the kind ipam".to_owned()));
@@ -550,14 +570,31 @@ mod tests {
             message(&format!("duplicate-search = '[]'\n{}", one(r#"{"type":"x"}"#)))
                 .contains("duplicate-search is no JSON object")
         );
-        let daemon = |text: &str| message(&format!("{text}\n{}", one(r#"{"type":"x"}"#)));
-        assert!(daemon("daemon-start = { command = ['x'], ready = '/run/x' }").contains("needs a daemon"));
+        let beside = |text: &str| message(&format!("{text}\n{}", one(r#"{"type":"x"}"#)));
+        let daemon = |text: &str| beside(&format!("daemon = 'd'\ndaemon-start = {{ {text} }}"));
         assert!(
-            daemon("daemon = 'd'\ndaemon-start = { command = [], ready = '/run/x' }").contains("a command")
+            beside("daemon-start = { command = ['/x'], ready = '/run/x' }")
+                .contains("say what the daemon is")
         );
+        for command in ["[]", "['']", "['x']", "['x/${plugin}']"] {
+            let said = daemon(&format!("command = {command}, ready = '/run/x'"));
+            assert!(said.contains("begin with an absolute path or ${plugin}"), "{said}");
+        }
+        assert!(daemon("command = ['/x'], ready = 'run/x'").contains("absolute path of a file"));
+        assert!(daemon("command = ['/x']").contains("ready"));
+        let server = |text: &str| {
+            let one = one(r#"{"type":"x"}"#).replacen("interface", "ipam", 1);
+            message(&format!("dhcp-server = {{ {text} }}\n{one}"))
+        };
         assert!(
-            daemon("dhcp-server = { addresses = 3, lease-seconds = 60 }").contains("is for the kind ipam")
+            beside("dhcp-server = { addresses = 3, lease-seconds = 60 }").contains("is for the kind ipam")
         );
+        for addresses in [-1, 0, 241, 256] {
+            let said = server(&format!("addresses = {addresses}, lease-seconds = 60"));
+            assert!(said.contains("addresses must be 1 to 240"), "{said}");
+        }
+        assert!(server("addresses = 1, lease-seconds = 0").contains("lease-seconds must be 1 to 4294967295"));
+        assert!(server("addresses = 1, lease-seconds = 4294967296").contains("lease-seconds must be"));
         assert!(message(&format!("reads = ['ipmasq']\n{}", one(r#"{"type":"x"}"#))).contains("line 1"));
     }
 }
