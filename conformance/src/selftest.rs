@@ -15,7 +15,6 @@ use crate::arena::ArenaError;
 use crate::checks::{self, Check};
 use crate::mutants::{self, Mutant};
 use crate::suite::{self, Suite, subject};
-use crate::target::{Target, builtin};
 
 /// What to play.
 #[derive(Debug, Clone)]
@@ -137,11 +136,26 @@ pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outc
     let mut chosen = suite_options(options, GlobSet::empty(), Vec::new(), options.jobs);
     chosen.upgrade_from = bundled.clone();
     let suite = Suite::new(chosen);
-    let unbroken = bundled
+    let mut unbroken = bundled
         .iter()
-        .map(|found| suite.run(found, builtin(&found.name).as_ref(), &|_| ()))
+        .map(|found| suite.run(found, subject::target(found).as_ref(), &|_| ()))
         .collect::<Result<Vec<_>, _>>()?;
+    for plugin in mutants::unbroken() {
+        unbroken.push(play_unbroken(plugin, options)?);
+    }
     Ok(Outcome { trials, idle, unproven, unbroken })
+}
+
+/// Plays everything on a plugin that is made as mutants are, and has no defect.
+///
+/// # Errors
+/// When no arena can be made.
+fn play_unbroken(plugin: &'static Mutant, options: &Options) -> Result<Run, ArenaError> {
+    let suite = Suite::new(suite_options(options, GlobSet::empty(), Vec::new(), options.jobs));
+    let found = subject::broken(plugin);
+    let mut run = suite.run(&found, subject::target(&found).as_ref(), &|_| ())?;
+    plugin.name.clone_into(&mut run.subject.name);
+    Ok(run)
 }
 
 fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaError> {
@@ -157,9 +171,8 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
     chosen.sought = mutant.breaks;
     chosen.upgrade_from = subject::find(&[PathBuf::from(mutant.base)]).unwrap_or_default();
     let suite = Suite::new(chosen);
-    let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
-    let target = own.or_else(|| builtin(mutant.base));
-    let run = suite.run(&subject::broken(mutant), target.as_ref(), &|_| ())?;
+    let found = subject::broken(mutant);
+    let run = suite.run(&found, subject::target(&found).as_ref(), &|_| ())?;
     Ok(Trial { mutant, fate: fate(mutant, &run), undecided: undecided(&run) })
 }
 

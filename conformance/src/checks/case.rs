@@ -18,7 +18,7 @@ use crate::arena::dhcp::{self, Pool};
 use crate::arena::snapshot::{Scope as SnapshotScope, Snapshot};
 use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, Unrest, quote};
 use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
-use crate::target::{Configuration, Kind, Target};
+use crate::target::{Configuration, Kind, PLUGIN, Target};
 
 /// The shell of [`Call::shell`].
 pub(super) const SHELL: &str = "/bin/sh";
@@ -389,6 +389,8 @@ pub struct Case<'a> {
     pub(super) kernel_difference: Vec<String>,
     containers: usize,
     hangs: usize,
+    /// The DHCP server has no more addresses than that.
+    scarce: Option<u8>,
 }
 
 impl<'a> Case<'a> {
@@ -411,6 +413,7 @@ impl<'a> Case<'a> {
             kernel_difference: Vec::new(),
             containers: 0,
             hangs: 0,
+            scarce: None,
         }
     }
 
@@ -581,7 +584,13 @@ impl<'a> Case<'a> {
 
     /// What the DHCP server leases, where the target wants one.
     pub(super) fn pool(&self) -> Option<Pool> {
-        self.target.and_then(|target| target.dhcp_server)
+        let pool = self.target.and_then(|target| target.dhcp_server)?;
+        Some(Pool { addresses: self.scarce.map_or(pool.addresses, |few| few.min(pool.addresses)), ..pool })
+    }
+
+    /// Has the DHCP server lease this many addresses at most. To be called before there is a container.
+    pub(super) fn lease_only(&mut self, addresses: u8) {
+        self.scarce = Some(addresses);
     }
 
     /// What the DHCP server has written down, a line for each message.
@@ -596,22 +605,22 @@ impl<'a> Case<'a> {
         if self.check.concerns == Concerns::Unattended {
             return Ok(());
         }
-        if let Some(pool) = target.dhcp_server {
+        if let Some(pool) = self.pool() {
+            front::open(self)?;
             let (path, text) = ("/run/cnitest-dhcp/server.py".to_owned(), pool.python());
             self.steps.push(Step::File { path: path.clone(), text, mode: 0o644 });
-            self.steps.push(Step::Shell(format!("python3 {path} & sleep 1")));
+            self.steps.push(Step::Shell(format!("python3 {path} >{} & sleep 1", dhcp::LOG)));
             self.arena.start_background(&pool.server())?;
             self.await_path(Path::new(dhcp::LOG), "the DHCP server")?;
         }
         if let Some(start) = &target.daemon_start {
             let plugin = self.subject.program.display().to_string();
-            let words: Vec<String> =
-                start.command.iter().map(|word| word.replace("${plugin}", &plugin)).collect();
+            let words: Vec<String> = start.command.iter().map(|word| word.replace(PLUGIN, &plugin)).collect();
             let Some((program, arguments)) = words.split_first() else { return Ok(()) };
             let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
             let invocation = Invocation::new(program).args(arguments).env("PATH", path);
             let shown = |word: &String| match word.as_str() {
-                "${plugin}" => "\"$plugin\"".to_owned(),
+                PLUGIN => "\"$plugin\"".to_owned(),
                 word => quote(word),
             };
             let shown: Vec<String> = start.command.iter().map(shown).collect();
@@ -807,6 +816,18 @@ impl<'a> Case<'a> {
             .push(Step::Execute { label: call.label.clone(), invocation: Box::new(invocation.clone()) });
         let execution = self.arena.execute(&invocation)?;
         Ok(self.record(call.label, invocation, execution))
+    }
+
+    /// Executes the plugin, and gives it no longer than this: an execution that takes longer is no fault of its own.
+    pub(super) fn run_for(&mut self, call: Call, patience: Duration) -> Result<Answer, Stop> {
+        let invocation = self.invocation(&call).timeout(patience.min(self.subject.timeout));
+        self.steps
+            .push(Step::Execute { label: call.label.clone(), invocation: Box::new(invocation.clone()) });
+        let execution = self.arena.execute(&invocation)?;
+        let hangs = self.hangs;
+        let answer = self.record(call.label, invocation, execution);
+        self.hangs = hangs;
+        Ok(answer)
     }
 
     /// Executes several at the same moment; answers in the order of the calls.

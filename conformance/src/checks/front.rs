@@ -7,6 +7,7 @@ use cni_spec::result::AddResult;
 use serde_json::{Value, json};
 
 use super::case::{Attachment, Case, Stop};
+use super::connectivity::set_sysctl;
 use crate::arena::snapshot::Scope as SnapshotScope;
 use crate::arena::{NetOp, Place, dhcp};
 
@@ -32,6 +33,21 @@ pub(super) fn beside(
     connect(case, attachment, ifname, index, "198.51.100.0/24")
 }
 
+/// Prepares the host for links of [`plug`].
+///
+/// # Errors
+/// When the arena fails.
+pub(super) fn open(case: &mut Case<'_>) -> Result<(), Stop> {
+    // The kernel takes its time, up to a second, over a link whose number is that of its other end. This pair moves the
+    // numbers of the host's links on.
+    let (a, b, peer_place) = ("front0".to_owned(), "front0-p".to_owned(), Place::Host);
+    case.network(&Place::Host, NetOp::AddVeth { a, b, peer_place })?;
+    // No route leads back to the addresses that are leased: a host that looks for one, as some are set up to, drops
+    // what comes from there.
+    set_sysctl(case, "net/ipv4/conf/all/rp_filter", "0")?;
+    set_sysctl(case, "net/ipv4/conf/default/rp_filter", "0")
+}
+
 /// Connects the container of an IPAM plugin as an interface plugin does before it delegates: `frontN` on the host, where
 /// the DHCP server answers, and CNI_IFNAME in the container, both up, the latter without addresses.
 ///
@@ -40,12 +56,6 @@ pub(super) fn beside(
 pub(super) fn plug(case: &mut Case<'_>, attachment: &Attachment, index: usize) -> Result<(), Stop> {
     let number = u8::try_from(index)
         .map_err(|_| Stop::Undecided(format!("{index} interfaces in front; there is room for 255")))?;
-    if number == 1 {
-        // The kernel takes its time, up to a second, over a link whose number is that of its other end. This pair moves
-        // the numbers of the host's links on.
-        let (a, b, peer_place) = ("front0".to_owned(), "front0-p".to_owned(), Place::Host);
-        case.network(&Place::Host, NetOp::AddVeth { a, b, peer_place })?;
-    }
     let (name, container) = (format!("front{number}"), attachment.place());
     let (a, b) = (name.clone(), attachment.ifname.clone());
     case.network(&Place::Host, NetOp::AddVeth { a, b, peer_place: container.clone() })?;
