@@ -4,18 +4,21 @@
 //! plugin.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::convert::Infallible;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
+    SockaddrIn, recv, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use smoltcp::wire::{
     ArpHardware as Hardware, DhcpMessageType, DhcpOpCode, DhcpOption, DhcpPacket, DhcpRepr, EthernetAddress,
+    IpProtocol, Ipv4Packet, UdpPacket,
 };
 
 use super::network::mac_text;
@@ -118,7 +121,10 @@ pub(super) fn entry() {
     std::process::exit(1)
 }
 
-fn serve(pool: Pool, log: &Path) -> io::Result<std::convert::Infallible> {
+fn serve(pool: Pool, log: &Path) -> io::Result<Infallible> {
+    // Not every kernel has such sockets; the server can do without.
+    let wire =
+        socket(AddressFamily::Packet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll).ok();
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
     socket.set_broadcast(true)?;
     // Which link a message came in on: the answer goes out there.
@@ -126,6 +132,13 @@ fn serve(pool: Pool, log: &Path) -> io::Result<std::convert::Infallible> {
     let mut server = Server { pool, leases: BTreeMap::new() };
     std::fs::create_dir_all(log.parent().unwrap_or(log))?;
     let mut log = OpenOptions::new().create(true).append(true).open(log)?;
+    if let Some(wire) = wire {
+        let heard = log.try_clone()?;
+        std::thread::spawn(move || {
+            let Err(error) = overhear(&wire, heard);
+            eprintln!("cnitest: the DHCP server sees no more of what the kernel drops: {error}");
+        });
+    }
     let mut buffer = [0; 1500];
     let mut control = nix::cmsg_space!(libc::in_pktinfo);
     loop {
@@ -165,6 +178,31 @@ const OPTION_REQUESTED: u8 = 50;
 const OPTION_TYPE: u8 = 53;
 const OPTION_SERVER: u8 = 54;
 const OPTION_CLIENT: u8 = 61;
+
+/// Writes down releases that are meant for the server and that the kernel drops on their way to its socket: those that
+/// come from no address, as only broadcasts may (RFC 1122, section 3.2.1.3). Without that, who sent one would read that
+/// nothing came.
+fn overhear(wire: &OwnedFd, mut log: File) -> io::Result<Infallible> {
+    let mut buffer = [0; 1500];
+    loop {
+        let length = recv(wire.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        if let Some(released) = unheard(buffer.get(..length).unwrap_or_default()) {
+            writeln!(log, "UNHEARD RELEASE of {released} from {}", Ipv4Addr::UNSPECIFIED)?;
+        }
+    }
+}
+
+/// The address that such a packet releases.
+fn unheard(packet: &[u8]) -> Option<Ipv4Addr> {
+    let packet = Ipv4Packet::new_checked(packet).ok()?;
+    let meant = packet.version() == 4 && packet.src_addr().is_unspecified() && packet.dst_addr() == SERVER;
+    if !meant || packet.next_header() != IpProtocol::Udp {
+        return None;
+    }
+    let datagram = UdpPacket::new_checked(packet.payload()).ok()?;
+    let message = Message::parse(datagram.payload()).filter(|_| datagram.dst_port() == PORT)?;
+    message.own.filter(|_| message.kind == DhcpMessageType::Release)
+}
 
 /// What a client says, as far as the server heeds it (RFC 2131, section 2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -416,7 +454,45 @@ mod tests {
         }
     }
 
+    /// A packet of UDP without checksums.
+    fn packet(source: Ipv4Addr, destination: Ipv4Addr, port: u8, payload: &[u8]) -> Vec<u8> {
+        let length = |more: usize| u16::try_from(payload.len() + more).expect("short").to_be_bytes();
+        let mut packet = vec![0x45, 0];
+        packet.extend(length(28));
+        packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+        packet.extend(source.octets());
+        packet.extend(destination.octets());
+        packet.extend([0, 68, 0, port]);
+        packet.extend(length(8));
+        packet.extend([0, 0]);
+        packet.extend(payload);
+        packet
+    }
+
+    #[test]
+    fn what_the_kernel_drops_is_seen() {
+        let release = bytes(7, 1, &[], FIRST);
+        assert_eq!(unheard(&packet(NOBODY, SERVER, 67, &release)), Some(FIRST));
+        assert_eq!(unheard(&packet(FIRST, SERVER, 67, &release)), None, "the socket gets it");
+        assert_eq!(unheard(&packet(NOBODY, Ipv4Addr::BROADCAST, 67, &release)), None, "the socket gets it");
+        assert_eq!(unheard(&packet(NOBODY, SERVER, 66, &release)), None);
+        assert_eq!(unheard(&packet(NOBODY, SERVER, 67, &bytes(3, 1, &[], FIRST))), None);
+        assert_eq!(unheard(&packet(NOBODY, SERVER, 67, b"x")), None);
+    }
+
     proptest! {
+        #[test]
+        fn any_packet_is_read_or_passed_over(
+            cut in 0_usize..300, place in 0_usize..300, value: u8, noise in proptest::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let _ = unheard(&noise);
+            let mut whole = packet(NOBODY, SERVER, 67, &bytes(7, 1, &[], FIRST));
+            if let Some(byte) = whole.get_mut(place) {
+                *byte = value;
+            }
+            let _ = unheard(whole.get(..cut).unwrap_or(&whole));
+        }
+
         #[test]
         fn any_bytes_are_read_or_passed_over(
             head in proptest::collection::vec(any::<u8>(), 0..240),
