@@ -625,7 +625,7 @@ impl<'a> Case<'a> {
             };
             let shown: Vec<String> = start.command.iter().map(shown).collect();
             self.steps.push(Step::Shell(format!(
-                "{} & until [ -e {} ]; do sleep 0.1; done",
+                "{} & until [ -e {} ]; do sleep 0.1; done; sleep 0.1",
                 shown.join(" "),
                 quote(&start.ready.display().to_string())
             )));
@@ -643,12 +643,15 @@ impl<'a> Case<'a> {
             // The folder comes with what it holds.
             let entries = self.arena.list_dir(folder).unwrap_or_default();
             if entries.iter().any(|entry| name == entry.name.as_str()) {
-                return Ok(());
+                let sockets = self.arena.read_file("/proc/net/unix").unwrap_or_default();
+                if is_listened_on(&String::from_utf8_lossy(&sockets), &name.to_string_lossy()) {
+                    return Ok(());
+                }
             }
             std::thread::sleep(Duration::from_millis(2));
         }
         let seconds = READY.as_secs();
-        Err(Stop::unmet(format!("{what} did not make {} within {seconds} s", path.display())))
+        Err(Stop::unmet(format!("{what} is not ready at {} after {seconds} s", path.display())))
     }
 
     /// The plugin object with `cniVersion` and `name`, for a container.
@@ -940,6 +943,25 @@ pub(super) fn peer_of(name: &str) -> String {
     format!("{}-p", name.chars().take(13).collect::<String>())
 }
 
+/// Whether somebody listens on the socket of that file name, by the kernel's table of Unix sockets; a file that is no socket
+/// of that table counts as listened on. A socket has its file before anybody can connect to it.
+fn is_listened_on(table: &str, name: &str) -> bool {
+    const ACCEPTS: u32 = 1 << 16;
+    const DATAGRAM: &str = "0002";
+    let sockets: Vec<(&str, &str)> = table
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, _, _, flags, kind, _, _, path] = words.as_slice() else { return None };
+            (path.rsplit('/').next() == Some(name)).then_some((*flags, *kind))
+        })
+        .collect();
+    let listens = |(flags, kind): &(&str, &str)| {
+        *kind == DATAGRAM || u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & ACCEPTS != 0)
+    };
+    sockets.is_empty() || sockets.iter().any(listens)
+}
+
 fn substitute(value: &Value, container: &str) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace("${container}", container)),
@@ -948,5 +970,26 @@ fn substitute(value: &Value, container: &str) -> Value {
             Value::Object(map.iter().map(|(key, item)| (key.clone(), substitute(item, container))).collect())
         }
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_ready_when_somebody_listens() {
+        let table = "Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 20001 /run/cni/listens.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 20004 /run/cni/listens.sock
+0000000000000000: 00000002 00000000 00000000 0001 01 20002 /run/cni/bound.sock
+0000000000000000: 00000002 00000000 00000000 0002 01 20003 /run/cni/datagrams.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 20005
+";
+        for (name, ready) in
+            [("listens.sock", true), ("bound.sock", false), ("datagrams.sock", true), ("a-file", true)]
+        {
+            assert_eq!(is_listened_on(table, name), ready, "{name}");
+        }
     }
 }
