@@ -16,7 +16,6 @@ use crate::checks::{self, Check};
 use crate::hammer::{self, Cause, Hammer, HammerError};
 use crate::mutants::{self, Mutant};
 use crate::suite::{self, Suite, subject};
-use crate::target::{Target, builtin};
 
 /// What to play.
 #[derive(Debug, Clone)]
@@ -136,10 +135,13 @@ pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outc
     let mut chosen = suite_options(options, GlobSet::empty(), Vec::new(), options.jobs);
     chosen.upgrade_from = bundled.clone();
     let suite = Suite::new(chosen);
-    let unbroken = bundled
+    let mut unbroken = bundled
         .iter()
-        .map(|found| suite.run(found, builtin(&found.name).as_ref(), &|_| ()))
+        .map(|found| suite.run(found, subject::target(found).as_ref(), &|_| ()))
         .collect::<Result<Vec<_>, _>>()?;
+    for plugin in mutants::unbroken() {
+        unbroken.push(play_unbroken(plugin, options)?);
+    }
     Ok(Outcome { trials, idle, unproven, unbroken })
 }
 
@@ -203,7 +205,8 @@ fn hammer_one(
         feedback,
         first: true,
     };
-    let outcome = Hammer::new(suite, how).run(&subject::broken(mutant), target_of(mutant).as_ref(), &|_| ());
+    let found = subject::broken(mutant);
+    let outcome = Hammer::new(suite, how).run(&found, subject::target(&found).as_ref(), &|_| ());
     match outcome {
         Ok(outcome) => {
             let cause =
@@ -224,9 +227,16 @@ fn chosen(options: &Options) -> Vec<&'static Mutant> {
     mutants::all().filter(|mutant| options.only.is_empty() || options.only.is_match(mutant.name)).collect()
 }
 
-fn target_of(mutant: &Mutant) -> Option<Target> {
-    let own = mutant.target.and_then(|text| Target::parse(text, mutant.name).ok());
-    own.or_else(|| builtin(mutant.base)).filter(|_| !mutant.bare)
+/// Plays everything on a plugin that is made as mutants are, and has no defect.
+///
+/// # Errors
+/// When no arena can be made.
+fn play_unbroken(plugin: &'static Mutant, options: &Options) -> Result<Run, ArenaError> {
+    let suite = Suite::new(suite_options(options, GlobSet::empty(), Vec::new(), options.jobs));
+    let found = subject::broken(plugin);
+    let mut run = suite.run(&found, subject::target(&found).as_ref(), &|_| ())?;
+    plugin.name.clone_into(&mut run.subject.name);
+    Ok(run)
 }
 
 fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaError> {
@@ -242,7 +252,8 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
     chosen.sought = mutant.breaks;
     chosen.upgrade_from = subject::find(&[PathBuf::from(mutant.base)]).unwrap_or_default();
     let suite = Suite::new(chosen);
-    let run = suite.run(&subject::broken(mutant), target_of(mutant).as_ref(), &|_| ())?;
+    let found = subject::broken(mutant);
+    let run = suite.run(&found, subject::target(&found).as_ref(), &|_| ())?;
     Ok(Trial { mutant, fate: fate(mutant, &run), undecided: undecided(&run) })
 }
 

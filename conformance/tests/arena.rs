@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cnitest::arena::dhcp::{self, Pool};
 use cnitest::arena::snapshot::{FileKind, Peer, Snapshot};
 use cnitest::arena::{
     Arena, ArenaConfig, ArenaError, ArenaPool, Bind, Exchange, Listener, NetOp, Place, PluginAlias, Scope,
@@ -867,6 +868,24 @@ fn dropping_an_arena_ends_all_that_is_in_it() {
     wait_until("it never started", || with_mark(&mark).len() >= 2);
     drop(arena);
     assert_eq!(with_mark(&mark), Vec::<String>::new());
+}
+
+#[test]
+fn the_dhcp_server_ends_with_a_reset() {
+    let mut arena = arena();
+    let server = Pool { addresses: 3, lease: Duration::from_secs(60) }.server();
+    let listening = "awk '$2 ~ /:0043$/' /proc/net/udp";
+    for _ in 0..2 {
+        assert_eq!(run(&mut arena, listening).stdout_text(), "");
+        arena.start_background(&server).expect("started");
+        let clock = Instant::now();
+        while arena.read_file(dhcp::LOG).is_err() && clock.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert_eq!(arena.read_file(dhcp::LOG).expect("it is ready"), b"");
+        assert_ne!(run(&mut arena, listening).stdout_text(), "");
+        assert!(arena.reset().expect("reset"), "nothing is left");
+    }
 }
 
 #[test]

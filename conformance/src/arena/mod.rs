@@ -9,6 +9,7 @@
 
 mod agent;
 pub(crate) mod codec;
+pub mod dhcp;
 mod error;
 mod files;
 mod firewall;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::invoke::Place;
 pub use error::{ArenaError, Refusal};
 pub use network::NetOp;
+pub(crate) use network::quote;
 pub use packets::{Exchange, Exchanged, Listener, Transport};
 pub use pool::ArenaPool;
 pub use snapshot::{Difference, Scope, Snapshot, difference};

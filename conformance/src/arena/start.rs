@@ -22,10 +22,10 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, getegid, geteuid, getppid};
 
 use super::protocol::{Reply, Request, receive, send};
-use super::{ArenaConfig, ArenaError, agent, sys};
+use super::{ArenaConfig, ArenaError, agent, dhcp, sys};
 
 /// The first argument that makes an executable the agent of an arena.
-const AGENT_ARGUMENT: &str = "__arena-agent";
+pub(super) const AGENT_ARGUMENT: &str = "__arena-agent";
 
 /// How long an arena may take to end by itself.
 const END: Duration = Duration::from_secs(5);
@@ -103,9 +103,10 @@ pub(super) fn spawn(executable: &Path) -> Result<(AgentProcess, UnixStream), Are
     Ok((AgentProcess { child }, ours))
 }
 
-/// Becomes the agent of an arena when this process was started as one, and then never returns; returns at
-/// once otherwise. To be called first thing in `main`, while there is one thread.
+/// Becomes the agent of an arena, or a server in one, when this process was started as one, and then never returns;
+/// returns at once otherwise. To be called first thing in `main`, while there is one thread.
 pub fn agent_entry() {
+    dhcp::entry();
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().as_deref() != Some(OsStr::new(AGENT_ARGUMENT)) {
         return;

@@ -120,6 +120,7 @@ impl Profile {
             | Concerns::Obliging
             | Concerns::Reading(_) => true,
             Concerns::Delegating => self != Profile::Ipam,
+            Concerns::Leasing => self == Profile::Ipam,
             Concerns::Addressing => matches!(self, Profile::Interface | Profile::Chained),
             // A certificate is about one release.
             Concerns::Upgrading | Concerns::Succeeding => false,

@@ -1,26 +1,30 @@
 //! One case of a check: the arena, what was done in it, and what was found.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cni_spec::error::CniError;
 use cni_spec::{Level, Operation, Version, catalogue};
 use cnitest_reports::model::SkipCause;
 use serde_json::{Map, Value, json};
 
-use super::Check;
 use super::changes;
 use super::front;
 use super::observation::Observations;
 use super::reproducer::{Assertion, Step};
+use super::{Check, Concerns};
+use crate::arena::dhcp::{self, Pool};
 use crate::arena::snapshot::{Scope as SnapshotScope, Snapshot};
-use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, Unrest};
+use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, Unrest, quote};
 use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
-use crate::target::{Configuration, Kind, Target};
+use crate::target::{Configuration, Kind, PLUGIN, Target};
 
 /// The shell of [`Call::shell`].
 pub(super) const SHELL: &str = "/bin/sh";
+
+/// How long what runs beside a plugin may take until it is ready.
+const READY: Duration = Duration::from_secs(5);
 
 /// The name of the network that cases attach containers to.
 pub const NETWORK: &str = "cnitest-net";
@@ -387,6 +391,8 @@ pub struct Case<'a> {
     pub(super) kernel_difference: Vec<String>,
     containers: usize,
     hangs: usize,
+    /// The DHCP server has no more addresses than that.
+    scarce: Option<u8>,
 }
 
 impl<'a> Case<'a> {
@@ -409,6 +415,7 @@ impl<'a> Case<'a> {
             kernel_difference: Vec::new(),
             containers: 0,
             hangs: 0,
+            scarce: None,
         }
     }
 
@@ -548,6 +555,7 @@ impl<'a> Case<'a> {
         self.containers += 1;
         let container = format!("c{}", self.containers);
         if self.containers == 1 {
+            self.start_surroundings()?;
             self.make_links(false, &container)?;
         }
         self.steps.push(Step::AddNetns(container.clone()));
@@ -566,11 +574,86 @@ impl<'a> Case<'a> {
             result: None,
             container,
         };
+        let index = self.containers;
         if self.kind() == Kind::Chained {
-            let index = self.containers;
             attachment.previous = Some(front::make(self, &attachment, index)?);
         }
+        if self.pool().is_some() {
+            front::plug(self, &attachment, index)?;
+        }
         Ok(attachment)
+    }
+
+    /// What the DHCP server leases, where the target wants one.
+    pub(super) fn pool(&self) -> Option<Pool> {
+        let pool = self.target.and_then(|target| target.dhcp_server)?;
+        Some(Pool { addresses: self.scarce.map_or(pool.addresses, |few| few.min(pool.addresses)), ..pool })
+    }
+
+    /// Has the DHCP server lease this many addresses at most. To be called before there is a container.
+    pub(super) fn lease_only(&mut self, addresses: u8) {
+        self.scarce = Some(addresses);
+    }
+
+    /// What the DHCP server has written down, a line for each message.
+    pub(super) fn leases(&mut self) -> Result<Vec<String>, Stop> {
+        let bytes = self.arena.read_file(dhcp::LOG)?;
+        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    }
+
+    /// Starts what has to run beside the plugin: it ends with the case, when the arena is reset.
+    fn start_surroundings(&mut self) -> Result<(), Stop> {
+        let Some(target) = self.target else { return Ok(()) };
+        if self.check.concerns == Concerns::Unattended {
+            return Ok(());
+        }
+        if let Some(pool) = self.pool() {
+            front::open(self)?;
+            let (path, text) = ("/run/cnitest-dhcp/server.py".to_owned(), pool.python());
+            self.steps.push(Step::File { path: path.clone(), text, mode: 0o644 });
+            self.steps.push(Step::Shell(format!("python3 {path} >{} & sleep 1", dhcp::LOG)));
+            self.arena.start_background(&pool.server())?;
+            self.await_path(Path::new(dhcp::LOG), "the DHCP server")?;
+        }
+        if let Some(start) = &target.daemon_start {
+            let plugin = self.subject.program.display().to_string();
+            let words: Vec<String> = start.command.iter().map(|word| word.replace(PLUGIN, &plugin)).collect();
+            let Some((program, arguments)) = words.split_first() else { return Ok(()) };
+            let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+            let invocation = Invocation::new(program).args(arguments).env("PATH", path);
+            let shown = |word: &String| match word.as_str() {
+                PLUGIN => "\"$plugin\"".to_owned(),
+                word => quote(word),
+            };
+            let shown: Vec<String> = start.command.iter().map(shown).collect();
+            self.steps.push(Step::Shell(format!(
+                "{} & until [ -e {} ]; do sleep 0.1; done; sleep 0.1",
+                shown.join(" "),
+                quote(&start.ready.display().to_string())
+            )));
+            self.arena.start_background(&invocation)?;
+            let what = target.daemon.clone().unwrap_or_default();
+            self.await_path(&start.ready, &what)?;
+        }
+        Ok(())
+    }
+
+    fn await_path(&mut self, path: &Path, what: &str) -> Result<(), Stop> {
+        let (folder, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+        let clock = Instant::now();
+        while clock.elapsed() < READY {
+            // The folder comes with what it holds.
+            let entries = self.arena.list_dir(folder).unwrap_or_default();
+            if entries.iter().any(|entry| name == entry.name.as_str()) {
+                let sockets = self.arena.read_file("/proc/net/unix").unwrap_or_default();
+                if is_listened_on(&String::from_utf8_lossy(&sockets), &name.to_string_lossy()) {
+                    return Ok(());
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let seconds = READY.as_secs();
+        Err(Stop::unmet(format!("{what} is not ready at {} after {seconds} s", path.display())))
     }
 
     /// The plugin object with `cniVersion` and `name`, for a container.
@@ -759,6 +842,18 @@ impl<'a> Case<'a> {
         Ok(self.record(call.label, invocation, execution))
     }
 
+    /// Executes the plugin, and gives it no longer than this: an execution that takes longer is no fault of its own.
+    pub(super) fn run_for(&mut self, call: Call, patience: Duration) -> Result<Answer, Stop> {
+        let invocation = self.invocation(&call).timeout(patience.min(self.subject.timeout));
+        self.steps
+            .push(Step::Execute { label: call.label.clone(), invocation: Box::new(invocation.clone()) });
+        let execution = self.arena.execute(&invocation)?;
+        let hangs = self.hangs;
+        let answer = self.record(call.label, invocation, execution);
+        self.hangs = hangs;
+        Ok(answer)
+    }
+
     /// Executes several at the same moment; answers in the order of the calls.
     pub fn run_together(&mut self, calls: Vec<Call>) -> Result<Vec<Answer>, Stop> {
         let invocations: Vec<Invocation> = calls.iter().map(|call| self.invocation(call)).collect();
@@ -876,6 +971,25 @@ pub(super) fn peer_of(name: &str) -> String {
     format!("{}-p", name.chars().take(13).collect::<String>())
 }
 
+/// Whether somebody listens on the socket of that file name, by the kernel's table of Unix sockets; a file that is no socket
+/// of that table counts as listened on. A socket has its file before anybody can connect to it.
+fn is_listened_on(table: &str, name: &str) -> bool {
+    const ACCEPTS: u32 = 1 << 16;
+    const DATAGRAM: &str = "0002";
+    let sockets: Vec<(&str, &str)> = table
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [_, _, _, flags, kind, _, _, path] = words.as_slice() else { return None };
+            (path.rsplit('/').next() == Some(name)).then_some((*flags, *kind))
+        })
+        .collect();
+    let listens = |(flags, kind): &(&str, &str)| {
+        *kind == DATAGRAM || u32::from_str_radix(flags, 16).is_ok_and(|flags| flags & ACCEPTS != 0)
+    };
+    sockets.is_empty() || sockets.iter().any(listens)
+}
+
 fn substitute(value: &Value, container: &str) -> Value {
     match value {
         Value::String(text) => Value::String(text.replace("${container}", container)),
@@ -884,5 +998,26 @@ fn substitute(value: &Value, container: &str) -> Value {
             Value::Object(map.iter().map(|(key, item)| (key.clone(), substitute(item, container))).collect())
         }
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_ready_when_somebody_listens() {
+        let table = "Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 20001 /run/cni/listens.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 20004 /run/cni/listens.sock
+0000000000000000: 00000002 00000000 00000000 0001 01 20002 /run/cni/bound.sock
+0000000000000000: 00000002 00000000 00000000 0002 01 20003 /run/cni/datagrams.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 20005
+";
+        for (name, ready) in
+            [("listens.sock", true), ("bound.sock", false), ("datagrams.sock", true), ("a-file", true)]
+        {
+            assert_eq!(is_listened_on(table, name), ready, "{name}");
+        }
     }
 }

@@ -12,7 +12,23 @@ pub(super) fn between(case: &Case<'_>, before: &Snapshot, after: &Snapshot) -> V
 
 /// Whether a line tells of what the kernel does without being asked by the plugin.
 fn happens_by_itself(case: &Case<'_>, line: &str) -> bool {
-    is_loopback_address(case, line) || is_state_of_device(case, line) || is_table_of_iptables(line)
+    is_of_server(line)
+        || (case.pool().is_some() && is_end_of_plug(line))
+        || is_loopback_address(case, line)
+        || is_state_of_device(case, line)
+        || is_table_of_iptables(line)
+}
+
+/// Whether a line tells of what the DHCP server writes down.
+fn is_of_server(line: &str) -> bool {
+    line.contains(" /run/cnitest-dhcp")
+}
+
+/// Whether a line tells that the host's end of the link to the DHCP server is gone: the kernel removes it some time after the
+/// container's namespace, which a daemon may have kept until a moment ago. Who removes the link itself is found in the
+/// container.
+fn is_end_of_plug(line: &str) -> bool {
+    line.starts_with("- host ") && line.split([' ', '/']).any(|word| word.starts_with("front"))
 }
 
 /// Whether a line tells of a new, empty table of iptables: where iptables works on nftables, it makes the table that it
@@ -150,6 +166,17 @@ mod tests {
             "+ host nftables inet nat",
         ] {
             assert!(!is_table_of_iptables(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn only_the_hosts_end_of_a_plug_goes_by_itself() {
+        assert!(is_end_of_plug("- host link front2 veth mtu 1500 state up txqueuelen 1000"));
+        assert!(is_end_of_plug("- host sysctl net/ipv4/conf/front2/forwarding 1"));
+        for line in
+            ["+ host link front2", "- container c1 link eth0", "- host link veth2", "~ host link front2 mtu"]
+        {
+            assert!(!is_end_of_plug(line), "{line}");
         }
     }
 

@@ -71,8 +71,11 @@ pub(crate) fn delete_netns(case: &mut Case<'_>, attachment: &Attachment) -> Resu
     let outer: Vec<String> =
         state.host.links.iter().filter(|link| ends_there(link)).map(|link| link.name.clone()).collect();
     case.delete_netns(attachment)?;
+    // A daemon that is in it keeps it until it is told to give up what it holds.
+    let kept = case.target.is_some_and(|target| target.daemon_start.is_some());
+    let patience = if kept { KEPT_PATIENCE } else { NETNS_PATIENCE };
     let clock = Instant::now();
-    while clock.elapsed() < NETNS_PATIENCE {
+    while clock.elapsed() < patience {
         let host = case.arena.snapshot(SnapshotScope::network().only(Place::Host))?.host;
         let linked = outer.iter().any(|name| host.link(name).is_some());
         // A bridge and a macvlan's parent know the hardware addresses of what is inside.
@@ -86,6 +89,9 @@ pub(crate) fn delete_netns(case: &mut Case<'_>, attachment: &Attachment) -> Resu
 
 /// How long the kernel may take to remove links after their namespace.
 const NETNS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// As [`NETNS_PATIENCE`], where the namespace may well live on.
+const KEPT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// States that an execution did not fall over.
 pub(crate) fn expect_no_crash(case: &mut Case<'_>, answer: &Answer) {

@@ -1,11 +1,15 @@
 //! What stands in front of a chained plugin: an interface as an interface plugin would have left it.
 
+use std::time::{Duration, Instant};
+
 use cni_spec::Version;
 use cni_spec::result::AddResult;
 use serde_json::{Value, json};
 
 use super::case::{Attachment, Case, Stop};
-use crate::arena::{NetOp, Place};
+use super::connectivity::set_sysctl;
+use crate::arena::snapshot::Scope as SnapshotScope;
+use crate::arena::{NetOp, Place, dhcp};
 
 /// Connects the attachment's container by a veth pair: `frontN` on the host, CNI_IFNAME in the container, both up and
 /// addressed, with a default route. Returns the result that describes it, in the case's version.
@@ -29,6 +33,54 @@ pub(crate) fn beside(
     // Each its own, as several may stand side by side.
     connect(case, attachment, ifname, index, &format!("198.51.{}.0/24", index % 256))
 }
+
+/// Prepares the host for links of [`plug`].
+///
+/// # Errors
+/// When the arena fails.
+pub(super) fn open(case: &mut Case<'_>) -> Result<(), Stop> {
+    // The kernel takes its time, up to a second, over a link whose number is that of its other end. This pair moves the
+    // numbers of the host's links on.
+    let (a, b, peer_place) = ("front0".to_owned(), "front0-p".to_owned(), Place::Host);
+    case.network(&Place::Host, NetOp::AddVeth { a, b, peer_place })?;
+    // No route leads back to the addresses that are leased: a host that looks for one, as some are set up to, drops
+    // what comes from there.
+    set_sysctl(case, "net/ipv4/conf/all/rp_filter", "0")?;
+    set_sysctl(case, "net/ipv4/conf/default/rp_filter", "0")
+}
+
+/// Connects the container of an IPAM plugin as an interface plugin does before it delegates: `frontN` on the host, where
+/// the DHCP server answers, and CNI_IFNAME in the container, both up, the latter without addresses.
+///
+/// # Errors
+/// When the arena fails.
+pub(super) fn plug(case: &mut Case<'_>, attachment: &Attachment, index: usize) -> Result<(), Stop> {
+    let number = u8::try_from(index)
+        .map_err(|_| Stop::Undecided(format!("{index} interfaces in front; there is room for 255")))?;
+    let (name, container) = (format!("front{number}"), attachment.place());
+    let (a, b) = (name.clone(), attachment.ifname.clone());
+    case.network(&Place::Host, NetOp::AddVeth { a, b, peer_place: container.clone() })?;
+    let address = NetOp::AddAddress { link: name.clone(), address: dhcp::SERVER.into(), prefix: 32 };
+    case.network(&Place::Host, address)?;
+    case.network(&Place::Host, NetOp::SetUp { link: name })?;
+    let link = attachment.ifname.clone();
+    case.network(&container, NetOp::SetMac { link: link.clone(), mac: [0x02, 0x92, 0, 0, 0, number] })?;
+    case.network(&container, NetOp::SetUp { link: link.clone() })?;
+    // The kernel drops what is sent on a link until it has told itself that the other end is up: a client whose first
+    // message is lost waits long before it sends another.
+    let clock = Instant::now();
+    while clock.elapsed() < CARRIER {
+        let state = case.arena.snapshot(SnapshotScope::network().only(container.clone()))?;
+        if state.place(&container).and_then(|state| Some(state.link(&link)?.running)) == Some(true) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Err(Stop::Undecided(format!("{link} of {container} has no carrier after {} s", CARRIER.as_secs())))
+}
+
+/// How long a link may take until it carries packets.
+const CARRIER: Duration = Duration::from_secs(5);
 
 /// Whether a word of a difference names the host's end of such a pair, or one of the addresses that [`connect`] gives.
 pub(super) fn is_of_front(word: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use cni_spec::error::TRY_AGAIN_LATER;
 use cni_spec::result::AddResult;
@@ -10,12 +11,20 @@ use serde_json::Value;
 
 use super::case::{Answer, Attachment, Case, Stop};
 use super::reproducer::Assertion;
-use super::{Check, Concerns, Scope, changes, kernel, observation};
+use super::{Check, Concerns, Scope, changes, cycle, gc, kernel, observation};
+use crate::arena::dhcp;
+use crate::invoke::Outcome;
 use crate::target::Kind;
 
 const IPAM: Concerns = Concerns::Kinds(&[Kind::Ipam]);
 /// Pools with more addresses than this count as endless.
 const MANY: usize = 16;
+
+/// How long a message to the DHCP server may take.
+const RELEASED: Duration = Duration::from_secs(2);
+
+/// How long ADD may go on asking a DHCP server that has no address left. The protocol sets no end to it.
+const ASKING: Duration = Duration::from_secs(10);
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -92,6 +101,36 @@ pub(super) const CHECKS: &[Check] = &[
         since: Version::V0_1_0,
         variants: &["plain", "namespace-gone", "CNI_NETNS-unset"],
         run: del_frees,
+    },
+    Check {
+        id: "ipam.leases-exhausted",
+        title: "ADD fails and leaves nothing when the DHCP server has no address left",
+        requirements: &["add.exhaustion-errors", "add.failure-no-result", "add.failure-rolls-back"],
+        concerns: Concerns::Leasing,
+        scope: Scope::Once,
+        since: Version::V0_1_0,
+        variants: &[],
+        run: leases_exhausted,
+    },
+    Check {
+        id: "ipam.gc-releases",
+        title: "GC gives the lease of an attachment that is not listed back to the DHCP server, and no other",
+        requirements: &["gc.removes-stale", "gc.keeps-valid"],
+        concerns: Concerns::Leasing,
+        scope: Scope::Once,
+        since: Version::V1_1_0,
+        variants: &[],
+        run: gc_releases,
+    },
+    Check {
+        id: "ipam.check-leases-nothing",
+        title: "CHECK after DEL fails, and asks the DHCP server for no lease",
+        requirements: &["check.after-del-errors", "check.no-mutation"],
+        concerns: Concerns::Leasing,
+        scope: Scope::Once,
+        since: Version::V0_4_0,
+        variants: &[],
+        run: check_leases_nothing,
     },
     Check {
         id: "ipam.add-twice",
@@ -173,11 +212,15 @@ fn exhaustion(case: &mut Case<'_>) -> Result<(), Stop> {
         return Ok(());
     };
     case.expect_refusal(&refused, "add.exhaustion-errors", "no address is left");
+    expect_no_addresses(case, &refused);
+    Ok(())
+}
+
+fn expect_no_addresses(case: &mut Case<'_>, refused: &Answer) {
     let printed =
         ["ips", "ip4", "ip6"].iter().any(|key| refused.document().is_some_and(|it| it.get(key).is_some()));
     let expected = "an ADD that fails prints an error object and no result";
     case.expect(!printed, "add.failure-no-result", expected, refused.summary());
-    Ok(())
 }
 
 /// Code 11 says that the operation will succeed later: once an address is free.
@@ -199,6 +242,9 @@ fn retried(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn del_frees(case: &mut Case<'_>) -> Result<(), Stop> {
+    if case.pool().is_some() {
+        return del_releases(case);
+    }
     let filled = fill(case)?;
     let (Some(refused), Some(first)) = (&filled.refused, filled.attachments.first()) else {
         return Err(Stop::skip(format!("the pool has more than {MANY} addresses")));
@@ -227,6 +273,143 @@ fn del_frees(case: &mut Case<'_>) -> Result<(), Stop> {
     let requirement = if plain { "del.releases-resources" } else { requirement };
     let expected = format!("after DEL of {} another container gets its address", first.container);
     case.expect(answer.succeeded(), requirement, expected, answer.summary());
+    Ok(())
+}
+
+/// As [`del_frees`], for a lease of the DHCP server, which tells what it was asked for.
+fn del_releases(case: &mut Case<'_>) -> Result<(), Stop> {
+    let (attachment, given) = leased(case)?;
+    let (requirement, call) = match case.variant {
+        "namespace-gone" => {
+            case.delete_netns(&attachment)?;
+            ("del.ipam-without-netns", case.call(Operation::Del, &attachment))
+        }
+        "CNI_NETNS-unset" => {
+            ("del.missing-netns-env-succeeds", case.call(Operation::Del, &attachment).unset("CNI_NETNS"))
+        }
+        // 0.4.0 has its own words for it.
+        _ if case.version <= Version::V0_4_0 => {
+            ("del.releases-resources", case.call(Operation::Del, &attachment))
+        }
+        _ => ("del.undoes-modifications", case.call(Operation::Del, &attachment)),
+    };
+    let deleted = case.run(call)?;
+    if case.expect_success(&deleted, requirement) {
+        expect_released(case, &given, requirement, "DEL")?;
+    }
+    Ok(())
+}
+
+/// A container whose addresses the DHCP server says it leased, and these.
+///
+/// # Errors
+/// Skips the case when ADD fails, and when the addresses come from elsewhere.
+fn leased(case: &mut Case<'_>) -> Result<(Attachment, BTreeSet<IpAddr>), Stop> {
+    let (attachment, result) = allocate(case)?;
+    let given = kernel::ips(&result);
+    if given.is_empty() {
+        return Err(Stop::unmet("the result has no address".to_owned()));
+    }
+    if !given.is_subset(&told(&case.leases()?, "ACK ")) {
+        return Err(Stop::skip("the addresses are not those that the DHCP server leased".to_owned()));
+    }
+    Ok((attachment, given))
+}
+
+/// The addresses in those lines of the DHCP server that begin with this word.
+fn told(lines: &[String], word: &str) -> BTreeSet<IpAddr> {
+    let told = lines.iter().filter_map(|line| line.strip_prefix(word)?.split_whitespace().next());
+    told.filter_map(|text| text.parse().ok()).collect()
+}
+
+/// Expects the DHCP server to be told, soon, that these addresses are free.
+fn expect_released(
+    case: &mut Case<'_>,
+    given: &BTreeSet<IpAddr>,
+    requirement: &'static str,
+    operation: &str,
+) -> Result<(), Stop> {
+    // The message need not have arrived when the plugin ends.
+    let clock = Instant::now();
+    let mut lines = case.leases()?;
+    while !given.is_subset(&told(&lines, "RELEASE ")) && clock.elapsed() < RELEASED {
+        std::thread::sleep(Duration::from_millis(5));
+        lines = case.leases()?;
+    }
+    let released = told(&lines, "RELEASE ");
+    let expected = format!("{operation} gives {} back to the DHCP server", kernel::list(given));
+    let observed = format!("given back: {}; the server saw: {}", kernel::list(&released), lines.join("; "));
+    let lines = given.iter().map(|address| format!("grep -Fq 'RELEASE {address}' {}", dhcp::LOG));
+    let script = format!("sleep {} && {}", RELEASED.as_secs(), lines.collect::<Vec<_>>().join(" && "));
+    let holds = given.is_subset(&released);
+    case.expect_as(holds, requirement, expected, observed, Assertion::Shell(script));
+    Ok(())
+}
+
+/// What [`exhaustion`] asks, of a server that has two addresses. A client that goes on asking is within its rights.
+fn leases_exhausted(case: &mut Case<'_>) -> Result<(), Stop> {
+    case.lease_only(2);
+    let (_, first) = leased(case)?;
+    let (_, second) = leased(case)?;
+    let expected = "the second container gets an address that the first does not have";
+    let observed = format!("both get {}", kernel::list(&second));
+    if !case.expect(first.is_disjoint(&second), "add.exhaustion-errors", expected, observed) {
+        return Ok(());
+    }
+    let attachment = case.attachment()?;
+    let before = case.snapshot()?;
+    let call = case.call(Operation::Add, &attachment).label("ADD while the DHCP server has no address left");
+    let refused = case.run_for(call, ASKING)?;
+    if let Outcome::TimedOut { .. } = refused.execution.outcome {
+        let seconds = ASKING.min(case.subject.timeout).as_secs();
+        return Err(Stop::skip(format!(
+            "ADD goes on asking the DHCP server that has no address left; it had not given up after {seconds} s"
+        )));
+    }
+    let why = "the DHCP server has no address left";
+    if !case.expect_refusal(&refused, "add.exhaustion-errors", why) {
+        return Ok(());
+    }
+    expect_no_addresses(case, &refused);
+    let after = case.snapshot()?;
+    let what = "an ADD that finds no address";
+    case.expect_unchanged(&before, &after, "add.failure-rolls-back", what, changes::is_file_content);
+    Ok(())
+}
+
+fn gc_releases(case: &mut Case<'_>) -> Result<(), Stop> {
+    let (valid, kept) = leased(case)?;
+    let (stale, given) = leased(case)?;
+    cycle::delete_netns(case, &stale)?;
+    let call = gc::listing(case.call(Operation::Gc, &stale), &[&valid]);
+    let answer = case.run(call.label("GC after a container's namespace was deleted"))?;
+    if !answer.succeeded() {
+        return Err(Stop::unmet(answer.summary()));
+    }
+    expect_released(case, &given, "gc.removes-stale", "GC")?;
+    let lines = case.leases()?;
+    let lost = kept.intersection(&told(&lines, "RELEASE ")).copied().collect::<Vec<_>>();
+    let expected = format!("GC that lists {} leaves its lease alone", valid.container);
+    let observed = format!("given back: {}", kernel::list(&lost));
+    case.expect(lost.is_empty(), "gc.keeps-valid", expected, observed);
+    Ok(())
+}
+
+fn check_leases_nothing(case: &mut Case<'_>) -> Result<(), Stop> {
+    let (attachment, _) = leased(case)?;
+    if !case.operate(Operation::Check, &attachment)?.succeeded() {
+        return Err(Stop::unmet("CHECK of an attachment fails".to_owned()));
+    }
+    if !case.operate(Operation::Del, &attachment)?.succeeded() {
+        return Err(Stop::unmet("DEL fails".to_owned()));
+    }
+    let leases = |lines: &[String]| lines.iter().filter(|line| line.starts_with("ACK ")).count();
+    let before = leases(&case.leases()?);
+    let answer = case.run(case.call(Operation::Check, &attachment).label("CHECK after DEL"))?;
+    let lines = case.leases()?;
+    case.expect_refusal(&answer, "check.after-del-errors", "the lease was given back");
+    let expected = "CHECK after DEL asks for no lease";
+    case.expect(leases(&lines) == before, "check.no-mutation", expected, lines.join("; "));
     Ok(())
 }
 

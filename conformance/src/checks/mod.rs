@@ -81,8 +81,10 @@ pub enum Concerns {
     Delegating,
     /// Targets that execute the `ipam` of their configuration.
     Addressing,
-    /// Targets that need something running which does not run here.
+    /// Targets that need a daemon, which is not started.
     Unattended,
+    /// Targets whose addresses come from the DHCP server.
+    Leasing,
     /// Targets that follow the convention of this name.
     Taking(&'static str),
     /// Targets that follow some convention.
@@ -129,6 +131,7 @@ impl Concerns {
             Concerns::Taking(name) => target.capability(name).is_some(),
             Concerns::Obliging => !target.capabilities.is_empty(),
             Concerns::Reading(key) => target.reads(key),
+            Concerns::Leasing => target.dhcp_server.is_some(),
             Concerns::Every
             | Concerns::Succeeding
             | Concerns::Unattended

@@ -9,7 +9,6 @@ use cni_spec::Version;
 use cnitest::hammer::scenario::Scenario;
 use cnitest::hammer::{Event, Finding, Hammer, HammerError, Options, Outcome, markdown};
 use cnitest::suite::{Suite, subject};
-use cnitest::target::builtin;
 use cnitest_reports::exit_code;
 use cnitest_reports::model::{FuzzTally, Run, RunOptions, RunSet};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -103,7 +102,7 @@ impl Arguments {
             move || {
                 let mut outcomes: Vec<Outcome> = Vec::new();
                 for plugin in &found {
-                    let target = target.clone().or_else(|| builtin(&plugin.name));
+                    let target = target.clone().or_else(|| subject::target(plugin));
                     let progress = Progress::new(&plugin.name);
                     let outcome = player.run(plugin, target.as_ref(), &|event| progress.on(&event))?;
                     progress.end();

@@ -44,7 +44,7 @@ impl Wanted {
                 let progress = Progress::new(found.len());
                 let mut runs = Vec::new();
                 for plugin in &found {
-                    let target = target.clone().or_else(|| builtin(&plugin.name));
+                    let target = target.clone().or_else(|| subject::target(plugin));
                     runs.push(player.run(plugin, target.as_ref(), &|event| progress.on(&event))?);
                 }
                 Ok::<_, cnitest::arena::ArenaError>(RunSet::new(runs))

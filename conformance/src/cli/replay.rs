@@ -81,7 +81,7 @@ impl Arguments {
             let target = target
                 .clone()
                 .or_else(|| named.as_deref().and_then(builtin))
-                .or_else(|| builtin(&found.name));
+                .or_else(|| subject::target(&found));
             runs.push(hammer.replay(&found, target.as_ref(), &scenario).into_diagnostic()?.run);
         }
         let set = self.output.write(RunSet::new(runs), baseline.as_ref())?;

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::arena::PLUGIN_DIR;
 use crate::mutants::{self, Mutant};
+use crate::target::{Target, builtin};
 
 /// The bundled plugin that this process was called as, if it was. In an arena the bundled plugins are this executable
 /// under their names.
@@ -110,6 +111,15 @@ pub fn broken(mutant: &Mutant) -> Found {
     Found { program: Path::new(PLUGIN_DIR).join(mutant.path()), ..bundled(mutant.base) }
 }
 
+/// The target that comes with a plugin: a mutant's own where it has one, otherwise the one for the plugin's type.
+pub fn target(found: &Found) -> Option<Target> {
+    let mutants = mutants::all().chain(mutants::unbroken());
+    let mutant = mutants.into_iter().find(|mutant| broken(mutant).program == found.program);
+    let own = mutant.and_then(|mutant| Target::parse(mutant.target?, mutant.name).ok());
+    let bare = mutant.is_some_and(|mutant| mutant.bare);
+    own.or_else(|| builtin(&found.name)).filter(|_| !bare)
+}
+
 fn file(asked: &Path, real: &Path) -> Found {
     let absolute = std::path::absolute(asked).unwrap_or_else(|_| real.to_owned());
     let name = asked.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -153,6 +163,14 @@ mod tests {
         let names: Vec<String> =
             find(&[folder.path().to_owned()]).expect("found").into_iter().map(|found| found.name).collect();
         assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_mutant_brings_its_own_target() {
+        let target = |name: &str| target(&find(&[name.into()]).expect("a mutant")[0]).expect("a target");
+        assert!(target("static-leased").dhcp_server.is_some());
+        assert!(target("static-version-fixed").dhcp_server.is_none());
+        assert_eq!(target("bridge-del-once").name, "bridge");
     }
 
     #[test]

@@ -9,9 +9,12 @@ mod builtin;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+use crate::arena::dhcp::{self, Pool};
 
 pub use builtin::{TEMPLATE, builtin, builtin_names};
 
@@ -158,6 +161,55 @@ impl Configuration {
     }
 }
 
+/// What stands for the plugin's executable in the command of a daemon.
+pub const PLUGIN: &str = "${plugin}";
+
+/// How the daemon of a plugin is started.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DaemonStart {
+    /// The program and its arguments; `${plugin}` is the plugin's executable.
+    pub command: Vec<String>,
+    /// The absolute path of what is there once the daemon is ready, such as its socket.
+    pub ready: PathBuf,
+}
+
+impl DaemonStart {
+    fn check(&self, named: bool) -> Result<(), String> {
+        let started = |word: &String| word.starts_with('/') || word == PLUGIN;
+        if !named {
+            return Err("daemon-start: say what the daemon is in daemon".to_owned());
+        }
+        if !self.command.first().is_some_and(started) {
+            return Err(format!("daemon-start: command must begin with an absolute path or {PLUGIN}"));
+        }
+        if !self.ready.is_absolute() || self.ready.file_name().is_none() {
+            return Err("daemon-start: ready must be the absolute path of a file".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct DhcpServer {
+    addresses: i64,
+    lease_seconds: i64,
+}
+
+impl DhcpServer {
+    fn read(self) -> Result<Pool, String> {
+        let within = |key: &str, number: i64, most: u32| {
+            let fits = u32::try_from(number).ok().filter(|number| (1..=most).contains(number));
+            fits.ok_or_else(|| format!("dhcp-server: {key} must be 1 to {most}, not {number}"))
+        };
+        let addresses = within("addresses", self.addresses, dhcp::MOST.into())?;
+        let seconds = within("lease-seconds", self.lease_seconds, u32::MAX)?;
+        let addresses = u8::try_from(addresses).unwrap_or(dhcp::MOST);
+        Ok(Pool { addresses, lease: Duration::from_secs(seconds.into()) })
+    }
+}
+
 /// What cnitest knows about a plugin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
@@ -171,8 +223,12 @@ pub struct Target {
     pub fixed_interface: Option<String>,
     /// Why ADD, CHECK and DEL cannot be exercised, where they cannot: only protocol checks run then.
     pub no_attachments: Option<String>,
-    /// What must run beside the plugin for its ADD to work, and does not run in an arena.
+    /// What must run beside the plugin for its ADD to work.
     pub daemon: Option<String>,
+    /// How that is started; without it, it does not run in an arena.
+    pub daemon_start: Option<DaemonStart>,
+    /// What a DHCP server leases on the link that each container of an IPAM plugin has then.
+    pub dhcp_server: Option<Pool>,
     /// What the plugin holds ends by itself when it is not given back, as a lease does.
     pub expires: bool,
     /// The `ipam` key of the configurations is executed as a delegated plugin.
@@ -233,6 +289,8 @@ struct TargetFile {
     fixed_interface: Option<String>,
     no_attachments: Option<String>,
     daemon: Option<String>,
+    daemon_start: Option<DaemonStart>,
+    dhcp_server: Option<DhcpServer>,
     #[serde(default)]
     expires: bool,
     #[serde(default)]
@@ -450,6 +508,12 @@ impl Target {
             Some(text) => serde_json::from_str(&text)
                 .map_err(|error| fail(format!("duplicate-search is no JSON object: {error}")))?,
         };
+        if let Some(start) = &file.daemon_start {
+            start.check(file.daemon.is_some()).map_err(fail)?;
+        }
+        if file.dhcp_server.is_some() && file.kind != Kind::Ipam {
+            return Err(fail("dhcp-server is for the kind ipam".to_owned()));
+        }
         let well_known = |one: WellKnown| match one {
             WellKnown::IpMasq => "ipMasq".to_owned(),
             WellKnown::Dns => "dns".to_owned(),
@@ -469,6 +533,8 @@ impl Target {
             fixed_interface: file.fixed_interface,
             no_attachments: file.no_attachments,
             daemon: file.daemon,
+            daemon_start: file.daemon_start,
+            dhcp_server: file.dhcp_server.map(DhcpServer::read).transpose().map_err(fail)?,
             expires: file.expires,
             delegates: file.delegates,
             delegate_at: file.delegate_at,
@@ -539,6 +605,31 @@ mod tests {
             message(&format!("duplicate-search = '[]'\n{}", one(r#"{"type":"x"}"#)))
                 .contains("duplicate-search is no JSON object")
         );
+        let beside = |text: &str| message(&format!("{text}\n{}", one(r#"{"type":"x"}"#)));
+        let daemon = |text: &str| beside(&format!("daemon = 'd'\ndaemon-start = {{ {text} }}"));
+        assert!(
+            beside("daemon-start = { command = ['/x'], ready = '/run/x' }")
+                .contains("say what the daemon is")
+        );
+        for command in ["[]", "['']", "['x']", "['x/${plugin}']"] {
+            let said = daemon(&format!("command = {command}, ready = '/run/x'"));
+            assert!(said.contains("begin with an absolute path or ${plugin}"), "{said}");
+        }
+        assert!(daemon("command = ['/x'], ready = 'run/x'").contains("absolute path of a file"));
+        assert!(daemon("command = ['/x']").contains("ready"));
+        let server = |text: &str| {
+            let one = one(r#"{"type":"x"}"#).replacen("interface", "ipam", 1);
+            message(&format!("dhcp-server = {{ {text} }}\n{one}"))
+        };
+        assert!(
+            beside("dhcp-server = { addresses = 3, lease-seconds = 60 }").contains("is for the kind ipam")
+        );
+        for addresses in [-1, 0, 241, 256] {
+            let said = server(&format!("addresses = {addresses}, lease-seconds = 60"));
+            assert!(said.contains("addresses must be 1 to 240"), "{said}");
+        }
+        assert!(server("addresses = 1, lease-seconds = 0").contains("lease-seconds must be 1 to 4294967295"));
+        assert!(server("addresses = 1, lease-seconds = 4294967296").contains("lease-seconds must be"));
         assert!(message(&format!("reads = ['ipmasq']\n{}", one(r#"{"type":"x"}"#))).contains("line 1"));
     }
 }

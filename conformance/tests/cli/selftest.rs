@@ -62,6 +62,38 @@ fn a_mutant_can_be_tested_as_any_plugin() {
 }
 
 #[test]
+fn a_plugin_that_leases_passes_and_one_that_keeps_its_leases_does_not() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    for (plugin, status, verdict) in [("static-leased", 0, "pass"), ("static-leased-del-keeps", 0, "warn")] {
+        let output =
+            run(&["plugin", plugin, "--only", "ipam.*", "--spec-version", "1.1.0", "--format", "json"]);
+        let run: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(output.status.code(), Some(status), "{run}");
+        let results = run["results"].as_array().expect("a list");
+        let frees: Vec<&str> = results
+            .iter()
+            .filter(|result| result["check"] == "ipam.del-frees")
+            .filter_map(|result| result["verdict"].as_str())
+            .collect();
+        assert_eq!(frees, [verdict; 3], "{plugin}");
+        let others = results.iter().filter(|result| result["check"] != "ipam.del-frees");
+        let bad: Vec<_> =
+            others.filter(|result| result["verdict"] != "pass" && result["verdict"] != "skip").collect();
+        assert!(bad.is_empty(), "{plugin}: {bad:?}");
+    }
+}
+
+#[test]
+fn the_dhcp_server_of_arenas_does_not_serve_a_host() {
+    let output = run(&["__arena-dhcp-server", "1", "60"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("in arenas only"));
+}
+
+#[test]
 fn mutants_that_do_not_exist_are_an_error() {
     let output = run(&["selftest", "bridge-perfect"]);
     assert_eq!(output.status.code(), Some(2));
