@@ -119,7 +119,8 @@ fn plug_in(pair: &mut Pair<'_>, settings: &Settings<'_>, mac: Option<Mac>) -> Re
         netns.lock(false).map_err(|error| io_failure("cannot lock the host's network namespace", &error))?;
     let (bridge, made) = ensure(&mut pair.host, settings)?;
     match pair.create(Some(bridge.index), settings.mtu, mac) {
-        Ok(()) => Ok((bridge, made)),
+        // The bridge's MTU follows its ports unless somebody set it: it is what it is with this one.
+        Ok(()) => Ok((pair.host.link(settings.bridge).ok().flatten().unwrap_or(bridge), made)),
         Err(error) => {
             drop(lock);
             if made {

@@ -550,6 +550,9 @@ impl<'s> Game<'s> {
         expect_lives(case, &answer);
         if answer.succeeded() {
             self.accepted(case, operation, at, &answer);
+        } else if operation == Operation::Gc && requirement.is_none() {
+            // It goes on after an error, and lists nothing as valid.
+            self.collected();
         } else if requirement.is_some() || operation == Operation::Check {
             // Who knows whether it was refused because of the fault: folders and locks come with the first attachment.
             let settled = self.settled;
@@ -599,13 +602,16 @@ impl<'s> Game<'s> {
                     slot.state = State::Unsure(Reason::Deleted);
                 }
             }
-            Operation::Gc => {
-                self.base = None;
-                for slot in self.slots.values_mut().filter(|slot| slot.state == State::Attached) {
-                    slot.state = State::Unsure(Reason::Collected);
-                }
-            }
+            Operation::Gc => self.collected(),
             _ => {}
+        }
+    }
+
+    /// GC was told of no valid attachment: each may be gone, the first one that stays included.
+    fn collected(&mut self) {
+        self.base = None;
+        for slot in self.slots.values_mut().filter(|slot| slot.state == State::Attached) {
+            slot.state = State::Unsure(Reason::Collected);
         }
     }
 

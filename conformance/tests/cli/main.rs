@@ -3,6 +3,7 @@
 mod baseline;
 mod certificate;
 mod common;
+mod fuzz;
 mod hostile;
 mod kill;
 mod plugin;

@@ -1,0 +1,199 @@
+//! The hammer, as the command plays it: what it finds, keeps and plays again.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::common::{Folder, refused, run};
+
+fn fuzz(arguments: &[&str]) -> (i32, Value, String) {
+    let output = run(&[&["fuzz", "--format", "json"], arguments].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}\n{stderr}"));
+    (output.status.code().expect("exits"), report, stderr)
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("folder");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn unbroken_plugins_are_clean() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    for plugin in ["static", "host-local", "ptp"] {
+        let (status, report, stderr) = fuzz(&[plugin, "--cases", "40", "--seed", "3"]);
+        assert_eq!(status, 0, "{plugin}: {stderr}");
+        assert_eq!(report["fuzz"]["findings"], 0, "{plugin}: {stderr}");
+        assert_eq!(report["fuzz"]["cases"], 40, "{plugin}");
+        assert!(report["fuzz"]["constraintsBroken"].as_u64().expect("a number") > 5, "{plugin}");
+        assert_eq!(report["results"][0]["verdict"], "pass", "{plugin}");
+    }
+}
+
+#[test]
+fn a_broken_plugin_is_found_and_the_finding_is_small_and_repeatable() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let folder = Folder::new();
+    let kept = folder.path().join("kept");
+    let (status, report, stderr) = fuzz(&[
+        "bridge-del-once",
+        "--cases",
+        "40",
+        "--jobs",
+        "1",
+        "--spec-version",
+        "1.1.0",
+        "--keep",
+        kept.to_str().expect("UTF-8"),
+    ]);
+    assert_eq!(status, 1, "{stderr}");
+    assert!(stderr.contains("found: fail del."), "{stderr}");
+    let finding = &report["results"][0];
+    assert_eq!(finding["check"], "fuzz");
+    let broken = finding["broken"][0].as_str().expect("a requirement").to_owned();
+    assert!(broken.starts_with("del."), "{broken}");
+
+    let kept = kept.join("bridge");
+    let file = files(&kept, "json").remove(0);
+    let text = std::fs::read_to_string(&file).expect("finding");
+    let one: Value = serde_json::from_str(&text).expect("JSON");
+    let steps = one["scenario"]["steps"].as_array().expect("steps");
+    assert!(steps.len() <= 2, "{text}");
+    assert_eq!(one["scenario"]["settle"], false, "one container is enough: {text}");
+
+    let issue = std::fs::read_to_string(file.with_extension("md")).expect("issue");
+    assert!(issue.contains("CNI 1.1.0 (MUST)") && issue.contains("```sh\n#!/bin/sh"), "{issue}");
+    let script = std::fs::read_to_string(file.with_extension("sh")).expect("script");
+    assert!(script.lines().count() <= 60, "{script}");
+
+    let again = run(&["replay", file.to_str().expect("UTF-8"), "bridge-del-once"]);
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert_eq!(again.status.code(), Some(1), "{said}");
+    assert!(said.contains(&broken), "{said}");
+    let mended = run(&["replay", file.to_str().expect("UTF-8"), "bridge"]);
+    assert_eq!(mended.status.code(), Some(0), "{}", String::from_utf8_lossy(&mended.stdout));
+}
+
+#[test]
+fn known_findings_do_not_fail_the_run() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let folder = Folder::new();
+    let baseline = folder.path().join("known.toml");
+    let asked = ["bridge-del-once", "--cases", "30", "--jobs", "1", "--spec-version", "1.1.0"];
+    let report = format!("baseline={}", baseline.display());
+    let (status, _, stderr) = fuzz(&[&asked[..], &["--report", &report]].concat());
+    assert_eq!(status, 1, "{stderr}");
+    let known = baseline.to_str().expect("UTF-8");
+    let (status, _, stderr) = fuzz(&[&asked[..], &["--baseline", known]].concat());
+    assert_eq!(status, 0, "{stderr}");
+}
+
+#[test]
+fn one_worker_and_one_seed_make_one_run() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let play = || {
+        let (_, report, _) = fuzz(&["static", "--cases", "25", "--jobs", "1", "--seed", "11"]);
+        ["cases", "behaviours", "corpus", "constraintsBroken"].map(|key| report["fuzz"][key].clone())
+    };
+    assert_eq!(play(), play());
+}
+
+#[test]
+fn a_corpus_is_kept_and_gone_on_with() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let folder = Folder::new();
+    let corpus = folder.path().to_str().expect("UTF-8").to_owned();
+    let (_, first, _) = fuzz(&["loopback", "--cases", "20", "--corpus", &corpus]);
+    let kept = files(&folder.path().join("loopback"), "json").len() as u64;
+    assert_eq!(first["fuzz"]["corpus"], kept);
+    assert!(kept > 0);
+    let (status, second, stderr) = fuzz(&["loopback", "--cases", "20", "--seed", "2", "--corpus", &corpus]);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(second["fuzz"]["corpus"].as_u64() >= Some(kept), "{second}");
+
+    let broken = folder.path().join("loopback/broken.json");
+    std::fs::write(&broken, "{}").expect("written");
+    let output = run(&["fuzz", "loopback", "--cases", "1", "--corpus", &corpus]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("broken.json") && said.contains("remove the file"), "{said}");
+}
+
+#[test]
+fn shards_play_different_parts() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let part = |shard: &str| {
+        let (_, report, _) = fuzz(&["static", "--cases", "6", "--jobs", "1", "--blind", "--shard", shard]);
+        (report["fuzz"]["cases"].clone(), report["fuzz"]["executions"].clone())
+    };
+    let (first, second) = (part("1/2"), part("2/2"));
+    assert_eq!((&first.0, &second.0), (&json!(6), &json!(6)));
+    assert_ne!(first.1, second.1, "the parts are the same");
+}
+
+#[test]
+fn an_interrupted_run_ends_with_its_report() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let child = Command::new(env!("CARGO_BIN_EXE_cnitest"))
+        .args(["fuzz", "static", "--time", "10m", "--format", "json"])
+        .env("NO_COLOR", "1")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("cnitest starts");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("signalled");
+    let output = child.wait_with_output().expect("ends");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(report["fuzz"]["elapsedMs"].as_f64().expect("a number") < 60_000.0);
+}
+
+#[test]
+fn mistakes_are_told_with_their_place() {
+    let folder = Folder::new();
+    let file = folder.path().join("odd.json");
+    std::fs::write(&file, "{\"plugin\": 1}").expect("written");
+    let file = file.to_str().expect("UTF-8");
+    for (arguments, word) in [
+        (vec!["fuzz"], "required"),
+        (vec!["fuzz", "static", "--shard", "3/2"], "I from 1 to N"),
+        (vec!["fuzz", "/nowhere/plugin"], "/nowhere/plugin"),
+        (vec!["replay", file], "odd.json"),
+        (vec!["replay", "/nowhere/finding.json"], "/nowhere/finding.json"),
+    ] {
+        let output = run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+}
