@@ -19,6 +19,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check: execute,
     gc: execute,
     status: execute,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 fn execute(request: &Request) -> Outcome {
@@ -78,4 +80,12 @@ fn scripted(request: &Request) -> Result<Option<Answer>, Refusal> {
     }
     let stdout = fields.get("stdout").map(Value::to_string).unwrap_or_default();
     Ok(Some(Answer::Verbatim(stdout, status)))
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    request.fields().object("answer")?;
+    scripted(request)?;
+    request.fields().string("logFile")?;
+    crate::fuzzing::common(request)
 }
