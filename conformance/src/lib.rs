@@ -16,6 +16,9 @@ pub mod arena;
 pub mod certify;
 pub mod checks;
 pub mod coverage;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod invoke;
 pub mod mutants;
 pub mod selftest;

@@ -12,6 +12,8 @@ pub(crate) mod codec;
 mod error;
 mod files;
 mod firewall;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(crate) mod netlink;
 mod network;
 mod nft;

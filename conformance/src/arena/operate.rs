@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::NETNS_DIR;
 use super::error::Refusal;
-use super::netlink::{
+use super::netlink::{Dumps, 
     Answer, Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, address, attribute, number,
 };
 use super::network::NetOp;
