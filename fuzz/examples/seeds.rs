@@ -3,20 +3,22 @@
 //!
 //! `fuzz/seeds` calls it with what it needs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cni_schemas::generate::{Random, Source};
+use cni_schemas::generate::{Generator, Random};
 use cni_schemas::mutate::text::Kind as TextKind;
 use cni_schemas::{Kind, Profile};
 use cni_spec::{Operation, Version};
 use cnitest_fuzz::{TARGETS, Written};
-use cnitest_reports::certificate::{CERTIFICATE_VERSION, Certificate, CertificateResult, CertificateSet, Section};
+use cnitest_reports::certificate::{
+    CERTIFICATE_VERSION, Certificate, CertificateResult, CertificateSet, Section,
+};
 use cnitest_reports::model::{
-    CaseResult, Environment, Evidence, ExecutionEvidence, REPORT_VERSION, Run, RunOptions, RunSet, Subject, Summary, Tool,
-    Verdict,
+    CaseResult, Environment, Evidence, ExecutionEvidence, REPORT_VERSION, Run, RunOptions, RunSet, Subject,
+    Summary, Tool, Verdict,
 };
 use cnitest_reports::{ReportKind, report};
 
@@ -72,7 +74,11 @@ fn from_kernel() -> Outcome {
     }
     let backup = r#"{"network":"n","containerID":"c","ifname":"eth0","netnsPath":"/run/netns/c","netns":[4,4026531840],"interface":2,"before":{"mac":"02:00:00:00:00:01","mtu":1500,"promisc":false,"allmulti":null,"txQLen":1000,"sysctl":{"net/ipv4/conf/eth0/arp_filter":"0"}}}"#;
     put("stored", "backup", backup.as_bytes())?;
-    put("stored", "resolv", b"nameserver 10.1.0.1\nsearch a.example b.example\noptions ndots:5 rotate\ndomain example\n")?;
+    put(
+        "stored",
+        "resolv",
+        b"nameserver 10.1.0.1\nsearch a.example b.example\noptions ndots:5 rotate\ndomain example\n",
+    )?;
     put("stored", "allowlist", b"^net\\.core\\.somaxconn$\n^net\\.ipv4\\.conf\\.[A-Z]*\\.arp_.*$\n")
 }
 
@@ -86,8 +92,11 @@ fn from_fixtures() -> Outcome {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/fixtures/accept");
     for (index, kind) in Kind::ALL.into_iter().enumerate() {
         for version in Version::ALL {
-            let Ok(entries) = fs::read_dir(fixtures.join(kind.as_str()).join(version.as_str())) else { continue };
-            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+            let Ok(entries) = fs::read_dir(fixtures.join(kind.as_str()).join(version.as_str())) else {
+                continue;
+            };
+            let mut paths: Vec<PathBuf> =
+                entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
             paths.sort();
             for path in paths {
                 let text = fs::read(&path)?;
@@ -101,14 +110,22 @@ fn from_fixtures() -> Outcome {
                 match kind {
                     Kind::ConfigList | Kind::ConfigSingle => put("config", &name, compact.as_bytes())?,
                     Kind::ResultAdd | Kind::ResultIpam => {
-                        put("result", &format!("{kind}-{name}"), &[&[position(version)], compact.as_bytes()].concat())?;
+                        put(
+                            "result",
+                            &format!("{kind}-{name}"),
+                            &[&[position(version)], compact.as_bytes()].concat(),
+                        )?;
                     }
                     Kind::ResultVersion => put("version", &name, compact.as_bytes())?,
                     Kind::Error => put("error", &name, compact.as_bytes())?,
                     _ => {}
                 }
                 if stem.contains("full") && [Version::LATEST, Version::V0_3_1].contains(&version) {
-                    put("schemas", &format!("{kind}-{name}"), &[&[index as u8], compact.as_bytes()].concat())?;
+                    put(
+                        "schemas",
+                        &format!("{kind}-{name}"),
+                        &[&[index as u8], compact.as_bytes()].concat(),
+                    )?;
                     // As text, for the parsers that the types agree with.
                     let head = [index as u8, position(version), 3];
                     put("agreement", &format!("text-{kind}-{name}"), &[&head, compact.as_bytes()].concat())?;
@@ -121,19 +138,27 @@ fn from_fixtures() -> Outcome {
 
 /// Decisions of the generator, each written down until its document is whole.
 fn from_generator() -> Outcome {
-    let mut seed = 1;
+    let (mut seed, mut made) = (1, Made::new());
     for target in ["generate", "mutate", "text"] {
         for kind in 0..Kind::ALL.len() as u8 {
             for (version, profile) in [(0, 0), (0, 1), (2, 0)] {
                 seed += 1;
                 let mut head = vec![kind, version, profile, seed as u8 % 6, 4];
                 if target == "text" {
-                    head = [vec![seed as u8 % TextKind::ALL.len() as u8, seed as u8 % Operation::ALL.len() as u8], head].concat();
+                    head = [
+                        vec![seed as u8 % TextKind::ALL.len() as u8, seed as u8 % Operation::ALL.len() as u8],
+                        head,
+                    ]
+                    .concat();
                 }
                 if target == "mutate" {
                     head.push(seed as u8);
                 }
-                put(target, &format!("{kind}-{version}-{profile}"), &[head, decisions(kind, version, seed)].concat())?;
+                put(
+                    target,
+                    &format!("{kind}-{version}-{profile}"),
+                    &[head, decisions(&mut made, kind, version, seed)].concat(),
+                )?;
             }
         }
     }
@@ -141,27 +166,42 @@ fn from_generator() -> Outcome {
         for way in [0, 1] {
             seed += 1;
             let head = [kind, 0, way, 0, 4, seed as u8];
-            put("agreement", &format!("{kind}-{way}"), &[&head[..], &decisions(kind, 0, seed)].concat())?;
+            put(
+                "agreement",
+                &format!("{kind}-{way}"),
+                &[&head[..], &decisions(&mut made, kind, 0, seed)].concat(),
+            )?;
         }
     }
     for plugin in 0..cni_plugins::NAMES.len() as u8 {
         for operation in 0..Operation::ALL.len() as u8 - 1 {
             seed += 1;
             let head = [plugin, operation, 0, seed as u8 % 2, 0, 1, 0, 4];
-            put("plugins", &format!("{plugin}-{operation}"), &[&head[..], &decisions(2, 0, seed)].concat())?;
+            put(
+                "plugins",
+                &format!("{plugin}-{operation}"),
+                &[&head[..], &decisions(&mut made, 2, 0, seed)].concat(),
+            )?;
         }
     }
     Ok(())
 }
 
+/// Generators, each made once.
+type Made = HashMap<(Kind, Version), Option<Generator>>;
+
 /// What the generator decides for a document of about the size that the targets ask for.
-fn decisions(kind: u8, version: u8, seed: u64) -> Vec<u8> {
+fn decisions(made: &mut Made, kind: u8, version: u8, seed: u64) -> Vec<u8> {
     let kind = Kind::ALL[usize::from(kind)];
     let version = Version::ALL[Version::ALL.len() - 1 - usize::from(version)];
     let mut written = Written::new(Random::new(seed));
-    match cni_schemas::Composed::base(kind, version, Profile::Compat).map(|composed| composed.generator()) {
-        Ok(Ok(generator)) => drop(generator.generate(&mut written, 4)),
-        _ => (0..16).for_each(|_| drop(written.below(200))),
+    let made = made.entry((kind, version)).or_insert_with(|| {
+        cni_schemas::Composed::base(kind, version, Profile::Compat)
+            .ok()
+            .and_then(|composed| composed.generator().ok())
+    });
+    if let Some(generator) = made {
+        drop(generator.generate(&mut written, 4));
     }
     written.bytes.truncate(400);
     written.bytes
@@ -262,7 +302,13 @@ fn from_reports() -> Outcome {
         result: CertificateResult::Undecided,
         limits: Vec::new(),
         core: Section::of("core", &run.results.iter().collect::<Vec<_>>(), false, run.strict, None),
-        features: vec![Section::of("mac", &[], true, run.strict, Some("no configuration hands over mac".to_owned()))],
+        features: vec![Section::of(
+            "mac",
+            &[],
+            true,
+            run.strict,
+            Some("no configuration hands over mac".to_owned()),
+        )],
     };
     certificate.finish();
     let mut text = Vec::new();

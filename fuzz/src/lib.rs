@@ -34,6 +34,24 @@ macro_rules! targets {
 }
 
 targets![
-    agreement, args, certificate, config, control, environment, error, generate, iptables, mutate, namespace, nftables,
-    plugins, report, result, schemas, stored, target, text, version,
+    agreement,
+    args,
+    certificate,
+    config,
+    control,
+    environment,
+    error,
+    generate,
+    iptables,
+    mutate,
+    namespace,
+    nftables,
+    plugins,
+    report,
+    result,
+    schemas,
+    stored,
+    target,
+    text,
+    version,
 ];

@@ -48,7 +48,14 @@ pub fn plugins(bytes: &[u8]) {
     let (name, operation) = (bytes.choose(cni_plugins::NAMES), bytes.choose(&Operation::ALL));
     let (version, chained) = (bytes.version(), bytes.chance(1, 2));
     let ifname = bytes.choose(&["eth0", "lo", "a%d", "123456789012345"]);
-    let args = bytes.choose(&["", "IgnoreUnknown=1;K8S_POD_NAME=p", "IP=10.1.0.9/16;GATEWAY=10.1.0.1", "MAC=02:00:00:00:00:01", "IP", "X=1"]);
+    let args = bytes.choose(&[
+        "",
+        "IgnoreUnknown=1;K8S_POD_NAME=p",
+        "IP=10.1.0.9/16;GATEWAY=10.1.0.1",
+        "MAC=02:00:00:00:00:01",
+        "IP",
+        "X=1",
+    ]);
     let document = if bytes.chance(1, 2) {
         bytes.rest().to_vec()
     } else {
@@ -73,16 +80,24 @@ pub fn plugins(bytes: &[u8]) {
         Ok((understood, _)) if understood == Operation::Version => {}
         Ok((_, version)) => {
             let value = value.expect("what is understood is JSON");
-            assert_eq!(version::requested(value.get(keys::CNI_VERSION).and_then(Value::as_str)), version.as_str());
+            assert_eq!(
+                version::requested(value.get(keys::CNI_VERSION).and_then(Value::as_str)),
+                version.as_str()
+            );
             accepted(name, operation, version, chained, &value);
         }
     }
 }
 
 fn refused(object: &Value) {
-    let version: Version = object[keys::CNI_VERSION].as_str().and_then(|text| text.parse().ok()).unwrap_or(Version::LATEST);
-    let violations = validate(Kind::Error, version, Profile::Compat, object).expect("every version has errors");
-    assert!(violations.iter().all(|violation| violation.instance_path == "/cniVersion"), "{object}: {violations:?}");
+    let version: Version =
+        object[keys::CNI_VERSION].as_str().and_then(|text| text.parse().ok()).unwrap_or(Version::LATEST);
+    let violations =
+        validate(Kind::Error, version, Profile::Compat, object).expect("every version has errors");
+    assert!(
+        violations.iter().all(|violation| violation.instance_path == "/cniVersion"),
+        "{object}: {violations:?}"
+    );
     let code = object["code"].as_u64().expect("a code") as u32;
     assert!(error::is_defined(code, Version::LATEST), "{object}");
 }

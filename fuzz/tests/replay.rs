@@ -37,7 +37,10 @@ fn every_target_has_seeds_and_an_executable() {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("Cargo.toml");
     let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
     for name in &names {
-        assert!(manifest.contains(&format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"")), "{name}");
+        assert!(
+            manifest.contains(&format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"")),
+            "{name}"
+        );
         assert!(root.join("fuzz_targets").join(name).with_extension("rs").exists(), "{name}");
         assert!(fs::read_dir(root.join("corpus").join(name)).is_ok_and(|seeds| seeds.count() > 0), "{name}");
     }

@@ -8,7 +8,11 @@ use crate::skel::{self, Environment, Request};
 
 /// Reads an execution as the plugin of that name does, up to where it would turn to the kernel; `None` for an unknown name.
 /// A refusal is the error object that the plugin prints.
-pub fn understand(name: &str, environment: Environment, stdin: &[u8]) -> Option<Result<(Operation, Version), Value>> {
+pub fn understand(
+    name: &str,
+    environment: Environment,
+    stdin: &[u8],
+) -> Option<Result<(Operation, Version), Value>> {
     crate::plugin(name).map(|plugin| skel::understand(plugin, environment, stdin.to_vec()))
 }
 

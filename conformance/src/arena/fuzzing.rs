@@ -130,10 +130,8 @@ pub fn record() -> io::Result<Vec<u8>> {
     let open = |protocol| -> io::Result<Recorded> {
         Ok(Recorded { kernel: Netlink::open(protocol)?, record: std::rc::Rc::clone(&record) })
     };
-    let (mut route, mut netfilter) = (
-        open(netlink_sys::protocols::NETLINK_ROUTE)?,
-        open(netlink_sys::protocols::NETLINK_NETFILTER)?,
-    );
+    let (mut route, mut netfilter) =
+        (open(netlink_sys::protocols::NETLINK_ROUTE)?, open(netlink_sys::protocols::NETLINK_NETFILTER)?);
     state::read_any(&mut route, &mut netfilter).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(record.take())
 }
@@ -174,7 +172,11 @@ pub fn messages() -> Vec<Vec<u8>> {
         Request::Snapshot(super::Scope::all()),
         Request::ReadFile("/etc/cni/net.d".into()),
         Request::WriteFile { path: "/tmp/x".into(), content: b"{}".to_vec(), mode: 0o600 },
-        Request::SetSysctl { place: super::Place::Host, name: "net/ipv4/ip_forward".to_owned(), value: "1".to_owned() },
+        Request::SetSysctl {
+            place: super::Place::Host,
+            name: "net/ipv4/ip_forward".to_owned(),
+            value: "1".to_owned(),
+        },
     ];
     let replies = [
         Reply::Done,

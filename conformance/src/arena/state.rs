@@ -130,8 +130,7 @@ fn contents(
         }
     }
     if scope.traffic {
-        (state.qdiscs, state.filters) =
-            traffic::read(route, &names.0).map_err(failed("traffic control"))?;
+        (state.qdiscs, state.filters) = traffic::read(route, &names.0).map_err(failed("traffic control"))?;
     }
     if scope.firewall
         && let Some(netfilter) = netfilter

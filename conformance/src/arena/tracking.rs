@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::error::Refusal;
-use super::netlink::{Dumps, 
-    Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, address, attribute,
+use super::netlink::{
+    Dumps, Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, address, attribute,
 };
 use super::operate::Network;
 use crate::invoke::Place;

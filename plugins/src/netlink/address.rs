@@ -105,6 +105,7 @@ pub fn remove(address: IpNet, index: u32) -> Step {
 /// Reads any payload, as of the link that it names.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_any(payload: &[u8]) {
-    let index = payload.get(4..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let index =
+        payload.get(4..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
     let _ = read(payload, index);
 }

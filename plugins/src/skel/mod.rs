@@ -140,8 +140,7 @@ fn read_request(
     let (config, requested) = read_config(&raw).map_err(|error| Failure { error, version: None })?;
     let labelled = |error| Failure { error, version: Some(requested.clone()) };
     let version = supported(&requested, operation).map_err(labelled)?;
-    let request =
-        Request::new(operation, version, config, raw, parameters, environment).map_err(labelled)?;
+    let request = Request::new(operation, version, config, raw, parameters, environment).map_err(labelled)?;
     Ok((request, requested))
 }
 
