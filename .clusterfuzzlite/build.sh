@@ -3,16 +3,19 @@
 # its seeds. Seeds are the corpus and what once made the target fail.
 set -euo pipefail
 cd "$SRC/cnitest"
+target=${CARGO_TARGET_DIR:-$PWD/target}
+# As the profile `fuzz` of this workspace, which cargo-fuzz does not know.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 case ${SANITIZER:-address} in
     coverage)
         # Their wrapper of cargo knows no features, so it is not asked for `cargo fuzz`.
         cargo build --package cnitest-fuzz --features libfuzzer --bins
-        built=${CARGO_TARGET_DIR:-target}/debug
+        built=$target/debug
         ;;
     *)
-        cargo fuzz build --fuzz-dir fuzz --release --debug-assertions --features libfuzzer
+        cargo fuzz build --fuzz-dir fuzz --target-dir "$target" --release --debug-assertions --features libfuzzer
         host=$(rustc -vV | sed -n 's/^host: //p')
-        built=${CARGO_TARGET_DIR:-target}/$host/release
+        built=$target/$host/release
         ;;
 esac
 for source in fuzz/fuzz_targets/*.rs; do

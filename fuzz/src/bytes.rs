@@ -41,7 +41,7 @@ impl Source for Bytes<'_> {
     fn below(&mut self, bound: u32) -> u32 {
         let number = match bound {
             ..=1 => 0,
-            ..=256 => u32::from(self.byte()),
+            2..=256 => u32::from(self.byte()),
             _ => u32::from(u16::from_le_bytes([self.byte(), self.byte()])),
         };
         number % bound.max(1)
@@ -68,7 +68,7 @@ impl<S: Source> Source for Written<S> {
         let decision = self.inner.below(bound.min(1 << 16));
         match bound {
             ..=1 => {}
-            ..=256 => self.bytes.push(decision as u8),
+            2..=256 => self.bytes.push(decision as u8),
             _ => self.bytes.extend((decision as u16).to_le_bytes()),
         }
         decision

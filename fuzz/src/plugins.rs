@@ -77,7 +77,7 @@ pub fn plugins(bytes: &[u8]) {
     let value = serde_json::from_slice::<Value>(&document);
     match outcome {
         Err(object) => refused(&object),
-        Ok((understood, _)) if understood == Operation::Version => {}
+        Ok((Operation::Version, _)) => {}
         Ok((_, version)) => {
             let value = value.expect("what is understood is JSON");
             assert_eq!(

@@ -820,8 +820,8 @@ pub(super) fn read_any(
     route: &mut impl Dumps,
     netfilter: &mut impl Dumps,
 ) -> std::result::Result<NamespaceState, NetlinkError> {
-    let mut state = NamespaceState::default();
-    state.links = links(route)?.into_iter().map(|(link, _)| link).collect();
+    let links = links(route)?.into_iter().map(|(link, _)| link).collect();
+    let mut state = NamespaceState { links, ..NamespaceState::default() };
     let names = Names(state.links.iter().map(|link| (link.index, link.name.clone())).collect());
     contents(route, Some(netfilter), &names, &Scope::all(), &mut state).map_err(|(_, error)| error)?;
     Ok(state)
