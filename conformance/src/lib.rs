@@ -17,6 +17,9 @@ pub mod arena;
 pub mod certify;
 pub mod checks;
 pub mod coverage;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hammer;
 pub mod invoke;
 pub mod mutants;

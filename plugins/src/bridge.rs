@@ -26,6 +26,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check,
     gc: veth::gc,
     status,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 /// The bridge of a configuration that names none.
@@ -346,4 +348,13 @@ fn status(request: &Request) -> Outcome {
         return Err(Refusal::new(cni_spec::error::UNAVAILABLE, problem));
     }
     veth::status(request, settings.masquerade).map(|()| Answer::Silence)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    Settings::read(request)?;
+    veth::read_mac(request)?;
+    request.dns()?;
+    Delegate::of(request)?;
+    crate::fuzzing::common(request)
 }

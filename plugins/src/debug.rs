@@ -19,6 +19,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check: execute,
     gc: execute,
     status: execute,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 fn execute(request: &Request) -> Outcome {
@@ -27,12 +29,16 @@ fn execute(request: &Request) -> Outcome {
         None => None,
         Some(_) => scripted(request)?,
     };
+    if let Some(text) = answer.as_ref().and_then(|answer| answer.stderr.as_deref()) {
+        // A test that closed standard error does not look at it.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
     if let Some(path) = fields.string("logFile")? {
         record(request, path)
             .map_err(|error| io_failure(format!("logFile: cannot append to {path}"), &error))?;
     }
     if let Some(answer) = answer {
-        return Ok(answer);
+        return Ok(answer.answer);
     }
     match request.operation {
         Operation::Add => Ok(Answer::Result(Box::new(request.prev_result.clone().unwrap_or_default()))),
@@ -60,8 +66,14 @@ fn record(request: &Request, path: &str) -> io::Result<()> {
     file.write_all(line.as_bytes())
 }
 
+/// What the configuration has the plugin answer.
+struct Scripted {
+    answer: Answer,
+    stderr: Option<String>,
+}
+
 /// What `answer` says for the operation.
-fn scripted(request: &Request) -> Result<Option<Answer>, Refusal> {
+fn scripted(request: &Request) -> Result<Option<Scripted>, Refusal> {
     let Some(value) =
         request.config.get("answer").and_then(|answers| answers.get(request.operation.as_str()))
     else {
@@ -72,10 +84,15 @@ fn scripted(request: &Request) -> Result<Option<Answer>, Refusal> {
     let status = fields.u32("exitCode")?.unwrap_or(0);
     let status =
         u8::try_from(status).map_err(|_| invalid(&fields.place("exitCode"), "use a number from 0 to 255"))?;
-    if let Some(text) = fields.string("stderr")? {
-        // A test that closed standard error does not look at it.
-        let _ = io::stderr().write_all(text.as_bytes());
-    }
+    let stderr = fields.string("stderr")?.map(str::to_owned);
     let stdout = fields.get("stdout").map(Value::to_string).unwrap_or_default();
-    Ok(Some(Answer::Verbatim(stdout, status)))
+    Ok(Some(Scripted { answer: Answer::Verbatim(stdout, status), stderr }))
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    request.fields().object("answer")?;
+    scripted(request)?;
+    request.fields().string("logFile")?;
+    crate::fuzzing::common(request)
 }

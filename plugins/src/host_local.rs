@@ -24,6 +24,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check,
     gc,
     status,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 /// Where the directories of the networks are, unless `ipam.dataDir` says otherwise.
@@ -236,6 +238,33 @@ fn creatable(directory: &Path) -> Result<(), String> {
         Some((path, false)) => Err(format!("{} is no directory: name another ipam.dataDir", path.display())),
         _ => Ok(()),
     }
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    // The file that `resolvConf` names is not of the configuration, and reading one may wait for ever.
+    let ipam = ipam(request)?;
+    ipam.string("resolvConf")?;
+    ipam.string("dataDir")?;
+    let passed = request.passed("ipRanges").filter(|(place, _)| place.starts_with("runtimeConfig"));
+    let sets = ranges::read(passed.as_ref(), ipam)?;
+    ipam.routes("routes")?;
+    let asked = asked_for(request)?;
+    for set in &sets {
+        ranges::has_free(set, &[]);
+        // A round as long as the whole IPv6 space has no end to wait for.
+        for (candidate, range) in ranges::candidates(set, asked.first().map(|ip| ip.address)).take(300) {
+            assert!(range.subnet.contains(&candidate) && range.offers(candidate));
+        }
+    }
+    crate::fuzzing::common(request)
+}
+
+/// Reads a `resolv.conf`.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_stored(bytes: &[u8]) {
+    let dns = resolv_conf(&String::from_utf8_lossy(bytes));
+    assert_eq!(Dns::parse(&dns.to_value()).ok(), Some(dns));
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@ mod debug;
 mod delegate;
 mod fields;
 mod firewall;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_local;
 mod loopback;
 mod meta;

@@ -17,6 +17,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check,
     gc: nothing,
     status: nothing,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 const NAME: &str = "lo";
@@ -103,4 +105,12 @@ fn check(request: &Request) -> Outcome {
         }
     }
     Ok(Answer::Silence)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    if request.operation.is_attachment() {
+        require_name(request)?;
+    }
+    crate::fuzzing::common(request)
 }

@@ -24,6 +24,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check: forward_all,
     gc: forward_all,
     status: forward_all,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 /// The key of the delegates.
@@ -174,6 +176,13 @@ fn first_error(request: &Request, outcomes: impl Iterator<Item = Result<(), Refu
         }
     }
     first.map_or(Ok(Answer::Silence), Err)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    let delegates = delegates(request)?;
+    assert!(!delegates.is_empty());
+    crate::fuzzing::common(request)
 }
 
 #[cfg(test)]

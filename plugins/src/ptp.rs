@@ -24,6 +24,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check,
     gc: veth::gc,
     status,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 fn delegate(request: &Request) -> Result<Delegate, Refusal> {
@@ -143,4 +145,13 @@ fn status(request: &Request) -> Outcome {
     veth::read_mtu(request.fields())?;
     let masquerade = veth::read_masquerade(request.fields())?;
     veth::status(request, masquerade).map(|()| Answer::Silence)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    delegate(request)?;
+    veth::read_mtu(request.fields())?;
+    veth::read_masquerade(request.fields())?;
+    request.dns()?;
+    crate::fuzzing::common(request)
 }

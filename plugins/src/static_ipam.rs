@@ -18,6 +18,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check,
     gc: nothing,
     status,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 fn nothing(_: &Request) -> Outcome {
@@ -141,4 +143,10 @@ fn status(request: &Request) -> Outcome {
         ipam.routes("routes")?;
     }
     Ok(Answer::Silence)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    determine(request)?;
+    crate::fuzzing::common(request)
 }

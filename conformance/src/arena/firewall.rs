@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::netlink::{
-    Answer, Message, NLM_F_DUMP, Netlink, NetlinkError, attribute, attributes, network_number, text,
+    Answer, Dumps, Message, NLM_F_DUMP, NetlinkError, attribute, attributes, network_number, text,
 };
 use super::nft;
 use super::snapshot::{NftChain, NftHook, NftRule, NftSet, NftTable};
@@ -32,7 +32,7 @@ const ELEMENT_INTERVAL_END: u32 = 1;
 type Key = (u8, String);
 
 /// The whole ruleset of the namespace of the socket, sorted by family and name.
-pub(super) fn tables(netfilter: &mut Netlink) -> Result<Vec<NftTable>, NetlinkError> {
+pub(super) fn tables(netfilter: &mut impl Dumps) -> Result<Vec<NftTable>, NetlinkError> {
     let answers = match list(netfilter, GET_TABLE) {
         // A kernel without nftables.
         Err(error) if matches!(error.errno, libc::EINVAL | libc::EOPNOTSUPP | libc::ENOENT) => {
@@ -102,7 +102,7 @@ pub(super) fn tables(netfilter: &mut Netlink) -> Result<Vec<NftTable>, NetlinkEr
 }
 
 /// Names of the ipsets of the namespace of the socket, sorted.
-pub(super) fn ipsets(netfilter: &mut Netlink) -> Result<Vec<String>, NetlinkError> {
+pub(super) fn ipsets(netfilter: &mut impl Dumps) -> Result<Vec<String>, NetlinkError> {
     // Asking would have the kernel load the module: without it there are none.
     if !Path::new("/sys/module/ip_set").exists() {
         return Ok(Vec::new());
@@ -113,15 +113,19 @@ pub(super) fn ipsets(netfilter: &mut Netlink) -> Result<Vec<String>, NetlinkErro
         Err(error) if matches!(error.errno, libc::EINVAL | libc::EOPNOTSUPP | libc::ENOENT) => Vec::new(),
         other => other?,
     };
+    Ok(ipset_names(&answers))
+}
+
+pub(super) fn ipset_names(answers: &[Answer]) -> Vec<String> {
     let mut names: Vec<String> =
         answers.iter().filter_map(split).filter_map(|(_, bytes)| attribute(bytes, 2).map(text)).collect();
     names.sort();
     // A set of many entries comes in several messages.
     names.dedup();
-    Ok(names)
+    names
 }
 
-fn list(netfilter: &mut Netlink, kind: u16) -> Result<Vec<Answer>, NetlinkError> {
+fn list(netfilter: &mut impl Dumps, kind: u16) -> Result<Vec<Answer>, NetlinkError> {
     netfilter.dump(&Message::new(SUBSYS_NFTABLES << 8 | kind, NLM_F_DUMP, &[0; FIXED]))
 }
 
@@ -178,7 +182,7 @@ fn chain(family: u8, bytes: &[u8]) -> NftChain {
     }
 }
 
-fn set(netfilter: &mut Netlink, key: &Key, bytes: &[u8]) -> Result<NftSet, NetlinkError> {
+fn set(netfilter: &mut impl Dumps, key: &Key, bytes: &[u8]) -> Result<NftSet, NetlinkError> {
     let name = attribute(bytes, 2).map(text).unwrap_or_default();
     let set_flags = flags(bytes, 3);
     let types = nft::SetTypes { key: flags(bytes, 4), data: flags(bytes, 6) };

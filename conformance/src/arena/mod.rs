@@ -13,6 +13,8 @@ pub mod dhcp;
 mod error;
 mod files;
 mod firewall;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(crate) mod netlink;
 mod network;
 mod nft;

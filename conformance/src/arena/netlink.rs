@@ -144,6 +144,27 @@ pub(crate) struct Answer {
     pub(crate) payload: Vec<u8>,
 }
 
+/// What answers dump requests: the kernel, or somebody who plays it.
+pub(crate) trait Dumps {
+    /// Every message of the answer.
+    fn dump(&mut self, message: &Message) -> Result<Vec<Answer>, NetlinkError>;
+}
+
+/// A dump that the kernel says was interrupted by a change is begun again.
+impl Dumps for Netlink {
+    fn dump(&mut self, message: &Message) -> Result<Vec<Answer>, NetlinkError> {
+        let mut last = Vec::new();
+        for _ in 0..DUMP_TRIES {
+            let (answers, interrupted) = self.exchange(message.clone())?;
+            if !interrupted {
+                return Ok(answers);
+            }
+            last = answers;
+        }
+        Ok(last)
+    }
+}
+
 /// A netlink socket of one network namespace: the one that was current when it was opened.
 #[derive(Debug)]
 pub(crate) struct Netlink {
@@ -192,20 +213,6 @@ impl Netlink {
         Ok(())
     }
 
-    /// Sends a dump request and returns every message of it. A dump that the kernel says was interrupted
-    /// by a change is begun again.
-    pub(crate) fn dump(&mut self, message: &Message) -> Result<Vec<Answer>, NetlinkError> {
-        let mut last = Vec::new();
-        for _ in 0..DUMP_TRIES {
-            let (answers, interrupted) = self.exchange(message.clone())?;
-            if !interrupted {
-                return Ok(answers);
-            }
-            last = answers;
-        }
-        Ok(last)
-    }
-
     /// Sends a dump request once, and tells whether a change interrupted the dump.
     pub(crate) fn dump_is_interrupted(&mut self, message: &Message) -> Result<bool, NetlinkError> {
         self.exchange(message.clone()).map(|(_, interrupted)| interrupted)
@@ -225,34 +232,46 @@ impl Netlink {
         loop {
             self.buffer.clear();
             self.socket.recv(&mut self.buffer, 0)?;
-            let mut rest = self.buffer.as_slice();
-            while rest.len() >= HEADER {
-                let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-                let kind = u16::from_ne_bytes([rest[4], rest[5]]);
-                let flags = u16::from_ne_bytes([rest[6], rest[7]]);
-                let answered = u32::from_ne_bytes([rest[8], rest[9], rest[10], rest[11]]);
-                if length < HEADER || length > rest.len() {
-                    return Err(io::Error::other("the kernel's message is cut short").into());
-                }
-                let payload = &rest[HEADER..length];
-                rest = &rest[length.next_multiple_of(4).min(rest.len())..];
-                // What an earlier, failed exchange left unread.
-                if answered != sequence {
-                    continue;
-                }
-                interrupted |= flags & NLM_F_DUMP_INTR != 0;
-                match kind {
-                    NLMSG_ERROR | NLMSG_DONE => {
-                        return match error_of(kind, flags, payload) {
-                            Some(error) => Err(error),
-                            None => Ok((answers, interrupted)),
-                        };
-                    }
-                    _ => answers.push(Answer { kind, payload: payload.to_vec() }),
-                }
+            if read_datagram(&self.buffer, sequence, &mut answers, &mut interrupted)? {
+                return Ok((answers, interrupted));
             }
         }
     }
+}
+
+/// Takes the answers to `sequence` out of a datagram; whether it ended them.
+pub(super) fn read_datagram(
+    mut rest: &[u8],
+    sequence: u32,
+    answers: &mut Vec<Answer>,
+    interrupted: &mut bool,
+) -> Result<bool, NetlinkError> {
+    while rest.len() >= HEADER {
+        let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+        let kind = u16::from_ne_bytes([rest[4], rest[5]]);
+        let flags = u16::from_ne_bytes([rest[6], rest[7]]);
+        let answered = u32::from_ne_bytes([rest[8], rest[9], rest[10], rest[11]]);
+        if length < HEADER || length > rest.len() {
+            return Err(io::Error::other("the kernel's message is cut short").into());
+        }
+        let payload = &rest[HEADER..length];
+        rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+        // What an earlier, failed exchange left unread.
+        if answered != sequence {
+            continue;
+        }
+        *interrupted |= flags & NLM_F_DUMP_INTR != 0;
+        match kind {
+            NLMSG_ERROR | NLMSG_DONE => {
+                return match error_of(kind, flags, payload) {
+                    Some(error) => Err(error),
+                    None => Ok(true),
+                };
+            }
+            _ => answers.push(Answer { kind, payload: payload.to_vec() }),
+        }
+    }
+    Ok(false)
 }
 
 /// The error that an NLMSG_ERROR or NLMSG_DONE message carries, if it does.

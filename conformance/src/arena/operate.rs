@@ -14,7 +14,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use super::NETNS_DIR;
 use super::error::Refusal;
 use super::netlink::{
-    Answer, Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, address, attribute, number,
+    Answer, Dumps, Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, address, attribute,
+    number,
 };
 use super::network::NetOp;
 use super::sys;

@@ -123,7 +123,10 @@ pub(crate) fn receive<T: DeserializeOwned>(reader: &mut impl Read, buffer: &mut 
     if length > LONGEST {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes")));
     }
-    buffer.resize(length, 0);
-    reader.read_exact(buffer)?;
+    // Grows with what comes, not with what a broken length promises.
+    buffer.clear();
+    if reader.by_ref().take(length as u64).read_to_end(buffer)? < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     postcard::from_bytes(buffer).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }

@@ -25,7 +25,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessa
 
 use super::agent::places;
 use super::error::Refusal;
-use super::netlink::{Answer, Message, NLM_F_DUMP, Netlink, NetlinkError, attribute, number};
+use super::netlink::{Answer, Dumps, Message, NLM_F_DUMP, NetlinkError, attribute, number};
 use super::network::mac_text;
 use super::operate::Network;
 use super::snapshot::{
@@ -107,22 +107,33 @@ fn read(
         }
         state.links.push(link);
     }
+    contents(&mut space.route, space.netfilter.as_mut(), &names, scope, state)
+}
+
+/// Everything but the links.
+fn contents(
+    route: &mut impl Dumps,
+    netfilter: Option<&mut impl Dumps>,
+    names: &Names,
+    scope: &Scope,
+    state: &mut NamespaceState,
+) -> std::result::Result<(), Failed> {
+    let failed = |what: &'static str| move |error: NetlinkError| (what, error);
     if scope.network {
-        state.addresses = addresses(&mut space.route, &names).map_err(failed("addresses"))?;
-        state.routes = routes(&mut space.route, &names).map_err(failed("routes"))?;
-        state.rules = rules(&mut space.route).map_err(failed("rules"))?;
-        state.neighbours = neighbours(&mut space.route, &names).map_err(failed("neighbours"))?;
-        state.fdb = fdb(&mut space.route, &names).map_err(failed("forwarding database"))?;
+        state.addresses = addresses(route, names).map_err(failed("addresses"))?;
+        state.routes = routes(route, names).map_err(failed("routes"))?;
+        state.rules = rules(route).map_err(failed("rules"))?;
+        state.neighbours = neighbours(route, names).map_err(failed("neighbours"))?;
+        state.fdb = fdb(route, names).map_err(failed("forwarding database"))?;
         if state.links.iter().any(|link| link.kind.as_deref() == Some("bridge")) {
-            state.bridge_vlans = bridge_vlans(&mut space.route).map_err(failed("bridge VLANs"))?;
+            state.bridge_vlans = bridge_vlans(route).map_err(failed("bridge VLANs"))?;
         }
     }
     if scope.traffic {
-        (state.qdiscs, state.filters) =
-            traffic::read(&mut space.route, &names.0).map_err(failed("traffic control"))?;
+        (state.qdiscs, state.filters) = traffic::read(route, &names.0).map_err(failed("traffic control"))?;
     }
     if scope.firewall
-        && let Some(netfilter) = &mut space.netfilter
+        && let Some(netfilter) = netfilter
     {
         state.nftables = firewall::tables(netfilter).map_err(failed("nftables"))?;
         state.ipsets = firewall::ipsets(netfilter).map_err(failed("ipsets"))?;
@@ -144,7 +155,7 @@ impl Names {
 
 /// Dumps and decodes; `names` are the attributes that hold names, after a fixed part of `fixed` bytes.
 fn dump(
-    route: &mut Netlink,
+    route: &mut impl Dumps,
     message: &Message,
     fixed: usize,
     names: &[u16],
@@ -189,7 +200,7 @@ fn make_text(mut bytes: &mut [u8], names: &[u16]) {
 }
 
 /// The links, each with the id of the namespace of its peer if that is another one.
-fn links(route: &mut Netlink) -> std::result::Result<Vec<(Link, Option<i32>)>, NetlinkError> {
+fn links(route: &mut impl Dumps) -> std::result::Result<Vec<(Link, Option<i32>)>, NetlinkError> {
     let request = Message::new(libc::RTM_GETLINK, NLM_F_DUMP, &[0; 16])
         .number(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
     let names = [libc::IFLA_IFNAME, libc::IFLA_IFALIAS, libc::IFLA_PROP_LIST];
@@ -373,7 +384,7 @@ fn known_ids(
     Ok(known)
 }
 
-fn addresses(route: &mut Netlink, names: &Names) -> std::result::Result<Vec<Address>, NetlinkError> {
+fn addresses(route: &mut impl Dumps, names: &Names) -> std::result::Result<Vec<Address>, NetlinkError> {
     let request = Message::new(libc::RTM_GETADDR, NLM_F_DUMP, &[0; 8]);
     let mut addresses: Vec<Address> = dump(route, &request, 8, &[libc::IFA_LABEL])?
         .into_iter()
@@ -445,7 +456,7 @@ fn scope_text(scope: u8) -> String {
     }
 }
 
-fn routes(route: &mut Netlink, names: &Names) -> std::result::Result<Vec<Route>, NetlinkError> {
+fn routes(route: &mut impl Dumps, names: &Names) -> std::result::Result<Vec<Route>, NetlinkError> {
     let mut routes = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let mut body = [0; 12];
@@ -595,7 +606,7 @@ fn protocol_text(protocol: u8) -> String {
     name.to_owned()
 }
 
-fn rules(route: &mut Netlink) -> std::result::Result<Vec<Rule>, NetlinkError> {
+fn rules(route: &mut impl Dumps) -> std::result::Result<Vec<Rule>, NetlinkError> {
     let mut rules = Vec::new();
     for (number, family) in [(libc::AF_INET, Family::V4), (libc::AF_INET6, Family::V6)] {
         let mut body = [0; 12];
@@ -680,7 +691,7 @@ fn rule(message: RuleMessage, family: Family) -> Rule {
     rule
 }
 
-fn neighbours(route: &mut Netlink, names: &Names) -> std::result::Result<Vec<Neighbour>, NetlinkError> {
+fn neighbours(route: &mut impl Dumps, names: &Names) -> std::result::Result<Vec<Neighbour>, NetlinkError> {
     let mut neighbours = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         for flags in [0, NTF_PROXY] {
@@ -718,7 +729,7 @@ fn neighbour(message: NeighbourMessage, names: &Names) -> Option<Neighbour> {
     })
 }
 
-fn fdb(route: &mut Netlink, names: &Names) -> std::result::Result<Vec<FdbEntry>, NetlinkError> {
+fn fdb(route: &mut impl Dumps, names: &Names) -> std::result::Result<Vec<FdbEntry>, NetlinkError> {
     let mut body = [0; 12];
     body[0] = u8::try_from(libc::AF_BRIDGE).unwrap_or(0);
     let mut entries = Vec::new();
@@ -753,7 +764,7 @@ fn fdb(route: &mut Netlink, names: &Names) -> std::result::Result<Vec<FdbEntry>,
     Ok(entries)
 }
 
-fn bridge_vlans(route: &mut Netlink) -> std::result::Result<Vec<BridgeVlan>, NetlinkError> {
+fn bridge_vlans(route: &mut impl Dumps) -> std::result::Result<Vec<BridgeVlan>, NetlinkError> {
     let mut body = [0; 16];
     body[0] = u8::try_from(libc::AF_BRIDGE).unwrap_or(0);
     let request =
@@ -801,6 +812,19 @@ fn collect_sysctls(directory: &Path, name: &str, buffer: &mut [u8], found: &mut 
             found.insert(name, String::from_utf8_lossy(&buffer[..count]).trim_end().to_owned());
         }
     }
+}
+
+/// Reads a namespace from whoever answers; every link's peer is in it.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_any(
+    route: &mut impl Dumps,
+    netfilter: &mut impl Dumps,
+) -> std::result::Result<NamespaceState, NetlinkError> {
+    let links = links(route)?.into_iter().map(|(link, _)| link).collect();
+    let mut state = NamespaceState { links, ..NamespaceState::default() };
+    let names = Names(state.links.iter().map(|link| (link.index, link.name.clone())).collect());
+    contents(route, Some(netfilter), &names, &Scope::all(), &mut state).map_err(|(_, error)| error)?;
+    Ok(state)
 }
 
 #[cfg(test)]

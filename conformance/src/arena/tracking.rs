@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Refusal;
 use super::netlink::{
-    Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, address, attribute,
+    Dumps, Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, address, attribute,
 };
 use super::operate::Network;
 use crate::invoke::Place;
@@ -158,6 +158,14 @@ impl Network {
             reason: error.to_string(),
             errno: Some(error.errno),
         })
+    }
+}
+
+/// Reads a message as a tracked flow.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_any(payload: &[u8]) {
+    if let Some(flow) = Flow::read(payload) {
+        assert!(!flow.to_string().contains('\n') && !flow.shell().contains('\n'));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::netlink::{Message, NLM_F_DUMP, Netlink, NetlinkError, attribute, attributes, number, text};
+use super::netlink::{Dumps, Message, NLM_F_DUMP, NetlinkError, attribute, attributes, number, text};
 use super::snapshot::{Count, Filter, Qdisc};
 
 const TCA_KIND: u16 = 1;
@@ -27,7 +27,7 @@ const FIXED: usize = 20;
 
 /// Reads both from the namespace of the socket; `names` are the names of its links by index.
 pub(super) fn read(
-    route: &mut Netlink,
+    route: &mut impl Dumps,
     names: &BTreeMap<u32, String>,
 ) -> Result<(Vec<Qdisc>, Vec<Filter>), NetlinkError> {
     let (mut qdiscs, mut filters) = (Vec::new(), Vec::new());
@@ -110,7 +110,7 @@ fn sent(attributes: &[u8]) -> Option<u64> {
 }
 
 fn filters(
-    route: &mut Netlink,
+    route: &mut impl Dumps,
     names: &BTreeMap<u32, String>,
     index: u32,
     parent: u32,

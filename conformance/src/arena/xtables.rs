@@ -283,6 +283,18 @@ fn mask_text(mask: &[u8]) -> String {
     if prefix == ones { ones.to_string() } else { address_text(mask) }
 }
 
+/// Reads a table of either family from its description and its entries.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_any(bytes: &[u8]) -> Vec<IptablesTable> {
+    let (info, entries) = bytes.split_at(INFO.min(bytes.len()));
+    let table = |layout: &Layout| IptablesTable {
+        family: layout.family.to_owned(),
+        name: text(&info[..info.len().min(32)]),
+        chains: chains(layout, info, entries),
+    };
+    LAYOUTS.iter().map(table).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,6 +25,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check,
     gc,
     status,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 /// `ingressPolicy`; `None` for `open`.
@@ -119,4 +121,13 @@ fn status(request: &Request) -> Outcome {
     read_policy(request.fields())?;
     Socket::netfilter().map_err(|error| Refusal::new(UNAVAILABLE, error.to_string()))?;
     Ok(Answer::Silence)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    let policy = read_policy(request.fields())?;
+    if let Some(previous) = &request.prev_result {
+        share(previous, policy)?;
+    }
+    crate::fuzzing::common(request)
 }

@@ -101,3 +101,11 @@ pub fn remove(address: IpNet, index: u32) -> Step {
     .address(libc::IFA_LOCAL, address.addr());
     Step::new(format!("remove address {address}"), message).or(&[libc::EADDRNOTAVAIL, libc::ENODEV])
 }
+
+/// Reads any payload, as of the link that it names.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(payload: &[u8]) {
+    let index =
+        payload.get(4..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let _ = read(payload, index);
+}

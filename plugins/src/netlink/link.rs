@@ -261,6 +261,12 @@ pub fn new_veth(veth: Veth<'_>) -> Step {
     Step::new(format!("create the veth pair {} and, in the container, {}", veth.name, veth.peer), message)
 }
 
+/// Reads any payload.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(payload: &[u8]) {
+    let _ = read(payload);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -202,6 +202,17 @@ pub fn to_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
+/// Reads what one read from a socket may return.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(bytes: &[u8]) {
+    for reply in replies(bytes) {
+        let _ = (reply.kind, reply.flags, reply.sequence);
+        for (_, value) in attributes(reply.payload, 4) {
+            let _ = (to_text(value), to_address(value), attributes(value, 0).count());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

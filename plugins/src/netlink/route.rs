@@ -182,3 +182,9 @@ impl Socket {
         self.dump("list routes", &Message::new(libc::RTM_GETROUTE, libc::NLM_F_DUMP, &header), read)
     }
 }
+
+/// Reads any payload.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(payload: &[u8]) {
+    let _ = read(payload);
+}

@@ -424,6 +424,12 @@ pub(crate) fn expression_names(write: impl FnOnce(Message) -> Message) -> Vec<St
     names.collect()
 }
 
+/// Reads any payload as elements of a set.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(payload: &[u8]) {
+    let _ = read_elements(payload).count();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check,
     gc,
     status,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 /// The plugin's configuration.
@@ -230,4 +232,26 @@ fn status(request: &Request) -> Outcome {
     Settings::read(request.fields())?;
     Socket::netfilter().map_err(|error| Refusal::new(UNAVAILABLE, error.to_string()))?;
     Ok(Answer::Silence)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    let settings = Settings::read(request.fields())?;
+    let mappings = Mapping::read_all(request)?;
+    if let Some(previous) = &request.prev_result {
+        for claim in Claim::all(request, previous, &mappings, settings.snat, settings.masquerade_all) {
+            assert_eq!(Claim::from_note(&claim.note()).map(|read| read.note()), Some(claim.note()));
+        }
+    }
+    crate::fuzzing::common(request)
+}
+
+/// Reads what the kernel keeps of a claim, and a tracked flow.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_stored(bytes: &[u8]) {
+    if let Some(claim) = Claim::from_note(bytes) {
+        let _ = claim.to_string();
+        assert_eq!(Claim::from_note(&claim.note()).map(|again| again.note()), Some(claim.note()));
+    }
+    tracking::read_any(bytes);
 }

@@ -132,6 +132,12 @@ pub(super) fn forget_own(claims: &[Claim]) -> Result<(), NetlinkError> {
     forget(claims, |claim, flow| Ok(flow.answers == (claim.container, claim.container_port)))
 }
 
+/// Reads a message as a flow.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_any(payload: &[u8]) {
+    let _ = read(payload);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,6 +50,9 @@ pub(crate) struct Plugin {
     pub(crate) check: fn(&Request) -> Outcome,
     pub(crate) gc: fn(&Request) -> Outcome,
     pub(crate) status: fn(&Request) -> Outcome,
+    /// Reads all of its configuration that its operations read, and does nothing.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) understand: fn(&Request) -> Result<(), Refusal>,
 }
 
 /// An error with what the configuration, as far as it could be read, says of the version.
@@ -113,11 +116,10 @@ fn answer(
     };
     let unlabelled = |error| Failure { error, version: None };
     let raw = stdin::wholly(stdin).map_err(unlabelled)?;
-    let (config, requested) = read_config(&raw).map_err(unlabelled)?;
+    let (mut request, requested) = read_request(operation, &parameters, raw, environment)?;
     let labelled = |error| Failure { error, version: Some(requested.clone()) };
-    let version = supported(&requested, operation).map_err(labelled)?;
-    let request =
-        Request::new(operation, version, config, raw, &parameters, environment).map_err(labelled)?;
+    request.open_netns().map_err(labelled)?;
+    let version = request.version;
     let function = match operation {
         Operation::Add => plugin.add,
         Operation::Del => plugin.del,
@@ -126,6 +128,41 @@ fn answer(
         Operation::Status | Operation::Version => plugin.status,
     };
     function(&request).map(|answer| (answer, version)).map_err(labelled)
+}
+
+/// The request, whose namespace has not been looked at, and the version as the configuration names it.
+fn read_request(
+    operation: Operation,
+    parameters: &Parameters,
+    raw: Vec<u8>,
+    environment: Environment,
+) -> Result<(Request, String), Failure> {
+    let (config, requested) = read_config(&raw).map_err(|error| Failure { error, version: None })?;
+    let labelled = |error| Failure { error, version: Some(requested.clone()) };
+    let version = supported(&requested, operation).map_err(labelled)?;
+    let request = Request::new(operation, version, config, raw, parameters, environment).map_err(labelled)?;
+    Ok((request, requested))
+}
+
+/// Reads an execution and what the plugin understands of its configuration, without the kernel; the error object if it
+/// is refused.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn understand(
+    plugin: &Plugin,
+    environment: Environment,
+    raw: Vec<u8>,
+) -> Result<(Operation, Version), Value> {
+    let read = || {
+        let (operation, parameters) =
+            read_environment(&environment).map_err(|error| Failure { error, version: None })?;
+        if operation == Operation::Version {
+            return Ok((operation, Version::LATEST));
+        }
+        let (request, requested) = read_request(operation, &parameters, raw, environment.clone())?;
+        (plugin.understand)(&request).map_err(|error| Failure { error, version: Some(requested) })?;
+        Ok((operation, request.version))
+    };
+    read().map_err(describe)
 }
 
 /// Checks the variables that the operation uses, and reports all that are missing or wrong at once.

@@ -67,10 +67,6 @@ impl Request {
             container: text(Variable::ContainerId),
             ifname: text(Variable::Ifname),
         };
-        let netns = match operation {
-            Operation::Add | Operation::Check => Some(open_netns(parameters)?),
-            _ => None,
-        };
         let parameters = parameters.clone();
         Ok(Request {
             operation,
@@ -80,9 +76,17 @@ impl Request {
             attachment,
             prev_result,
             parameters,
-            netns,
+            netns: None,
             config,
         })
+    }
+
+    /// Opens the container's namespace, if the operation needs it.
+    pub(super) fn open_netns(&mut self) -> Result<(), Refusal> {
+        if matches!(self.operation, Operation::Add | Operation::Check) {
+            self.netns = Some(open_netns(&self.parameters)?);
+        }
+        Ok(())
     }
 
     /// The plugin's configuration.

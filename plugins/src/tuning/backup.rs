@@ -205,6 +205,15 @@ fn read(path: &Path) -> Result<Option<Backup>, Refusal> {
     }
 }
 
+/// Reads what stands in a file; what is read is written the same.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_any(bytes: &[u8]) {
+    let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    if let Some(backup) = Backup::from_value(&value) {
+        assert_eq!(Backup::from_value(&backup.to_value()), Some(backup));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;

@@ -28,6 +28,8 @@ pub(crate) const PLUGIN: Plugin = Plugin {
     check,
     gc,
     status,
+    #[cfg(feature = "fuzzing")]
+    understand,
 };
 
 /// The folder of the backups in a configuration that names none.
@@ -299,4 +301,20 @@ fn status(request: &Request) -> Outcome {
     Settings::read(request)?;
     data_dir(request)?;
     Ok(Answer::Silence)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    Settings::read(request)?;
+    data_dir(request)?;
+    crate::fuzzing::common(request)
+}
+
+/// Reads a backup, and a list of allowed settings.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_stored(bytes: &[u8]) {
+    backup::read_any(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        sysctl::read_allowlist(text);
+    }
 }

@@ -182,6 +182,13 @@ pub(super) fn write(file: &str, value: &str) -> Result<(), Refusal> {
     })
 }
 
+/// Reads a list of allowed settings, and asks it for some.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_allowlist(text: &str) {
+    let one = |key: &str| Sysctl { key: key.to_owned(), file: String::new(), value: String::new() };
+    let _ = not_allowed(text, &[one("net.ipv4.conf.IFNAME.arp_filter"), one("net.core.somaxconn")]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,3 @@
+//! What the fuzz targets call: the readers of what comes from the kernel, from the agent and from plugins.
+
+pub use crate::arena::fuzzing::{control, iptables, messages, namespace, payloads, record, rule, rules};
