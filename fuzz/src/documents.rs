@@ -1,6 +1,6 @@
 //! The schemas: validator, generator and mutator, and whether the typed parsers agree with them.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -23,7 +23,14 @@ use crate::Bytes;
 pub(crate) struct Schema {
     pub(crate) composed: Composed,
     pub(crate) generator: Generator,
-    mutator: Mutator,
+    mutator: OnceCell<Mutator>,
+}
+
+impl Schema {
+    fn mutator(&self) -> &Mutator {
+        // As slow to make as the generator, and not everybody needs one.
+        self.mutator.get_or_init(|| Mutator::new(&self.composed).expect("our own schemas are understood"))
+    }
 }
 
 /// Joined with the keys of these plugins.
@@ -50,8 +57,7 @@ pub(crate) fn schema(
         let own: Vec<PluginSchema> = plugins.iter().filter_map(|name| PluginSchema::known(name)).collect();
         let composed = Composed::compose(kind, version, profile, &own).ok()?;
         let generator = composed.generator().expect("our own schemas are understood");
-        let mutator = Mutator::new(&composed).expect("our own schemas are understood");
-        Some(Rc::new(Schema { composed, generator, mutator }))
+        Some(Rc::new(Schema { composed, generator, mutator: OnceCell::new() }))
     };
     let made = make();
     MADE.with_borrow_mut(|all| all.insert(name, made.clone()));
@@ -113,7 +119,7 @@ pub fn mutate(bytes: &[u8]) {
     let constraints = schema.composed.constraints();
     let site = bytes.below(constraints.len() as u32) as usize;
     let document = schema.generator.generate(&mut bytes, size);
-    let Ok(mutation) = schema.mutator.mutate(&document, site, &mut bytes) else { return };
+    let Ok(mutation) = schema.mutator().mutate(&document, site, &mut bytes) else { return };
     assert_ne!(mutation.document, document);
     assert_eq!(mutation.keyword, constraints[site].keyword);
     let violations = schema.composed.validate(&mutation.document);
@@ -180,7 +186,7 @@ pub fn agreement(bytes: &[u8]) {
     let document = schema.generator.generate(&mut bytes, size);
     agree(kind, version, &document);
     if way > 0
-        && let Ok(mutation) = schema.mutator.mutate(&document, site, &mut bytes)
+        && let Ok(mutation) = schema.mutator().mutate(&document, site, &mut bytes)
     {
         agree(kind, version, &mutation.document);
     }
