@@ -13,9 +13,12 @@ pub(crate) struct Group<'a> {
     pub(crate) all: Vec<&'a CaseResult>,
 }
 
-/// Results of a verdict, grouped by check, by the requirement that leads, and by what the baseline says of them.
+/// Results of a verdict, grouped by check and its title, by the requirement that leads, and by what the baseline says of
+/// them. Titles tell the findings of the hammer apart.
 pub(crate) fn by_requirement(results: &[CaseResult], verdict: Verdict) -> Vec<Group<'_>> {
-    by(results, verdict, |result| (result.check.as_str(), result.requirements.first(), &result.known))
+    by(results, verdict, |result| {
+        (result.check.as_str(), result.title.as_str(), result.requirements.first(), &result.known)
+    })
 }
 
 /// Results of a verdict, grouped by what `key` says.
@@ -59,7 +62,8 @@ impl<'a> Group<'a> {
         let mut places: Vec<(Vec<&str>, Vec<&str>)> = Vec::new();
         for version in versions {
             let here = self.all.iter().filter(|result| result.spec_version.as_deref() == version);
-            let cases = distinct(here.map(|result| result.case.as_str()).filter(|case| !case.is_empty()));
+            let told = here.filter(|result| result.case != result.title);
+            let cases = distinct(told.map(|result| result.case.as_str()).filter(|case| !case.is_empty()));
             let name = version.unwrap_or("any version");
             match places.iter_mut().find(|(_, known)| *known == cases) {
                 Some((versions, _)) => versions.push(name),

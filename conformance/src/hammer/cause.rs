@@ -25,7 +25,7 @@ impl Cause {
     /// What findings have in common that need telling once: a DEL that fails does so for the same reason whatever was
     /// done before.
     pub(super) fn family(&self) -> (&'static str, &str) {
-        let whatever = self.how.starts_with("DEL:exit status");
+        let whatever = self.how.starts_with("DEL: exit status");
         (if whatever { "del" } else { self.requirement }, &self.how)
     }
 
@@ -41,7 +41,8 @@ impl Cause {
                     Some(place) => format!("{verb} crashes in {place}"),
                     None => {
                         let rest = observed.strip_prefix(&answer.label).unwrap_or(observed);
-                        format!("{verb}:{}", without_particulars(rest))
+                        let verb = if verb.is_empty() { "a request" } else { verb };
+                        format!("{verb}: {}", without_particulars(rest))
                     }
                 }
             }

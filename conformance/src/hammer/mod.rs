@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cni_schemas::generate::{Random, Source as _};
 use cni_spec::Version;
-use cnitest_reports::model::{CaseResult, FuzzTally, Run, Verdict};
+use cnitest_reports::model::{CaseResult, FUZZ, FuzzTally, Run, Verdict};
 
 pub use cause::{Cause, without_particulars};
 pub use corpus::CorpusError;
@@ -42,7 +42,7 @@ use make::Maker;
 
 /// What results of the hammer are listed under.
 pub static CHECK: Check = Check {
-    id: "fuzz",
+    id: FUZZ,
     title: "Generated configurations, faulty requests and sequences of operations are answered as the specification asks",
     requirements: &[],
     concerns: Concerns::Every,
@@ -158,7 +158,7 @@ impl Hammer {
             config: &config,
             probe: &probe,
             target,
-            maker: Maker::new(&probe.subject.versions, self.configurations(&probe), target),
+            maker: Maker::new(&probe.subject.versions, &probe.configurations, target),
             corpus,
             clock,
             next: AtomicU64::new(0),
@@ -254,10 +254,6 @@ impl Hammer {
             )));
         }
         Ok((config, probe, arena))
-    }
-
-    fn configurations<'p>(&self, probe: &'p Probe) -> &'p [Configuration] {
-        &probe.configurations
     }
 
     fn planned<'p>(&self, configurations: &'p [Configuration], versions: &[Version]) -> Option<Planned<'p>> {
@@ -370,7 +366,8 @@ impl Player<'_> {
         for (cause, index) in causes {
             case.set_deviations(vec![all[index].clone()]);
             let mut result = conclude(&planned, &case, None);
-            result.case = format!("{}: {}", cause.requirement, cause.how);
+            result.title.clone_from(&cause.how);
+            result.case.clone_from(&cause.how);
             played.found.push((cause, result));
         }
         if let Some(stop) = stop {

@@ -122,7 +122,11 @@ impl<'s> Game<'s> {
                     Step::Operate { .. } | Step::Together { .. } | Step::Kill { .. } | Step::Collect { .. }
                 )
             });
-        let wanted: BTreeSet<At> = scenario.steps.iter().flat_map(Step::attachments).collect();
+        let mut wanted: BTreeSet<At> = scenario.steps.iter().flat_map(Step::attachments).collect();
+        // Even VERSION is asked for in some arena, beside some container.
+        if wanted.is_empty() {
+            wanted.insert(At::default());
+        }
         let networks: BTreeSet<u8> = wanted.iter().map(|at| at.network).collect();
         // What belongs to a network and to no attachment comes with the first container, which stays.
         let mut made = Vec::new();

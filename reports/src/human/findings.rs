@@ -4,7 +4,7 @@ use cni_spec::catalogue;
 
 use crate::evidence::{self, Detail, field};
 use crate::group::{Group, by_requirement};
-use crate::model::{CaseResult, Run, Verdict};
+use crate::model::{CaseResult, FUZZ, Run, Verdict};
 use crate::page::{FAINT, Limit, PLAIN, Page};
 use crate::text::{clip, visible};
 
@@ -118,6 +118,10 @@ fn reproducer(page: &mut Page, result: &CaseResult, verbose: bool) {
         true => {
             field(page, "reproduce", "without cnitest, by this script:");
             page.verbatim(8, script, Limit { lines: usize::MAX, columns: usize::MAX });
+        }
+        false if result.check == FUZZ => {
+            let text = "with `--keep DIR`, which writes it for `cnitest replay` and as a script that needs no cnitest";
+            field(page, "reproduce", text);
         }
         false => {
             let version = result.spec_version.as_ref().map(|version| format!(" --spec-version {version}"));

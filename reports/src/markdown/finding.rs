@@ -4,7 +4,7 @@ use cni_spec::catalogue;
 
 use super::escape::{block, code, prose};
 use crate::judgement::{Judgement, Source};
-use crate::model::Verdict;
+use crate::model::{FUZZ, Verdict};
 use crate::summary::{Example, Finding, Place, SetSummary};
 use crate::text::some_of;
 
@@ -115,8 +115,10 @@ fn reproduce(text: &mut String, finding: &Finding) {
     let example = &finding.example;
     let version =
         example.spec_version.as_ref().map(|version| format!(" --spec-version {version}")).unwrap_or_default();
-    let command =
-        format!("cnitest plugin ./{} --only {}{version} --keep DIR", example.subject, finding.check);
+    let command = match finding.check.as_str() {
+        FUZZ => format!("cnitest fuzz ./{} --keep DIR", example.subject),
+        check => format!("cnitest plugin ./{} --only {check}{version} --keep DIR", example.subject),
+    };
     text.push_str(&format!("- reproduce: {}\n", code(&command)));
 }
 

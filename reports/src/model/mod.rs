@@ -68,6 +68,9 @@ pub struct Run {
     pub conformant: bool,
 }
 
+/// The check under which the findings of the hammer are listed.
+pub const FUZZ: &str = "fuzz";
+
 /// How much the hammer played.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -69,6 +69,7 @@ fn gather<'a>(
             let same = |one: &&mut Gathered<'a>| {
                 one.check == result.check
                     && one.requirement == requirement
+                    && one.results[0].1.title == result.title
                     && one.judgement == judgement
                     && (judgement.is_some() || std::ptr::eq(one.results[0].0, run))
             };
