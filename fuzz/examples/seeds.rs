@@ -279,6 +279,7 @@ fn a_run() -> Run {
             result("version.echo", "version.cniversion-echo", Verdict::Warn),
         ],
         baseline: None,
+        fuzz: None,
         summary: Summary::default(),
         conformant: false,
     };

@@ -192,7 +192,7 @@ mod tests {
             let containers: std::collections::BTreeSet<u8> =
                 one.steps.iter().flat_map(Step::attachments).map(|at| at.container).collect();
             (containers.len() >= 2 && one.plugin.get("mtu") == Some(&json!(68)))
-                .then(|| super::super::empty_result())
+                .then(super::super::empty_result)
         };
         let first = show(&scenario).unwrap();
         let (small, _) = minimise(scenario, first, Some(&own), Some(Version::V1_1_0), &mut show, &|| false);
