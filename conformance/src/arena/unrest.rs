@@ -113,24 +113,29 @@ impl Drop for Disturber {
 
 /// Makes what makes lists long; returns the kind of the links, the first one that the kernel can make.
 fn populate(socket: &mut Netlink) -> Result<&'static str, NetlinkError> {
+    let link = |number: usize, kind: &str| NetOp::AddLinkKind {
+        name: format!("{STEM}{number}"),
+        kind: kind.to_owned(),
+    };
+    // With a name that is free: where links are left from an earlier time, every kind is said to be there already.
+    let guest = format!("{STEM}-guest");
+    let [first, second] = KINDS;
+    // There is nothing to remove where no unrest was before.
+    let _ = change(socket, &NetOp::DeleteLink { name: guest.clone() }, None);
+    let trial = |kind: &str| NetOp::AddLinkKind { name: guest.clone(), kind: kind.to_owned() };
+    let kind = if change(socket, &trial(first), None).is_ok() {
+        first
+    } else {
+        change(socket, &trial(second), None)?;
+        second
+    };
+    change(socket, &NetOp::DeleteLink { name: guest }, None)?;
     let mut make = |op: &NetOp| match change(socket, op, None) {
         // It is there from an earlier time.
         Err(error) if error.errno == libc::EEXIST => Ok(()),
         other => other,
     };
-    let link = |number: usize, kind: &str| NetOp::AddLinkKind {
-        name: format!("{STEM}{number}"),
-        kind: kind.to_owned(),
-    };
-    let [first, second] = KINDS;
-    let kind = match make(&link(0, first)) {
-        Ok(()) => first,
-        Err(_) => {
-            make(&link(0, second))?;
-            second
-        }
-    };
-    for number in 1..LINKS {
+    for number in 0..LINKS {
         make(&link(number, kind))?;
     }
     for number in 0..ADDRESSES {
