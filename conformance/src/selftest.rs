@@ -104,27 +104,11 @@ pub fn is_spotless(run: &Run) -> bool {
 /// # Errors
 /// When no arena can be made.
 pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outcome, ArenaError> {
-    let chosen = chosen(options);
-    let next = AtomicUsize::new(0);
-    let trials: Mutex<BTreeMap<usize, Result<Trial, ArenaError>>> = Mutex::default();
-    std::thread::scope(|scope| {
-        for _ in 0..options.jobs.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(mutant) = chosen.get(index) else { break };
-                    let trial = attempt(mutant, options);
-                    if let Ok(trial) = &trial {
-                        on_trial(trial);
-                    }
-                    if let Ok(mut trials) = trials.lock() {
-                        trials.insert(index, trial);
-                    }
-                }
-            });
-        }
-    });
-    let trials = trials.into_inner().unwrap_or_default().into_values().collect::<Result<Vec<_>, _>>()?;
+    let trials = in_parallel(&chosen(options), options.jobs, |mutant| {
+        let trial = attempt(mutant, options)?;
+        on_trial(&trial);
+        Ok::<_, ArenaError>(trial)
+    })?;
     if !options.only.is_empty() {
         return Ok(Outcome { trials, idle: Vec::new(), unproven: Vec::new(), unbroken: Vec::new() });
     }
@@ -167,27 +151,36 @@ pub fn hammer(
     feedback: bool,
     on_trial: &(dyn Fn(&Hammered) + Sync),
 ) -> Result<Vec<Hammered>, HammerError> {
-    let chosen = chosen(options);
+    in_parallel(&chosen(options), options.jobs, |mutant| {
+        let trial = hammer_one(mutant, options, cases, feedback)?;
+        on_trial(&trial);
+        Ok(trial)
+    })
+}
+
+/// Does the work for each mutant, several at a time; results in the order of the mutants, or the first error in that order.
+fn in_parallel<T: Send, E: Send>(
+    mutants: &[&'static Mutant],
+    jobs: usize,
+    work: impl Fn(&'static Mutant) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
     let next = AtomicUsize::new(0);
-    let trials: Mutex<BTreeMap<usize, Result<Hammered, HammerError>>> = Mutex::default();
+    let done: Mutex<BTreeMap<usize, Result<T, E>>> = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
-        for _ in 0..options.jobs.max(1) {
+        for _ in 0..jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(mutant) = chosen.get(index) else { break };
-                    let trial = hammer_one(mutant, options, cases, feedback);
-                    if let Ok(trial) = &trial {
-                        on_trial(trial);
-                    }
-                    if let Ok(mut trials) = trials.lock() {
-                        trials.insert(index, trial);
+                    let Some(mutant) = mutants.get(index) else { break };
+                    let outcome = work(mutant);
+                    if let Ok(mut done) = done.lock() {
+                        done.insert(index, outcome);
                     }
                 }
             });
         }
     });
-    trials.into_inner().unwrap_or_default().into_values().collect()
+    done.into_inner().unwrap_or_default().into_values().collect()
 }
 
 fn hammer_one(

@@ -137,6 +137,7 @@ pub(super) const CHECKS: &[Check] = &[
             "deleg.nested-delegation",
             "error.json-on-stdout-nonzero-exit",
             "add.failure-no-result",
+            "deleg.upper-invokes-ipam",
         ],
         concerns: Concerns::Delegating,
         scope: Scope::Versions,
