@@ -521,19 +521,8 @@ fn other_version(case: &mut Case<'_>) -> Result<(), Stop> {
     let attachment = case.attachment()?;
     let given = answer_of_script(case.version)?;
     install_answer(case, FOLDER, &pretty(&given.to_version(other).0), 0)?;
-    let call = delegating(case, Operation::Add, &attachment, SCRIPT);
-    let answer = case.run(call.label(format!("ADD whose delegate answers in the form of {other}")))?;
-    if recorded(case, "ADD.stdin")?.is_none() {
-        return not_executed(case, &answer);
-    }
-    if !protocol::expect_lives(case, &answer) {
-        return Ok(());
-    }
-    if !answer.succeeded() {
-        expect_no_result(case, &answer);
-        return Ok(());
-    }
-    case.require_result(&answer)?;
+    let label = format!("ADD whose delegate answers in the form of {other}");
+    let Some(answer) = add_or_failure(case, &attachment, label)? else { return Ok(()) };
     let document = answer.document().cloned().unwrap_or_default();
     let label = document.get("cniVersion").and_then(Value::as_str).unwrap_or_default();
     let expected = format!("the result has \"cniVersion\": \"{}\", as the configuration", case.version);
@@ -557,6 +546,29 @@ fn other_version(case: &mut Case<'_>) -> Result<(), Stop> {
         return Ok(());
     }
     expect_addresses(case, &answer, &given)
+}
+
+/// ADD that may fail because of its delegate, cleanly: what it answers if it succeeds with a result.
+fn add_or_failure(
+    case: &mut Case<'_>,
+    attachment: &Attachment,
+    label: String,
+) -> Result<Option<Answer>, Stop> {
+    let call = delegating(case, Operation::Add, attachment, SCRIPT);
+    let answer = case.run(call.label(label))?;
+    if recorded(case, "ADD.stdin")?.is_none() {
+        not_executed(case, &answer)?;
+        return Ok(None);
+    }
+    if !protocol::expect_lives(case, &answer) {
+        return Ok(None);
+    }
+    if !answer.succeeded() {
+        expect_no_result(case, &answer);
+        return Ok(None);
+    }
+    case.require_result(&answer)?;
+    Ok(Some(answer))
 }
 
 /// States that a result has the addresses that the delegate returned.
@@ -586,19 +598,8 @@ fn slow(case: &mut Case<'_>) -> Result<(), Stop> {
         "ADD" => {
             let given = answer_of_script(case.version)?;
             install_slow(case, Operation::Add, SLOW.into(), None)?;
-            let call = delegating(case, Operation::Add, &attachment, SCRIPT);
-            let answer = case.run(call.label(format!("ADD whose delegate takes {SLOW} seconds")))?;
-            if recorded(case, "ADD.stdin")?.is_none() {
-                return not_executed(case, &answer);
-            }
-            if !protocol::expect_lives(case, &answer) {
-                return Ok(());
-            }
-            if !answer.succeeded() {
-                expect_no_result(case, &answer);
-                return Ok(());
-            }
-            case.require_result(&answer)?;
+            let label = format!("ADD whose delegate takes {SLOW} seconds");
+            let Some(answer) = add_or_failure(case, &attachment, label)? else { return Ok(()) };
             expect_addresses(case, &answer, &given)
         }
         "DEL fails" => {

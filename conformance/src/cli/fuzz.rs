@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cni_spec::Version;
@@ -203,8 +203,6 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
 /// One line on a terminal, renewed as the run goes on; findings as they come everywhere.
 struct Progress {
     bar: ProgressBar,
-    /// When the line was last renewed.
-    last: Mutex<f64>,
 }
 
 impl Progress {
@@ -217,18 +215,14 @@ impl Progress {
         let style = ProgressStyle::with_template("{prefix}: {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(name.to_owned());
-        Progress { bar, last: Mutex::new(0.0) }
+        Progress { bar }
     }
 
     fn on(&self, event: &Event<'_>) {
         match event {
             Event::Progress(tally) => {
-                let Ok(mut last) = self.last.lock() else { return };
-                if tally.elapsed_ms - *last > 200.0 {
-                    *last = tally.elapsed_ms;
-                    self.bar.set_message(told(tally));
-                    self.bar.tick();
-                }
+                self.bar.set_message(told(tally));
+                self.bar.tick();
             }
             Event::Found(finding) => {
                 let line = format!(

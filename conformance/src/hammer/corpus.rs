@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use cni_schemas::generate::{Random, Source as _};
 use sha2::{Digest, Sha256};
 
+use super::lock;
 use super::scenario::Scenario;
 
 /// Why a corpus cannot be used.
@@ -82,7 +83,7 @@ impl Corpus {
 
     /// One that an earlier run kept and that this one has not played yet.
     pub(super) fn unplayed(&self) -> Option<Scenario> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let scenario = state.unplayed.pop_front()?;
         state.scenarios.push(scenario.clone());
         Some(scenario)
@@ -90,7 +91,7 @@ impl Corpus {
 
     /// One of those that were played, the later ones rather.
     pub(super) fn pick(&self, random: &mut Random) -> Option<Scenario> {
-        let state = self.lock();
+        let state = lock(&self.state);
         let count = u32::try_from(state.scenarios.len()).ok().filter(|count| *count > 0)?;
         let (one, other) = (random.below(count), random.below(count));
         state.scenarios.get(one.max(other) as usize).cloned()
@@ -99,7 +100,7 @@ impl Corpus {
     /// Keeps a scenario. A file that cannot be written is not worth ending a run for.
     pub(super) fn keep(&self, scenario: &Scenario) {
         let name = name(scenario);
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if !state.names.insert(name.clone()) {
             return;
         }
@@ -119,11 +120,7 @@ impl Corpus {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.lock().names.len()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state).names.len()
     }
 }
 

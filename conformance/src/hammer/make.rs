@@ -1,7 +1,7 @@
 //! Makes scenarios: from the target's configurations, the schemas and a stream of decisions.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cni_schemas::generate::{Generator, Random, Source};
 use cni_schemas::mutate::environment::mutations;
@@ -10,6 +10,7 @@ use cni_schemas::{Composed, Kind as Document, PluginSchema, Profile};
 use cni_spec::{Operation, Version};
 use serde_json::{Map, Value, json};
 
+use super::lock;
 use super::scenario::{At, CONTAINERS, Edit, Fault, Scenario, Step};
 use crate::checks::NETWORK;
 use crate::target::{Configuration, Kind, Target};
@@ -41,8 +42,6 @@ struct Grammar {
     generator: Generator,
     mutator: Mutator,
     coverage: Mutex<Coverage>,
-    /// How often each constraint was broken.
-    hits: Mutex<Vec<u32>>,
 }
 
 impl Maker {
@@ -70,10 +69,11 @@ impl Maker {
 
     /// How many constraints of the schemas in use were broken, and how many there are.
     pub(super) fn coverage(&self) -> (usize, usize) {
-        let grammars = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = grammars.values().flatten();
-        all.map(|grammar| grammar.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone())
-            .fold((0, 0), |(hit, sites), coverage| (hit + coverage.hit(), sites + coverage.sites()))
+        let grammars = lock(&self.grammars);
+        grammars.values().flatten().fold((0, 0), |(hit, sites), grammar| {
+            let coverage = lock(&grammar.coverage);
+            (hit + coverage.hit(), sites + coverage.sites())
+        })
     }
 
     /// A scenario.
@@ -292,18 +292,12 @@ impl Maker {
         // Most constraints speak of keys that this document does not have.
         for _ in 0..24 {
             let few = {
-                let hits = grammar.hits.lock().unwrap_or_else(PoisonError::into_inner);
-                let some = (0..4).map(|_| source.below(sites) as usize);
-                some.min_by_key(|site| hits.get(*site).copied().unwrap_or(0))?
+                let coverage = lock(&grammar.coverage);
+                (0..4).map(|_| source.below(sites) as usize).min_by_key(|site| coverage.hits(*site))?
             };
             let mut random = Random::new(u64::from(source.below(u32::MAX)));
             let Ok(mutation) = grammar.mutator.mutate(&valid, few, &mut random) else { continue };
-            grammar.coverage.lock().unwrap_or_else(PoisonError::into_inner).record(mutation.site);
-            if let Some(hits) =
-                grammar.hits.lock().unwrap_or_else(PoisonError::into_inner).get_mut(mutation.site)
-            {
-                *hits += 1;
-            }
+            lock(&grammar.coverage).record(mutation.site);
             return Some(Fault::Document {
                 edits: Edit::between(&valid, &mutation.document),
                 requirement: mutation.requirement.map(str::to_owned),
@@ -316,7 +310,7 @@ impl Maker {
     fn grammar(&self, scenario: &Scenario, kind: Document) -> Option<Arc<Grammar>> {
         let ipam = scenario.plugin.get("ipam").and_then(|ipam| ipam["type"].as_str()).map(str::to_owned);
         let key = (scenario.version, kind, ipam.clone());
-        let mut grammars = self.grammars.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut grammars = lock(&self.grammars);
         let made = grammars.entry(key).or_insert_with(|| {
             let own = scenario.plugin.get("type").and_then(Value::as_str);
             let names = [own, ipam.as_deref()].into_iter().flatten();
@@ -326,7 +320,6 @@ impl Maker {
             Some(Arc::new(Grammar {
                 generator: schema.generator().ok()?,
                 coverage: Mutex::new(mutator.coverage()),
-                hits: Mutex::new(vec![0; schema.constraints().len()]),
                 mutator,
                 schema,
             }))

@@ -15,7 +15,7 @@ pub(super) fn minimise(
     scenario: Scenario,
     result: CaseResult,
     own: Option<&Map<String, Value>>,
-    newest: Option<Version>,
+    newest: Version,
     show: &mut dyn FnMut(&Scenario) -> Option<CaseResult>,
     is_cancelled: &dyn Fn() -> bool,
 ) -> (Scenario, CaseResult) {
@@ -51,7 +51,7 @@ pub(super) fn minimise(
 fn drop_steps(
     scenario: &Scenario,
     _: Option<&Map<String, Value>>,
-    _: Option<Version>,
+    _: Version,
     index: usize,
 ) -> Option<Scenario> {
     let count = scenario.steps.len();
@@ -71,7 +71,7 @@ fn drop_steps(
 fn simplify_steps(
     scenario: &Scenario,
     _: Option<&Map<String, Value>>,
-    _: Option<Version>,
+    _: Version,
     index: usize,
 ) -> Option<Scenario> {
     let maps: [fn(At) -> At; 4] = [
@@ -114,7 +114,7 @@ fn simplify_steps(
 fn simplify_configuration(
     scenario: &Scenario,
     own: Option<&Map<String, Value>>,
-    _: Option<Version>,
+    _: Version,
     index: usize,
 ) -> Option<Scenario> {
     let mut smaller = scenario.clone();
@@ -148,10 +148,10 @@ fn simplify_configuration(
 fn settle_version(
     scenario: &Scenario,
     _: Option<&Map<String, Value>>,
-    newest: Option<Version>,
+    newest: Version,
     index: usize,
 ) -> Option<Scenario> {
-    (index == 0).then(|| Scenario { version: newest.unwrap_or(scenario.version), ..scenario.clone() })
+    (index == 0).then(|| Scenario { version: newest, ..scenario.clone() })
 }
 
 #[cfg(test)]
@@ -160,6 +160,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::suite::Planned;
+    use crate::target::Configuration;
+
+    fn a_result() -> CaseResult {
+        let configuration = Configuration::bare("x");
+        let check = &crate::hammer::CHECK;
+        Planned { check, configuration: &configuration, version: Version::V1_1_0, variant: "" }
+            .result(cnitest_reports::model::Verdict::Fail)
+    }
 
     #[test]
     fn what_a_finding_does_not_need_goes_away() {
@@ -191,11 +200,10 @@ mod tests {
             tries += 1;
             let containers: std::collections::BTreeSet<u8> =
                 one.steps.iter().flat_map(Step::attachments).map(|at| at.container).collect();
-            (containers.len() >= 2 && one.plugin.get("mtu") == Some(&json!(68)))
-                .then(super::super::empty_result)
+            (containers.len() >= 2 && one.plugin.get("mtu") == Some(&json!(68))).then(a_result)
         };
         let first = show(&scenario).unwrap();
-        let (small, _) = minimise(scenario, first, Some(&own), Some(Version::V1_1_0), &mut show, &|| false);
+        let (small, _) = minimise(scenario, first, Some(&own), Version::V1_1_0, &mut show, &|| false);
         assert_eq!(small.steps.len(), 2, "{small:?}");
         assert!(
             small.steps.iter().flat_map(Step::attachments).all(|at| at.interface == 0 && at.network == 0)
@@ -215,8 +223,8 @@ mod tests {
             settle: true,
             steps: vec![Step::Version],
         };
-        let result = super::super::empty_result();
-        let (small, _) = minimise(scenario.clone(), result, None, None, &mut |_| None, &|| false);
+        let result = a_result();
+        let (small, _) = minimise(scenario.clone(), result, None, Version::V1_1_0, &mut |_| None, &|| false);
         assert_eq!(small, scenario);
     }
 }

@@ -3,6 +3,7 @@
 //! - [`scenario`]: what is played, as data.
 //! - `make`: makes scenarios from the target's configurations and the schemas.
 //! - `play`: plays one in an arena and judges every step.
+//! - `fault`: puts faults into requests, and says what must come of them.
 //! - `cause`: tells findings, and behaviours, apart.
 //! - `minimise`: the shortest scenario that still shows a finding.
 //! - `corpus`: scenarios that showed something new, kept for more.
@@ -10,6 +11,7 @@
 
 mod cause;
 mod corpus;
+mod fault;
 mod issue;
 mod make;
 mod minimise;
@@ -57,6 +59,9 @@ const REPEATS: usize = 5;
 
 /// Findings beyond which nothing new is looked for: a plugin that fails in so many ways needs no more of them.
 const FINDINGS: usize = 200;
+
+/// How often progress is told at most: a tally counts every constraint.
+const TOLD: Duration = Duration::from_millis(200);
 
 /// How much is played, and how.
 #[derive(Debug, Clone)]
@@ -149,18 +154,12 @@ impl Hammer {
         target: Option<&Target>,
         on_event: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<Outcome, HammerError> {
-        let clock = Instant::now();
-        let started = SystemTime::now();
-        let (config, probe, arena) = self.prepare(found, target)?;
-        let corpus = Corpus::open(self.options.corpus.as_deref(), &found.name)?;
+        let (ready, arena) = self.prepare(found, target)?;
         let swing = Swing {
             hammer: self,
-            config: &config,
-            probe: &probe,
-            target,
-            maker: Maker::new(&probe.subject.versions, &probe.configurations, target),
-            corpus,
-            clock,
+            ready: &ready,
+            maker: Maker::new(&ready.probe.subject.versions, &ready.probe.configurations, target),
+            corpus: Corpus::open(self.options.corpus.as_deref(), &found.name)?,
             next: AtomicU64::new(0),
             cases: AtomicU64::new(0),
             executions: AtomicUsize::new(0),
@@ -168,6 +167,7 @@ impl Hammer {
             behaviours: Mutex::default(),
             findings: Mutex::default(),
             problems: Mutex::default(),
+            told: Mutex::new(ready.clock),
             ended: AtomicBool::new(false),
             on_event,
         };
@@ -175,18 +175,9 @@ impl Hammer {
         let tally = swing.tally();
         let mut findings = swing.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
         findings.sort_by_key(|finding| (rank(finding.result.verdict), finding.cause.clone()));
-        let mut results: Vec<CaseResult> = findings.iter().map(|finding| finding.result.clone()).collect();
-        results.extend(swing.problems.into_inner().unwrap_or_else(PoisonError::into_inner));
-        if results.is_empty() {
-            let first = self.planned(&probe.configurations, &probe.subject.versions);
-            let mut clean = first.map(|planned| planned.result(Verdict::Pass)).unwrap_or_else(empty_result);
-            clean.case = format!("{} scenarios", tally.cases);
-            results.push(clean);
-        }
-        let mut run = self.suite.report(found, target, &probe, started, results);
+        let problems = swing.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut run = ready.report(&self.suite, &findings, problems, tally.cases);
         run.fuzz = Some(tally);
-        run.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
-        run.finish();
         Ok(Outcome { run, findings })
     }
 
@@ -200,35 +191,21 @@ impl Hammer {
         target: Option<&Target>,
         scenario: &Scenario,
     ) -> Result<Outcome, HammerError> {
-        let clock = Instant::now();
-        let started = SystemTime::now();
-        let (config, probe, arena) = self.prepare(found, target)?;
-        let player = Player { config: &config, probe: &probe, target };
-        let mut slot = Some(arena);
-        let played = player.play(scenario, &mut slot);
-        let mut findings: Vec<Finding> = Vec::new();
-        for (cause, result) in played.found {
-            findings.push(Finding { cause, scenario: scenario.clone(), result, once: false });
-        }
-        let mut results: Vec<CaseResult> = findings.iter().map(|finding| finding.result.clone()).collect();
-        results.extend(played.problem);
-        if results.is_empty() {
-            let first = self.planned(&probe.configurations, &probe.subject.versions);
-            let mut clean = first.map(|planned| planned.result(Verdict::Pass)).unwrap_or_else(empty_result);
-            clean.case = "1 scenario".to_owned();
-            results.push(clean);
-        }
-        let mut run = self.suite.report(found, target, &probe, started, results);
-        run.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;
-        run.finish();
+        let (ready, arena) = self.prepare(found, target)?;
+        let played = ready.play(scenario, &mut Some(arena));
+        let finding = |(cause, result)| Finding { cause, scenario: scenario.clone(), result, once: false };
+        let findings: Vec<Finding> = played.found.into_iter().map(finding).collect();
+        let problems = played.problem.into_iter().collect();
+        let run = ready.report(&self.suite, &findings, problems, 1);
         Ok(Outcome { run, findings })
     }
 
-    fn prepare(
+    fn prepare<'a>(
         &self,
-        found: &Found,
-        target: Option<&Target>,
-    ) -> Result<(ArenaConfig, Probe, Arena), HammerError> {
+        found: &'a Found,
+        target: Option<&'a Target>,
+    ) -> Result<(Ready<'a>, Arena), HammerError> {
+        let (clock, started) = (Instant::now(), SystemTime::now());
         let config = self.suite.arena_config(found);
         let mut arena = Arena::start(&config)?;
         let mut probe = self.suite.probe(&mut arena, found, target)?;
@@ -237,11 +214,10 @@ impl Hammer {
         }
         let asked = &self.suite.options().versions;
         probe.subject.versions.retain(|version| asked.is_empty() || asked.contains(version));
-        if probe.subject.versions.is_empty() {
-            return Err(HammerError::Unstartable(
-                "the plugin supports none of the versions asked for".to_owned(),
-            ));
-        }
+        let Some(newest) = probe.subject.versions.last().copied() else {
+            let reason = "the plugin supports none of the versions asked for".to_owned();
+            return Err(HammerError::Unstartable(reason));
+        };
         if probe.configurations.is_empty() {
             probe.configurations.append(&mut probe.spare);
         }
@@ -253,12 +229,7 @@ impl Hammer {
                 reasons.join("; ")
             )));
         }
-        Ok((config, probe, arena))
-    }
-
-    fn planned<'p>(&self, configurations: &'p [Configuration], versions: &[Version]) -> Option<Planned<'p>> {
-        let (configuration, version) = (configurations.first()?, *versions.last()?);
-        Some(Planned { check: &CHECK, configuration, version, variant: "" })
+        Ok((Ready { found, target, config, probe, newest, clock, started }, arena))
     }
 
     fn is_over(&self, clock: Instant) -> bool {
@@ -275,17 +246,16 @@ fn rank(verdict: Verdict) -> u8 {
     }
 }
 
-fn empty_result() -> CaseResult {
-    let configuration = Configuration::bare("");
-    Planned { check: &CHECK, configuration: &configuration, version: Version::LATEST, variant: "" }
-        .result(Verdict::Pass)
-}
-
-/// What plays scenarios.
-struct Player<'a> {
-    config: &'a ArenaConfig,
-    probe: &'a Probe,
+/// A plugin that can be hammered.
+struct Ready<'a> {
+    found: &'a Found,
     target: Option<&'a Target>,
+    config: ArenaConfig,
+    probe: Probe,
+    /// The newest version that is played.
+    newest: Version,
+    clock: Instant,
+    started: SystemTime,
 }
 
 /// What came of a scenario.
@@ -298,7 +268,25 @@ struct Played {
     problem: Option<CaseResult>,
 }
 
-impl Player<'_> {
+impl Ready<'_> {
+    /// What a run found, or that so many scenarios found nothing.
+    fn report(&self, suite: &Suite, findings: &[Finding], problems: Vec<CaseResult>, cases: u64) -> Run {
+        let mut results: Vec<CaseResult> = findings.iter().map(|finding| finding.result.clone()).collect();
+        results.extend(problems);
+        if results.is_empty() {
+            let configuration = Configuration::bare(&self.found.name);
+            let planned =
+                Planned { check: &CHECK, configuration: &configuration, version: self.newest, variant: "" };
+            let case = format!("{cases} scenario{}", if cases == 1 { "" } else { "s" });
+            results.push(CaseResult { case, ..planned.result(Verdict::Pass) });
+        }
+        let mut run = suite.report(self.found, self.target, &self.probe, self.started, results);
+        run.duration_ms = self.clock.elapsed().as_secs_f64() * 1000.0;
+        run.finish();
+        run
+    }
+
+    /// Plays a scenario in the arena of the slot, or a new one, which stays there while it is as new.
     fn play(&self, scenario: &Scenario, slot: &mut Option<Arena>) -> Played {
         let fallback = Configuration::bare(&self.probe.subject.name);
         let named = |one: &&Configuration| one.name == scenario.configuration;
@@ -308,7 +296,7 @@ impl Player<'_> {
             problem: Some(CaseResult { reason: Some(reason), ..planned.result(Verdict::Error) }),
             ..Played::default()
         };
-        let mut arena = match slot.take().map_or_else(|| Arena::start(self.config), Ok) {
+        let mut arena = match slot.take().map_or_else(|| Arena::start(&self.config), Ok) {
             Ok(arena) => arena,
             Err(error) => return problem(error.to_string()),
         };
@@ -383,12 +371,9 @@ impl Player<'_> {
 /// One run.
 struct Swing<'a> {
     hammer: &'a Hammer,
-    config: &'a ArenaConfig,
-    probe: &'a Probe,
-    target: Option<&'a Target>,
+    ready: &'a Ready<'a>,
     maker: Maker,
     corpus: Corpus,
-    clock: Instant,
     /// The number of the next scenario.
     next: AtomicU64,
     cases: AtomicU64,
@@ -398,6 +383,8 @@ struct Swing<'a> {
     behaviours: Mutex<BTreeSet<u64>>,
     findings: Mutex<Vec<Finding>>,
     problems: Mutex<Vec<CaseResult>>,
+    /// When progress was last told.
+    told: Mutex<Instant>,
     ended: AtomicBool,
     on_event: &'a (dyn Fn(Event<'_>) + Sync),
 }
@@ -422,7 +409,7 @@ impl Swing<'_> {
         let options = &self.hammer.options;
         let (this, of) = options.shard;
         loop {
-            if self.ended.load(Ordering::Relaxed) || self.hammer.is_over(self.clock) {
+            if self.ended.load(Ordering::Relaxed) || self.hammer.is_over(self.ready.clock) {
                 return None;
             }
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -449,8 +436,7 @@ impl Swing<'_> {
     }
 
     fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
-        let player = Player { config: self.config, probe: self.probe, target: self.target };
-        let played = player.play(scenario, slot);
+        let played = self.ready.play(scenario, slot);
         self.cases.fetch_add(1, Ordering::Relaxed);
         self.executions.fetch_add(played.executions, Ordering::Relaxed);
         if let Some(problem) = played.problem {
@@ -473,22 +459,19 @@ impl Swing<'_> {
             let (family, how) = cause.family();
             let fresh = lock(&self.seen).insert((family.to_owned(), how.to_owned(), rank(result.verdict)));
             if fresh && lock(&self.findings).len() < FINDINGS {
-                self.found(&player, cause, result, scenario, slot);
+                self.found(cause, result, scenario, slot);
             }
         }
-        (self.on_event)(Event::Progress(&self.tally()));
+        let mut told = lock(&self.told);
+        if told.elapsed() >= TOLD {
+            *told = Instant::now();
+            (self.on_event)(Event::Progress(&self.tally()));
+        }
     }
 
-    fn found(
-        &self,
-        player: &Player<'_>,
-        cause: Cause,
-        result: CaseResult,
-        scenario: &Scenario,
-        slot: &mut Option<Arena>,
-    ) {
+    fn found(&self, cause: Cause, result: CaseResult, scenario: &Scenario, slot: &mut Option<Arena>) {
         let mut show = |candidate: &Scenario| -> Option<CaseResult> {
-            let played = player.play(candidate, slot);
+            let played = self.ready.play(candidate, slot);
             self.executions.fetch_add(played.executions, Ordering::Relaxed);
             played.found.into_iter().find(|(other, _)| *other == cause).map(|(_, result)| result)
         };
@@ -498,13 +481,13 @@ impl Swing<'_> {
                 Finding { cause, scenario: scenario.clone(), result, once: false }
             }
             Some(result) => {
-                let own = self.probe.configurations.iter().find(|one| one.name == scenario.configuration);
-                let newest = self.probe.subject.versions.last().copied();
+                let configurations = &self.ready.probe.configurations;
+                let own = configurations.iter().find(|one| one.name == scenario.configuration);
                 let (scenario, result) = minimise::minimise(
                     scenario.clone(),
                     result,
                     own.map(|one| &one.plugin),
-                    newest,
+                    self.ready.newest,
                     &mut show,
                     &|| self.hammer.cancelled.load(Ordering::Relaxed),
                 );
@@ -539,7 +522,7 @@ impl Swing<'_> {
             findings: lock(&self.findings).len() as u64,
             constraints_broken: constraints as u64,
             constraints: of_constraints as u64,
-            elapsed_ms: self.clock.elapsed().as_secs_f64() * 1000.0,
+            elapsed_ms: self.ready.clock.elapsed().as_secs_f64() * 1000.0,
         }
     }
 }

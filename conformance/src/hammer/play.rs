@@ -8,13 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cni_schemas::generate::Random;
-use cni_schemas::mutate::text::{self, Meaning};
 use cni_spec::parameters::Variable;
-use cni_spec::{Operation, Version, catalogue, error};
+use cni_spec::{Operation, Version};
 use serde_json::Value;
 
 use super::cause;
+use super::fault::{Wrong, wrong};
 use super::scenario::{At, Fault, Scenario, Step};
 use crate::arena::NetOp;
 use crate::arena::snapshot::{NamespaceState, Snapshot};
@@ -25,7 +24,7 @@ use crate::checks::{
     Answer, Attachment, Call, Case, Documents, NETWORK, Stop, attachments, changes, del, front, gc, kernel,
     observation,
 };
-use crate::invoke::{Outcome, Stdin};
+use crate::invoke::Outcome;
 use crate::target::{Configuration, Kind};
 
 /// Plays a scenario in a case whose arena is as new. What is found is stated in the case. Answers what the plugin's
@@ -276,7 +275,7 @@ impl<'s> Game<'s> {
                 let before = Arc::new(case.snapshot()?);
                 let answer = case.run(call)?;
                 let after = Arc::new(case.snapshot()?);
-                self.added(case, at, &answer)?;
+                self.added(case, at, &answer, &after);
                 let mut attachment = attachment;
                 attachment.result = answer.document().cloned();
                 if self.slots[&at].state == State::Attached {
@@ -307,8 +306,8 @@ impl<'s> Game<'s> {
         if at.network > 0 { format!("{place} in the other network") } else { place }
     }
 
-    /// What an ADD of a valid request came to.
-    fn added(&mut self, case: &mut Case<'_>, at: At, answer: &Answer) -> Result<(), Stop> {
+    /// What an ADD of a valid request came to; `after` is the state after it.
+    fn added(&mut self, case: &mut Case<'_>, at: At, answer: &Answer, after: &Snapshot) {
         self.note(answer);
         expect_lives(case, answer);
         let good = answer.succeeded() && matches!(answer.documents, Documents::One(Value::Object(_)));
@@ -316,18 +315,17 @@ impl<'s> Game<'s> {
             let expected = format!("{} prints its result", answer.label);
             case.expect(false, "exec.stdout-single-document", expected, answer.summary());
         }
-        let Some(slot) = self.slots.get_mut(&at) else { return Ok(()) };
+        let Some(slot) = self.slots.get_mut(&at) else { return };
         slot.touched = true;
         if good {
             self.works = true;
             slot.attachment.result = answer.document().cloned();
             slot.state = State::Attached;
-            slot.added = case.snapshot()?.place(&slot.attachment.place()).cloned();
+            slot.added = after.place(&slot.attachment.place()).cloned();
         } else {
             slot.state = State::Unsure(Reason::AddFailed);
             self.reasons.insert(Reason::AddFailed);
         }
-        Ok(())
     }
 
     /// What a DEL came to.
@@ -367,11 +365,15 @@ impl<'s> Game<'s> {
     fn expect_check(&self, case: &mut Case<'_>, at: At, answer: &Answer) {
         expect_lives(case, answer);
         // Interfaces of one container may take each other's routes.
-        let alone = self.slots.iter().filter(|(other, slot)| other.container == at.container && slot.touched);
-        if alone.count() == 1 {
+        if self.is_alone(at) {
             case.expect_success(answer, "check.ok-after-add");
         }
         expect_silence(case, answer, "check.success-silent");
+    }
+
+    /// Whether nothing else in its container was ever asked for.
+    fn is_alone(&self, at: At) -> bool {
+        self.slots.iter().filter(|(other, slot)| other.container == at.container && slot.touched).count() == 1
     }
 
     fn together(&mut self, case: &mut Case<'_>, operation: Operation, all: &[At]) -> Result<(), Stop> {
@@ -396,9 +398,10 @@ impl<'s> Game<'s> {
         });
         let calls: Vec<Call> = calls.collect();
         let answers = case.run_together(calls)?;
+        let after = case.snapshot()?;
         for (at, answer) in chosen.iter().zip(&answers) {
             match operation {
-                Operation::Add => self.added(case, *at, answer)?,
+                Operation::Add => self.added(case, *at, answer, &after),
                 _ => self.deleted(case, *at, answer),
             }
         }
@@ -439,12 +442,14 @@ impl<'s> Game<'s> {
         let mut call = case.call(operation, &slot.attachment).label(label);
         call.killed_after = Some(Duration::from_micros(after));
         let answer = case.run(call)?;
-        let ended = answer.execution.outcome.clone();
         let slot =
             self.slots.get_mut(&at).ok_or_else(|| Stop::Undecided("an attachment is lost".to_owned()))?;
-        match ended {
+        match answer.execution.outcome {
             // It was faster.
-            Outcome::Exited(_) if operation == Operation::Add => return self.added(case, at, &answer),
+            Outcome::Exited(_) if operation == Operation::Add => {
+                let after = case.snapshot()?;
+                self.added(case, at, &answer, &after);
+            }
             Outcome::Exited(_) => self.deleted(case, at, &answer),
             _ => {
                 slot.touched = true;
@@ -661,9 +666,8 @@ impl<'s> Game<'s> {
     /// An attachment that nothing was done to is as its ADD left it.
     fn expect_intact(&self, case: &mut Case<'_>, at: At, now: &Snapshot) {
         let slot = &self.slots[&at];
-        let alone = self.slots.iter().filter(|(other, slot)| other.container == at.container && slot.touched);
         let (Some(before), Some(after)) = (&slot.added, now.place(&slot.attachment.place())) else { return };
-        if alone.count() > 1 {
+        if !self.is_alone(at) {
             return;
         }
         let name = case.interface(&slot.attachment);
@@ -716,96 +720,6 @@ impl<'s> Game<'s> {
 
     fn note(&mut self, answer: &Answer) {
         self.behaviour.insert(cause::behaviour(answer));
-    }
-}
-
-/// A call with a fault, and what must come of it.
-struct Wrong {
-    call: Call,
-    /// What says that it must be refused; none where it may be accepted.
-    requirement: Option<&'static str>,
-    /// What says which codes the answer has.
-    code: Option<(&'static str, &'static [u32])>,
-    /// What is wrong, for labels.
-    why: String,
-}
-
-/// Puts the fault into the call; none where the fault is not known to this release, or changes nothing here.
-fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<Wrong> {
-    let known = |id: &str| catalogue::requirement(id).map(|requirement| requirement.id);
-    let codes = |code: Option<u32>| -> Option<(&'static str, &'static [u32])> {
-        match code? {
-            error::INVALID_ENVIRONMENT => Some(("error.code-4", &[error::INVALID_ENVIRONMENT])),
-            error::DECODING_FAILURE => Some(("error.code-6", &[error::DECODING_FAILURE])),
-            error::INVALID_CONFIGURATION => Some(("error.code-7", &[error::INVALID_CONFIGURATION])),
-            _ => None,
-        }
-    };
-    match fault {
-        Fault::Document { edits, requirement, code } => {
-            let Stdin::Bytes(bytes) = &call.stdin else { return None };
-            let whole: Value = serde_json::from_slice(bytes).ok()?;
-            let mut document = whole.clone();
-            edits.iter().for_each(|edit| edit.apply(&mut document));
-            if document == whole {
-                return None;
-            }
-            // Where no code is said, whoever reads the key decides; and null is nothing to many readers.
-            let null = edits.iter().any(|edit| edit.value == Some(Value::Null));
-            let code = codes(*code).filter(|_| !null);
-            let requirement = requirement.as_deref().and_then(known).filter(|_| code.is_some());
-            let places: Vec<String> = edits.iter().map(describe).collect();
-            Some(Wrong {
-                call: call.document(&document),
-                requirement,
-                code,
-                why: format!("with {}", places.join(", ")),
-            })
-        }
-        Fault::Text { change, seed } => {
-            let kind = text::Kind::ALL.into_iter().find(|kind| kind.as_str() == change)?;
-            let Stdin::Bytes(bytes) = &call.stdin else { return None };
-            let whole: Value = serde_json::from_slice(bytes).ok()?;
-            let changed = kind.apply(&whole, &mut Random::new(*seed))?;
-            let (requirement, code) = match kind {
-                _ if kind.meaning() == Meaning::Unclear => (None, None),
-                text::Kind::Empty => (Some("error.empty-stdin"), None),
-                text::Kind::Truncated
-                | text::Kind::SingleQuotes
-                | text::Kind::NotANumber
-                | text::Kind::LeadingZero
-                | text::Kind::Utf16 => (Some("error.malformed-json"), codes(kind.code())),
-                _ => (Some("config.strict-json"), None),
-            };
-            let code = code.filter(|_| case.version >= Version::V1_0_0);
-            Some(Wrong { call: call.text(changed), requirement, code, why: format!("with {change}") })
-        }
-        Fault::Environment { variable, value, requirement, code } => {
-            let why = match value {
-                Some(value) => format!("with {variable}={value:?}"),
-                None => format!("without {variable}"),
-            };
-            let call = match value {
-                Some(value) => call.set(variable, value),
-                None => call.unset(variable),
-            };
-            Some(Wrong { call, requirement: known(requirement), code: codes(*code), why })
-        }
-    }
-}
-
-fn describe(edit: &super::scenario::Edit) -> String {
-    let place = if edit.at.is_empty() { "the document" } else { &edit.at };
-    match &edit.value {
-        None => format!("no {place}"),
-        Some(value) => {
-            let mut text = value.to_string();
-            if text.len() > 60 {
-                text.truncate(text.floor_char_boundary(57));
-                text.push_str("...");
-            }
-            format!("{place} = {text}")
-        }
     }
 }
 

@@ -64,6 +64,11 @@ impl Coverage {
         self.stuck.remove(&site);
     }
 
+    /// How often a site was hit.
+    pub fn hits(&self, site: Site) -> u64 {
+        self.hits[site]
+    }
+
     /// How many sites were hit.
     pub fn hit(&self) -> usize {
         self.hits.iter().filter(|hits| **hits > 0).count()

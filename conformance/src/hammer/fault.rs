@@ -1,0 +1,101 @@
+//! Puts faults into requests, and says what must come of them.
+
+use cni_schemas::generate::Random;
+use cni_schemas::mutate::text::{self, Meaning};
+use cni_spec::{Version, catalogue, error};
+use serde_json::Value;
+
+use super::scenario::{Edit, Fault};
+use crate::checks::{Call, Case};
+use crate::invoke::Stdin;
+
+/// A call with a fault, and what must come of it.
+pub(super) struct Wrong {
+    /// The call.
+    pub(super) call: Call,
+    /// What says that it must be refused; none where it may be accepted.
+    pub(super) requirement: Option<&'static str>,
+    /// What says which codes the answer has.
+    pub(super) code: Option<(&'static str, &'static [u32])>,
+    /// What is wrong, for labels.
+    pub(super) why: String,
+}
+
+/// Puts the fault into the call; none where the fault is not known to this release, or changes nothing here.
+pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<Wrong> {
+    let known = |id: &str| catalogue::requirement(id).map(|requirement| requirement.id);
+    let codes = |code: Option<u32>| -> Option<(&'static str, &'static [u32])> {
+        match code? {
+            error::INVALID_ENVIRONMENT => Some(("error.code-4", &[error::INVALID_ENVIRONMENT])),
+            error::DECODING_FAILURE => Some(("error.code-6", &[error::DECODING_FAILURE])),
+            error::INVALID_CONFIGURATION => Some(("error.code-7", &[error::INVALID_CONFIGURATION])),
+            _ => None,
+        }
+    };
+    match fault {
+        Fault::Document { edits, requirement, code } => {
+            let Stdin::Bytes(bytes) = &call.stdin else { return None };
+            let whole: Value = serde_json::from_slice(bytes).ok()?;
+            let mut document = whole.clone();
+            edits.iter().for_each(|edit| edit.apply(&mut document));
+            if document == whole {
+                return None;
+            }
+            // Where no code is said, whoever reads the key decides; and null is nothing to many readers.
+            let null = edits.iter().any(|edit| edit.value == Some(Value::Null));
+            let code = codes(*code).filter(|_| !null);
+            let requirement = requirement.as_deref().and_then(known).filter(|_| code.is_some());
+            let places: Vec<String> = edits.iter().map(describe).collect();
+            Some(Wrong {
+                call: call.document(&document),
+                requirement,
+                code,
+                why: format!("with {}", places.join(", ")),
+            })
+        }
+        Fault::Text { change, seed } => {
+            let kind = text::Kind::ALL.into_iter().find(|kind| kind.as_str() == change)?;
+            let Stdin::Bytes(bytes) = &call.stdin else { return None };
+            let whole: Value = serde_json::from_slice(bytes).ok()?;
+            let changed = kind.apply(&whole, &mut Random::new(*seed))?;
+            let (requirement, code) = match kind {
+                _ if kind.meaning() == Meaning::Unclear => (None, None),
+                text::Kind::Empty => (Some("error.empty-stdin"), None),
+                text::Kind::Truncated
+                | text::Kind::SingleQuotes
+                | text::Kind::NotANumber
+                | text::Kind::LeadingZero
+                | text::Kind::Utf16 => (Some("error.malformed-json"), codes(kind.code())),
+                _ => (Some("config.strict-json"), None),
+            };
+            let code = code.filter(|_| case.version >= Version::V1_0_0);
+            Some(Wrong { call: call.text(changed), requirement, code, why: format!("with {change}") })
+        }
+        Fault::Environment { variable, value, requirement, code } => {
+            let why = match value {
+                Some(value) => format!("with {variable}={value:?}"),
+                None => format!("without {variable}"),
+            };
+            let call = match value {
+                Some(value) => call.set(variable, value),
+                None => call.unset(variable),
+            };
+            Some(Wrong { call, requirement: known(requirement), code: codes(*code), why })
+        }
+    }
+}
+
+fn describe(edit: &Edit) -> String {
+    let place = if edit.at.is_empty() { "the document" } else { &edit.at };
+    match &edit.value {
+        None => format!("no {place}"),
+        Some(value) => {
+            let mut text = value.to_string();
+            if text.len() > 60 {
+                text.truncate(text.floor_char_boundary(57));
+                text.push_str("...");
+            }
+            format!("{place} = {text}")
+        }
+    }
+}
