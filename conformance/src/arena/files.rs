@@ -1,13 +1,10 @@
 //! Files of an arena: what was written, and reading and writing them.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, Metadata, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
@@ -21,13 +18,12 @@ use super::snapshot::{FileKind, FileState};
 pub(super) struct Files {
     layers: Vec<Layer>,
     baseline: BTreeMap<PathBuf, FileState>,
-    listings: RefCell<Listings>,
 }
 
 impl Files {
     /// Remembers how the layers look now. The working directory must be the store.
     pub(super) fn new(layers: Vec<Layer>) -> io::Result<Self> {
-        let mut files = Self { layers, baseline: BTreeMap::new(), listings: RefCell::default() };
+        let mut files = Self { layers, baseline: BTreeMap::new() };
         files.baseline = files.now()?;
         Ok(files)
     }
@@ -88,66 +84,11 @@ impl Files {
 
     fn now(&self) -> io::Result<BTreeMap<PathBuf, FileState>> {
         let mut found = BTreeMap::new();
-        let mut listings = self.listings.borrow_mut();
         for layer in &self.layers {
-            walk(&layer.directory, &layer.seen_at, layer.overlay, &mut listings, &mut found)?;
+            walk(&layer.directory, &layer.seen_at, layer.overlay, &mut found)?;
         }
         Ok(found)
     }
-}
-
-/// What directories held when they were last read: most never change, and reading them all is most of a look at files.
-#[derive(Debug, Default)]
-struct Listings(BTreeMap<PathBuf, Listing>);
-
-#[derive(Debug)]
-struct Listing {
-    stamp: Stamp,
-    names: Vec<OsString>,
-}
-
-/// Which directory it is, and when it last changed: device, inode, and the times of change in seconds and nanoseconds.
-type Stamp = (u64, u64, (i64, i64), (i64, i64));
-
-/// How long a directory must have been at rest for its times to tell every later change: several ticks of the coarsest
-/// clock by which kernels stamp files.
-const AT_REST: Duration = Duration::from_millis(100);
-
-impl Listings {
-    /// The names in a directory.
-    fn names(&mut self, directory: &Path) -> io::Result<Vec<OsString>> {
-        let metadata = fs::symlink_metadata(directory)?;
-        let stamp = stamp(&metadata);
-        if let Some(known) = self.0.get(directory)
-            && known.stamp == stamp
-        {
-            return Ok(known.names.clone());
-        }
-        let now = SystemTime::now();
-        let names = fs::read_dir(directory)?
-            .map(|entry| entry.map(|entry| entry.file_name()))
-            .collect::<io::Result<Vec<_>>>()?;
-        let changed =
-            (metadata.mtime(), metadata.mtime_nsec()).max((metadata.ctime(), metadata.ctime_nsec()));
-        if at_rest(changed, now) {
-            self.0.insert(directory.to_owned(), Listing { stamp, names: names.clone() });
-        } else {
-            self.0.remove(directory);
-        }
-        Ok(names)
-    }
-}
-
-fn stamp(metadata: &Metadata) -> Stamp {
-    let modified = (metadata.mtime(), metadata.mtime_nsec());
-    (metadata.dev(), metadata.ino(), modified, (metadata.ctime(), metadata.ctime_nsec()))
-}
-
-/// Whether this time lies far enough back.
-fn at_rest((seconds, nanoseconds): (i64, i64), now: SystemTime) -> bool {
-    let changed = u64::try_from(seconds).ok().zip(u32::try_from(nanoseconds).ok());
-    let changed = changed.and_then(|(seconds, rest)| UNIX_EPOCH.checked_add(Duration::new(seconds, rest)));
-    changed.and_then(|changed| now.duration_since(changed).ok()).is_some_and(|rest| rest > AT_REST)
 }
 
 /// Adds everything below `directory`, which is seen at `seen_at`, to `found`.
@@ -155,11 +96,11 @@ fn walk(
     directory: &Path,
     seen_at: &Path,
     overlay: bool,
-    listings: &mut Listings,
     found: &mut BTreeMap<PathBuf, FileState>,
 ) -> io::Result<()> {
-    for name in listings.names(directory)? {
-        let (path, seen) = (directory.join(&name), seen_at.join(&name));
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let (path, seen) = (entry.path(), seen_at.join(entry.file_name()));
         // A file may vanish between being listed and being read.
         let Some(state) = (match state(&path, overlay) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -170,7 +111,7 @@ fn walk(
         let directory = state.kind == FileKind::Directory;
         found.insert(seen.clone(), state);
         if directory {
-            match walk(&path, &seen, overlay, listings, found) {
+            match walk(&path, &seen, overlay, found) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
             }
@@ -308,5 +249,17 @@ fn make_parents(path: &Path) -> Result<(), Refusal> {
     match path.parent() {
         Some(parent) => fs::create_dir_all(parent).map_err(failed("make directory", parent)),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_has_the_digest_of_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(digest(file.path()).unwrap(), EMPTY);
+        assert_eq!(state(file.path(), false).unwrap().digest, EMPTY);
     }
 }

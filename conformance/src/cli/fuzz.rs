@@ -5,18 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cni_spec::Version;
 use cnitest::hammer::scenario::Scenario;
 use cnitest::hammer::{Event, Finding, Hammer, HammerError, Options, Outcome, markdown};
 use cnitest::suite::{Suite, subject};
 use cnitest_reports::exit_code;
-use cnitest_reports::model::{FuzzTally, Run, RunOptions, RunSet};
+use cnitest_reports::model::{FuzzTally, Run, RunSet};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::{Context as _, IntoDiagnostic as _};
 use serde::{Deserialize, Serialize};
 
 use super::output::Output;
-use super::play::{self, Wanted, interruptible};
+use super::play::{self, How, interruptible};
 use super::plugin::duration;
 
 /// What `fuzz` plays when neither a time nor a number is given.
@@ -28,18 +27,12 @@ pub(super) struct Arguments {
     /// Plugin executables or folders of them; a name without a slash is a bundled reference plugin.
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
-    /// How to attach with the plugin, for one that cnitest does not know.
-    #[arg(long, value_name = "FILE")]
-    target: Option<PathBuf>,
     /// How long each plugin is hammered, e.g. `10m` [default: 1m without --cases].
     #[arg(long, value_name = "DUR", value_parser = duration)]
     time: Option<Duration>,
     /// How many scenarios are played on each plugin.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     cases: Option<u64>,
-    /// Source of everything random; printed with the report.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
     /// Play the I-th of N parts of the stream, from 1, so that N machines play all of it.
     #[arg(long, value_name = "I/N", value_parser = shard, default_value = "1/1")]
     shard: (u64, u64),
@@ -49,18 +42,8 @@ pub(super) struct Arguments {
     /// Play only generated scenarios, and none that came of others.
     #[arg(long)]
     blind: bool,
-    /// Play only in this version of the specification. May be repeated.
-    #[arg(long, value_name = "VERSION")]
-    spec_version: Vec<Version>,
-    /// Let warnings (a SHOULD that is not met) fail the run too.
-    #[arg(long)]
-    strict: bool,
-    /// Scenarios played at the same time [default: two for each processor, since the kernel often lets them wait].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
-    jobs: Option<u16>,
-    /// Deadline of each execution of a plugin, e.g. `10s` or `500ms`.
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration)]
-    timeout: Duration,
+    #[command(flatten)]
+    how: How,
     #[command(flatten)]
     output: Output,
     /// Write each finding into this folder: JSON for `cnitest replay`, a shell script, and Markdown for an issue tracker.
@@ -72,20 +55,7 @@ impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         let found = subject::find(&self.paths).into_diagnostic()?;
         let baseline = self.output.prepare()?;
-        let wanted = Wanted {
-            options: RunOptions {
-                only: Vec::new(),
-                skip: Vec::new(),
-                spec_versions: self.spec_version.iter().map(Version::to_string).collect(),
-                timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
-                target_file: self.target.as_deref().map(play::target_text).transpose()?,
-            },
-            strict: self.strict,
-            seed: self.seed,
-            jobs: self.jobs,
-            builtin: None,
-            upgrade_from: None,
-        };
+        let wanted = self.how.wanted()?;
         let target = play::target(&wanted.options)?;
         let suite = Suite::new(wanted.into_options(Vec::new())?);
         let options = Options {

@@ -12,7 +12,51 @@ use cnitest_reports::model::{RunOptions, RunSet, TargetText};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 
+use super::plugin::duration;
 use super::progress::Progress;
+
+/// How plugins are executed: arguments of commands that play something.
+#[derive(Debug, clap::Args)]
+pub(super) struct How {
+    /// How to attach with the plugin, for one that cnitest does not know.
+    #[arg(long, value_name = "FILE")]
+    target: Option<PathBuf>,
+    /// Play only in this version of the specification. May be repeated.
+    #[arg(long, value_name = "VERSION")]
+    spec_version: Vec<Version>,
+    /// Let warnings (a SHOULD that is not met) fail the run too.
+    #[arg(long)]
+    strict: bool,
+    /// Source of everything random; printed with the report.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Cases played at the same time [default: two for each processor, since the kernel often lets them wait].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    jobs: Option<u16>,
+    /// Deadline of each execution of a plugin, e.g. `10s` or `500ms`.
+    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+}
+
+impl How {
+    /// What is to be played, but for which checks and against what.
+    pub(super) fn wanted(&self) -> miette::Result<Wanted> {
+        Ok(Wanted {
+            options: RunOptions {
+                only: Vec::new(),
+                skip: Vec::new(),
+                spec_versions: self.spec_version.iter().map(Version::to_string).collect(),
+                timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+                target_file: self.target.as_deref().map(target_text).transpose()?,
+            },
+            strict: self.strict,
+            seed: self.seed,
+            jobs: self.jobs,
+            builtin: None,
+            upgrade_from: None,
+        })
+    }
+}
 
 /// What is to be played, in words, as a report holds it.
 pub(super) struct Wanted {

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cni_spec::Version;
 use cnitest::suite::subject;
 use cnitest_reports::exit_code;
-use cnitest_reports::model::{CaseResult, RunOptions, RunSet};
+use cnitest_reports::model::{CaseResult, RunSet};
 use miette::{Context as _, IntoDiagnostic as _};
 
 use super::output::Output;
-use super::play::{self, Wanted};
+use super::play::How;
 
 /// Arguments of `cnitest plugin`.
 #[derive(Debug, clap::Args)]
@@ -18,34 +17,18 @@ pub(super) struct Arguments {
     /// Plugin executables or folders of them; a name without a slash is a bundled reference plugin. None: all of these.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// How to attach with the plugin, for one that cnitest does not know.
-    #[arg(long, value_name = "FILE")]
-    target: Option<PathBuf>,
     /// Play only checks whose name matches (`del.*`). May be repeated.
     #[arg(long, value_name = "GLOB")]
     only: Vec<String>,
     /// Leave out checks whose name matches. May be repeated.
     #[arg(long, value_name = "GLOB")]
     skip: Vec<String>,
-    /// Play only in this version of the specification. May be repeated.
-    #[arg(long, value_name = "VERSION")]
-    spec_version: Vec<Version>,
     /// Another release of the plugins, an executable or a folder of them: attachments that one release added are checked,
     /// deleted and collected by the other (`skew.*`).
     #[arg(long, value_name = "PATH")]
     upgrade_from: Option<PathBuf>,
-    /// Let warnings (a SHOULD that is not met) fail the run too.
-    #[arg(long)]
-    strict: bool,
-    /// Source of everything random; printed with the report.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Cases played at the same time [default: two for each processor, since the kernel often lets them wait].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
-    jobs: Option<u16>,
-    /// Deadline of each execution of a plugin, e.g. `10s` or `500ms`.
-    #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration)]
-    timeout: Duration,
+    #[command(flatten)]
+    how: How,
     #[command(flatten)]
     output: Output,
     /// Write the reproducer of each failure and warning into this folder.
@@ -57,29 +40,16 @@ impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         let found = subject::find(&self.paths).into_diagnostic()?;
         let baseline = self.output.prepare()?;
-        let set = self.wanted()?.play(found)?;
+        let mut wanted = self.how.wanted()?;
+        wanted.options.only = self.only;
+        wanted.options.skip = self.skip;
+        wanted.upgrade_from = self.upgrade_from;
+        let set = wanted.play(found)?;
         let set = self.output.write(set, baseline.as_ref())?;
         if let Some(folder) = &self.keep {
             keep(&set, folder)?;
         }
         Ok(exit_code(&set))
-    }
-
-    fn wanted(&self) -> miette::Result<Wanted> {
-        Ok(Wanted {
-            options: RunOptions {
-                only: self.only.clone(),
-                skip: self.skip.clone(),
-                spec_versions: self.spec_version.iter().map(Version::to_string).collect(),
-                timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
-                target_file: self.target.as_deref().map(play::target_text).transpose()?,
-            },
-            strict: self.strict,
-            seed: self.seed,
-            jobs: self.jobs,
-            builtin: None,
-            upgrade_from: self.upgrade_from.clone(),
-        })
     }
 }
 
