@@ -18,8 +18,8 @@ use super::protocol::{Reply, Request, encode, receive};
 use super::snapshot::Snapshot;
 use super::unrest::Disturber;
 use super::{ArenaConfig, NETNS_DIR, SEARCH_PATH, root, state};
-use crate::invoke::Place;
 use crate::invoke::engine::{Asker, Engine};
+use crate::invoke::{Outcome, Place};
 
 /// What root's plugins must not have: these reach beyond the namespaces of the arena.
 /// The numbers are those of capabilities(7).
@@ -119,13 +119,24 @@ impl Agent {
             Request::Execute(invocations) => {
                 self.engine.run(&invocations, &self.network, socket.as_fd()).map(Reply::Executions)
             }
+            Request::ExecuteEach(invocations) => {
+                let mut executions = Vec::with_capacity(invocations.len());
+                for invocation in &invocations {
+                    let one = std::slice::from_ref(invocation);
+                    executions.append(&mut self.engine.run(one, &self.network, socket.as_fd())?);
+                    if matches!(executions.last().map(|last| &last.outcome), Some(Outcome::TimedOut { .. })) {
+                        break;
+                    }
+                }
+                Some(Reply::Executions(executions))
+            }
             other => Some(self.serve(other).unwrap_or_else(Reply::Refused)),
         }
     }
 
     fn serve(&mut self, request: Request) -> Result<Reply, Refusal> {
         match request {
-            Request::Start(_) | Request::Execute(_) => {
+            Request::Start(_) | Request::Execute(_) | Request::ExecuteEach(_) => {
                 return Err(Refusal::new("start an arena", "it has been started"));
             }
             Request::StartBackground(invocation) => {

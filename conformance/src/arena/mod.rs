@@ -234,6 +234,25 @@ impl Arena {
         }
     }
 
+    /// Runs these programs one after another, each to its end, without a word between them. Those after one that ran into
+    /// its deadline are not run: there are fewer results than `invocations` then, and at least one.
+    pub fn execute_each(&mut self, invocations: Vec<Invocation>) -> Result<Vec<Execution>, ArenaError> {
+        self.untouched = false;
+        let count = invocations.len();
+        // All but the last end in time, or the last is not run.
+        let longest: Duration = invocations.iter().map(|invocation| invocation.timeout).sum();
+        let what = || format!("run {count} programs one after another");
+        let request = Request::ExecuteEach(invocations);
+        match self.ask(&request, what, longest.saturating_add(PATIENCE))? {
+            Reply::Executions(executions)
+                if executions.len() <= count && executions.is_empty() == (count == 0) =>
+            {
+                Ok(executions)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Starts a program that keeps running beside later executions, such as a DHCP server. It has no deadline.
     pub fn start_background(&mut self, invocation: &Invocation) -> Result<Background, ArenaError> {
         let request = Request::StartBackground(Box::new(invocation.clone()));

@@ -24,7 +24,10 @@ const LONGEST: usize = 1 << 30;
 pub(crate) enum Request {
     /// The first message: how to build the arena.
     Start(ArenaConfig),
+    /// At the same time.
     Execute(Vec<Invocation>),
+    /// One after another, until one runs into its deadline.
+    ExecuteEach(Vec<Invocation>),
     StartBackground(Box<Invocation>),
     StopBackground(u64),
     CreateNetns(String),

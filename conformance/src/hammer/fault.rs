@@ -9,10 +9,8 @@ use super::scenario::{Edit, Fault};
 use crate::checks::{Call, Case};
 use crate::invoke::Stdin;
 
-/// A call with a fault, and what must come of it.
-pub(super) struct Wrong {
-    /// The call.
-    pub(super) call: Call,
+/// What must come of a call with a fault.
+pub(super) struct Demand {
     /// What says that it must be refused; none where it may be accepted.
     pub(super) requirement: Option<&'static str>,
     /// What says which codes the answer has.
@@ -22,7 +20,7 @@ pub(super) struct Wrong {
 }
 
 /// Puts the fault into the call; none where the fault is not known to this release, or changes nothing here.
-pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<Wrong> {
+pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call, Demand)> {
     let known = |id: &str| catalogue::requirement(id).map(|requirement| requirement.id);
     let codes = |code: Option<u32>| -> Option<(&'static str, &'static [u32])> {
         match code? {
@@ -46,12 +44,8 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<Wrong>
             let code = codes(*code).filter(|_| !null);
             let requirement = requirement.as_deref().and_then(known).filter(|_| code.is_some());
             let places: Vec<String> = edits.iter().map(describe).collect();
-            Some(Wrong {
-                call: call.document(&document),
-                requirement,
-                code,
-                why: format!("with {}", places.join(", ")),
-            })
+            let why = format!("with {}", places.join(", "));
+            Some((call.document(&document), Demand { requirement, code, why }))
         }
         Fault::Text { change, seed } => {
             let kind = text::Kind::ALL.into_iter().find(|kind| kind.as_str() == change)?;
@@ -69,7 +63,7 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<Wrong>
                 _ => (Some("config.strict-json"), None),
             };
             let code = code.filter(|_| case.version >= Version::V1_0_0);
-            Some(Wrong { call: call.text(changed), requirement, code, why: format!("with {change}") })
+            Some((call.text(changed), Demand { requirement, code, why: format!("with {change}") }))
         }
         Fault::Environment { variable, value, requirement, code } => {
             let why = match value {
@@ -80,8 +74,21 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<Wrong>
                 Some(value) => call.set(variable, value),
                 None => call.unset(variable),
             };
-            Some(Wrong { call, requirement: known(requirement), code: codes(*code), why })
+            Some((call, Demand { requirement: known(requirement), code: codes(*code), why }))
         }
+    }
+}
+
+/// Whether a plugin that follows the specification refuses this fault, whatever else it does with its configuration.
+pub(super) fn must_be_refused(fault: &Fault) -> bool {
+    match fault {
+        Fault::Document { edits, code, .. } => {
+            code.is_some() && edits.iter().all(|edit| edit.value != Some(Value::Null))
+        }
+        Fault::Text { change, .. } => text::Kind::ALL
+            .into_iter()
+            .any(|kind| kind.as_str() == change && kind.meaning() != Meaning::Unclear),
+        Fault::Environment { .. } => true,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use cni_schemas::generate::{Generator, Random, Source};
-use cni_schemas::mutate::environment::mutations;
+use cni_schemas::mutate::environment::{EnvironmentMutation, mutations};
 use cni_schemas::mutate::{Coverage, Mutator, text};
 use cni_schemas::{Composed, Kind as Document, PluginSchema, Profile};
 use cni_spec::{Operation, Version};
@@ -30,6 +30,8 @@ pub(super) struct Maker {
     interfaces: u8,
     networks: u8,
     grammars: Mutex<BTreeMap<Key, Option<Arc<Grammar>>>>,
+    /// What can be wrong with the parameters.
+    environments: Mutex<BTreeMap<(Operation, Version), Vec<EnvironmentMutation>>>,
 }
 
 /// A version, a kind of document, and the type of the IPAM plugin.
@@ -41,7 +43,44 @@ struct Grammar {
     schema: Composed,
     generator: Generator,
     mutator: Mutator,
-    coverage: Mutex<Coverage>,
+    learnt: Mutex<Learnt>,
+}
+
+/// What is known of the constraints of one kind of request.
+#[derive(Debug)]
+struct Learnt {
+    coverage: Coverage,
+    /// How often it was tried to break each.
+    tries: Vec<u32>,
+    /// What broke each of them alone, in some document: the same change does it in most others.
+    changes: Vec<Vec<Vec<Edit>>>,
+    /// The constraints that have such a change.
+    broken: Vec<usize>,
+}
+
+/// How many changes are remembered for each constraint.
+const CHANGES: usize = 16;
+
+impl Learnt {
+    fn record(&mut self, site: usize, edits: &[Edit]) {
+        self.coverage.record(site);
+        let changes = &mut self.changes[site];
+        if changes.is_empty() {
+            self.broken.push(site);
+        }
+        if changes.len() < CHANGES && !changes.iter().any(|known| known == edits) {
+            changes.push(edits.to_vec());
+        }
+    }
+
+    /// Of a few constraints with a known change, the one that was broken least, and a change.
+    fn pick(&self, source: &mut dyn Source) -> Option<(usize, Vec<Edit>)> {
+        let count = u32::try_from(self.broken.len()).ok().filter(|count| *count > 0)?;
+        let some = (0..3).map(|_| self.broken[source.below(count) as usize]);
+        let site = some.min_by_key(|site| self.coverage.hits(*site))?;
+        let changes = &self.changes[site];
+        Some((site, changes[source.below(changes.len() as u32) as usize].clone()))
+    }
 }
 
 impl Maker {
@@ -64,15 +103,21 @@ impl Maker {
             interfaces: if several { 2 } else { 1 },
             networks: if several { 2 } else { 1 },
             grammars: Mutex::default(),
+            environments: Mutex::default(),
         }
+    }
+
+    /// Whether the plugin makes attachments, as far as is known.
+    pub(super) fn attaches(&self) -> bool {
+        self.attaches
     }
 
     /// How many constraints of the schemas in use were broken, and how many there are.
     pub(super) fn coverage(&self) -> (usize, usize) {
         let grammars = lock(&self.grammars);
         grammars.values().flatten().fold((0, 0), |(hit, sites), grammar| {
-            let coverage = lock(&grammar.coverage);
-            (hit + coverage.hit(), sites + coverage.sites())
+            let learnt = lock(&grammar.learnt);
+            (hit + learnt.coverage.hit(), sites + learnt.coverage.sites())
         })
     }
 
@@ -97,6 +142,8 @@ impl Maker {
             self.vary(&mut scenario, source);
         }
         let length = match source.below(4) {
+            // Nothing that lasts can come of requests alone.
+            _ if !self.attaches => 1,
             0 | 1 => 1,
             2 => 1 + source.below(4),
             _ => 4 + source.below(8),
@@ -113,6 +160,11 @@ impl Maker {
     /// A scenario that another one gives rise to.
     pub(super) fn breed(&self, parent: &Scenario, source: &mut dyn Source) -> Scenario {
         let mut child = parent.clone();
+        if !self.attaches {
+            self.vary(&mut child, source);
+            child.steps = self.lone(&child, source);
+            return child;
+        }
         for _ in 0..1 + source.below(3) {
             let place = source.below(child.steps.len().max(1) as u32) as usize;
             match source.below(6) {
@@ -255,7 +307,10 @@ impl Maker {
                 Some(Fault::Text { change: change.as_str().to_owned(), seed })
             }
             1 | 2 => {
-                let all = mutations(operation, scenario.version);
+                let mut known = lock(&self.environments);
+                let all = known
+                    .entry((operation, scenario.version))
+                    .or_insert_with(|| mutations(operation, scenario.version));
                 let one = all.get(source.below(all.len().max(1) as u32) as usize)?;
                 Some(Fault::Environment {
                     variable: one.variable.as_str().to_owned(),
@@ -289,17 +344,26 @@ impl Maker {
         if sites == 0 {
             return None;
         }
+        if source.chance(7, 8)
+            && let Some(fault) = known_change(&grammar, &valid, source)
+        {
+            return Some(fault);
+        }
         // Most constraints speak of keys that this document does not have.
         for _ in 0..24 {
             let few = {
-                let coverage = lock(&grammar.coverage);
-                (0..4).map(|_| source.below(sites) as usize).min_by_key(|site| coverage.hits(*site))?
+                let mut learnt = lock(&grammar.learnt);
+                let some = (0..4).map(|_| source.below(sites) as usize);
+                let few = some.min_by_key(|site| learnt.tries[*site])?;
+                learnt.tries[few] += 1;
+                few
             };
             let mut random = Random::new(u64::from(source.below(u32::MAX)));
             let Ok(mutation) = grammar.mutator.mutate(&valid, few, &mut random) else { continue };
-            lock(&grammar.coverage).record(mutation.site);
+            let edits = Edit::between(&valid, &mutation.document);
+            lock(&grammar.learnt).record(mutation.site, &edits);
             return Some(Fault::Document {
-                edits: Edit::between(&valid, &mutation.document),
+                edits,
                 requirement: mutation.requirement.map(str::to_owned),
                 code: mutation.code,
             });
@@ -319,13 +383,40 @@ impl Maker {
             let mutator = Mutator::new(&schema).ok()?;
             Some(Arc::new(Grammar {
                 generator: schema.generator().ok()?,
-                coverage: Mutex::new(mutator.coverage()),
+                learnt: Mutex::new(Learnt {
+                    coverage: mutator.coverage(),
+                    tries: vec![0; schema.constraints().len()],
+                    changes: vec![Vec::new(); schema.constraints().len()],
+                    broken: Vec::new(),
+                }),
                 mutator,
                 schema,
             }))
         });
         made.clone()
     }
+}
+
+/// A change that has broken a constraint alone before, where it does so in this document too.
+fn known_change(grammar: &Grammar, valid: &Value, source: &mut dyn Source) -> Option<Fault> {
+    for _ in 0..4 {
+        let (site, edits) = lock(&grammar.learnt).pick(source)?;
+        let constraint = &grammar.schema.constraints()[site];
+        let mut changed = valid.clone();
+        edits.iter().for_each(|edit| edit.apply(&mut changed));
+        if let [only] = grammar.schema.validate(&changed).as_slice()
+            && only.schema_path == constraint.schema_path
+            && changed != *valid
+        {
+            lock(&grammar.learnt).record(site, &edits);
+            return Some(Fault::Document {
+                edits,
+                requirement: only.requirement.map(str::to_owned),
+                code: only.code,
+            });
+        }
+    }
+    None
 }
 
 /// The request that a plugin object becomes, with a prevResult where the operation has one.

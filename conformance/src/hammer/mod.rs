@@ -3,6 +3,7 @@
 //! - [`scenario`]: what is played, as data.
 //! - `make`: makes scenarios from the target's configurations and the schemas.
 //! - `play`: plays one in an arena and judges every step.
+//! - `volley`: plays many faulty requests in one go.
 //! - `fault`: puts faults into requests, and says what must come of them.
 //! - `cause`: tells findings, and behaviours, apart.
 //! - `minimise`: the shortest scenario that still shows a finding.
@@ -17,6 +18,7 @@ mod make;
 mod minimise;
 mod play;
 pub mod scenario;
+mod volley;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,6 +43,7 @@ use crate::suite::{Planned, Probe, Suite, conclude, verdict};
 use crate::target::{Configuration, Target};
 use corpus::Corpus;
 use make::Maker;
+use volley::Volley;
 
 /// What results of the hammer are listed under.
 pub static CHECK: Check = Check {
@@ -288,34 +291,47 @@ impl Ready<'_> {
 
     /// Plays a scenario in the arena of the slot, or a new one, which stays there while it is as new.
     fn play(&self, scenario: &Scenario, slot: &mut Option<Arena>) -> Played {
+        self.within(scenario, slot, |planned, case| self.play_in(planned, scenario, case))
+            .unwrap_or_else(|problem| Played { problem: Some(*problem), ..Played::default() })
+    }
+
+    /// Fires scenarios that are one faulty request each, of one version and configuration.
+    fn fire(
+        &self,
+        scenarios: &[Scenario],
+        is_over: &dyn Fn() -> bool,
+        slot: &mut Option<Arena>,
+    ) -> Result<Volley, Box<CaseResult>> {
+        let Some(any) = scenarios.first() else { return Ok(Volley::default()) };
+        self.within(any, slot, |planned, case| match volley::fire(case, scenarios, is_over) {
+            Ok(volley) => Ok(volley),
+            // What cannot be prepared here has shown nothing.
+            Err(Stop::Skip { .. }) => Ok(Volley { fired: scenarios.len(), ..Volley::default() }),
+            Err(stop) => {
+                case.set_deviations(Vec::new());
+                Err(Box::new(undecided(&planned, case, stop)))
+            }
+        })?
+    }
+
+    /// Does something in a case of the scenario's version and configuration, in the arena of the slot or a new one, which
+    /// stays there while it is as new. Fails with what reports say of it.
+    fn within<T>(
+        &self,
+        scenario: &Scenario,
+        slot: &mut Option<Arena>,
+        act: impl FnOnce(Planned<'_>, &mut Case<'_>) -> T,
+    ) -> Result<T, Box<CaseResult>> {
         let fallback = Configuration::bare(&self.probe.subject.name);
         let named = |one: &&Configuration| one.name == scenario.configuration;
         let configuration = self.probe.configurations.iter().find(named).unwrap_or(&fallback);
         let planned = Planned { check: &CHECK, configuration, version: scenario.version, variant: "" };
-        let problem = |reason: String| Played {
-            problem: Some(CaseResult { reason: Some(reason), ..planned.result(Verdict::Error) }),
-            ..Played::default()
-        };
-        let mut arena = match slot.take().map_or_else(|| Arena::start(&self.config), Ok) {
-            Ok(arena) => arena,
-            Err(error) => return problem(error.to_string()),
-        };
-        let played = catch_unwind(AssertUnwindSafe(|| self.play_in(planned, scenario, &mut arena)));
-        match played {
-            Ok(played) => {
-                if arena.reset().unwrap_or(false) {
-                    *slot = Some(arena);
-                }
-                played
-            }
-            Err(_) => problem(format!(
-                "a defect of cnitest: it panicked on {}",
-                serde_json::to_string(scenario).unwrap_or_default()
-            )),
-        }
-    }
-
-    fn play_in(&self, planned: Planned<'_>, scenario: &Scenario, arena: &mut Arena) -> Played {
+        let problem =
+            |reason: String| Box::new(CaseResult { reason: Some(reason), ..planned.result(Verdict::Error) });
+        let mut arena = slot
+            .take()
+            .map_or_else(|| Arena::start(&self.config), Ok)
+            .map_err(|error| problem(error.to_string()))?;
         let observations = Observations::default();
         let setting = Setting {
             check: planned.check,
@@ -326,8 +342,23 @@ impl Ready<'_> {
             variant: planned.variant,
             observations: &observations,
         };
-        let mut case = Case::new(setting, arena);
-        let outcome = play::play(&mut case, scenario);
+        let done = catch_unwind(AssertUnwindSafe(|| act(planned, &mut Case::new(setting, &mut arena))));
+        match done {
+            Ok(done) => {
+                if arena.reset().unwrap_or(false) {
+                    *slot = Some(arena);
+                }
+                Ok(done)
+            }
+            Err(_) => Err(problem(format!(
+                "a defect of cnitest: it panicked on {}",
+                serde_json::to_string(scenario).unwrap_or_default()
+            ))),
+        }
+    }
+
+    fn play_in(&self, planned: Planned<'_>, scenario: &Scenario, case: &mut Case<'_>) -> Played {
+        let outcome = play::play(case, scenario);
         let mut played = Played { executions: case.executions().len(), ..Played::default() };
         let stop = match outcome {
             Ok(behaviour) => {
@@ -353,19 +384,23 @@ impl Ready<'_> {
         }
         for (cause, index) in causes {
             case.set_deviations(vec![all[index].clone()]);
-            let mut result = conclude(&planned, &case, None);
+            let mut result = conclude(&planned, case, None);
             result.title.clone_from(&cause.how);
             result.case.clone_from(&cause.how);
             played.found.push((cause, result));
         }
         if let Some(stop) = stop {
             case.set_deviations(Vec::new());
-            let mut result = conclude(&planned, &case, Some(stop));
-            result.case = "a scenario that could not be decided".to_owned();
-            played.problem = Some(result);
+            played.problem = Some(undecided(&planned, case, stop));
         }
         played
     }
+}
+
+fn undecided(planned: &Planned<'_>, case: &Case<'_>, stop: Stop) -> CaseResult {
+    let mut result = conclude(planned, case, Some(stop));
+    result.case = "a scenario that could not be decided".to_owned();
+    result
 }
 
 /// One run.
@@ -393,8 +428,24 @@ impl Swing<'_> {
     fn play(&self, arena: Arena) {
         let jobs = self.hammer.suite.options().jobs.max(1);
         let worker = |mut slot: Option<Arena>| {
+            // Faulty requests wait for others of their kind.
+            let mut waiting: BTreeMap<(Version, String), Vec<Scenario>> = BTreeMap::new();
             while let Some(scenario) = self.next_scenario() {
-                self.try_out(&scenario, &mut slot);
+                if volley::is_shot(&scenario, self.maker.attaches()) {
+                    let kind = (scenario.version, scenario.configuration.clone());
+                    let kin = waiting.entry(kind).or_default();
+                    kin.push(scenario);
+                    if kin.len() >= volley::SHOTS {
+                        self.fire(std::mem::take(kin), &mut slot);
+                    }
+                } else {
+                    self.cases.fetch_add(1, Ordering::Relaxed);
+                    self.try_out(&scenario, &mut slot);
+                    self.tell();
+                }
+            }
+            for kin in waiting.into_values() {
+                self.fire(kin, &mut slot);
             }
         };
         std::thread::scope(|scope| {
@@ -409,7 +460,7 @@ impl Swing<'_> {
         let options = &self.hammer.options;
         let (this, of) = options.shard;
         loop {
-            if self.ended.load(Ordering::Relaxed) || self.hammer.is_over(self.ready.clock) {
+            if self.is_over() {
                 return None;
             }
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -435,24 +486,113 @@ impl Swing<'_> {
         }
     }
 
-    fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
-        let played = self.ready.play(scenario, slot);
-        self.cases.fetch_add(1, Ordering::Relaxed);
-        self.executions.fetch_add(played.executions, Ordering::Relaxed);
-        if let Some(problem) = played.problem {
-            let mut problems = lock(&self.problems);
-            // One is enough to know that there is a problem; a flood hides it.
-            if problems.len() < 10 {
-                problems.push(problem);
+    fn is_over(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) || self.hammer.is_over(self.ready.clock)
+    }
+
+    /// Plays scenarios that are one faulty request each in one go, and each alone where that leaves a doubt.
+    fn fire(&self, mut scenarios: Vec<Scenario>, slot: &mut Option<Arena>) {
+        while !scenarios.is_empty() && !self.is_over() {
+            let volley = match self.ready.fire(&scenarios, &|| self.is_over(), slot) {
+                Ok(volley) => volley,
+                Err(problem) => return self.trouble(*problem),
+            };
+            self.executions.fetch_add(volley.shots.len(), Ordering::Relaxed);
+            let rest = scenarios.split_off(volley.fired.min(scenarios.len()));
+            self.cases.fetch_add(scenarios.len() as u64, Ordering::Relaxed);
+            let (mut alone, mut causes) = (BTreeSet::new(), BTreeSet::new());
+            for shot in &volley.shots {
+                if self.is_new(std::iter::once(shot.behaviour)) {
+                    self.corpus.keep(&scenarios[shot.index]);
+                }
+                let unknown = shot.deviations.iter().filter(|(cause, gravity, _)| {
+                    let (family, how) = cause.family();
+                    let family = (family.to_owned(), how.to_owned(), *gravity);
+                    !lock(&self.seen).contains(&family) && causes.insert(family)
+                });
+                let unknown = unknown.count() > 0;
+                if unknown || volley.changed {
+                    alone.insert(shot.index);
+                }
+            }
+            for index in alone {
+                if self.is_over() {
+                    break;
+                }
+                self.try_out(&scenarios[index], slot);
+            }
+            self.note_what_does_not_show(&volley, &scenarios);
+            scenarios = rest;
+            self.tell();
+        }
+    }
+
+    /// What an answer among others showed and the request alone did not: a note, told once.
+    fn note_what_does_not_show(&self, volley: &Volley, scenarios: &[Scenario]) {
+        if self.is_over() {
+            return;
+        }
+        for shot in &volley.shots {
+            for (cause, gravity, observed) in &shot.deviations {
+                let (family, how) = cause.family();
+                if !lock(&self.seen).insert((family.to_owned(), how.to_owned(), *gravity)) {
+                    continue;
+                }
+                let scenario = &scenarios[shot.index];
+                let configuration = Configuration::bare(&scenario.configuration);
+                let planned = Planned {
+                    check: &CHECK,
+                    configuration: &configuration,
+                    version: scenario.version,
+                    variant: "",
+                };
+                let result = CaseResult {
+                    title: cause.how.clone(),
+                    case: cause.how.clone(),
+                    reason: Some(format!(
+                        "note: seen once among other requests and not when made alone: {observed}"
+                    )),
+                    ..planned.result(Verdict::Pass)
+                };
+                let finding =
+                    Finding { cause: cause.clone(), scenario: scenario.clone(), result, once: true };
+                (self.on_event)(Event::Found(&finding));
+                lock(&self.findings).push(finding);
             }
         }
-        let new = {
-            let mut behaviours = lock(&self.behaviours);
-            let before = behaviours.len();
-            behaviours.extend(&played.behaviour);
-            behaviours.len() > before
-        };
-        if new {
+    }
+
+    /// One is enough to know that there is a problem; a flood hides it.
+    fn trouble(&self, problem: CaseResult) {
+        let mut problems = lock(&self.problems);
+        if problems.len() < 10 {
+            problems.push(problem);
+        }
+    }
+
+    /// Whether some of it was not seen before.
+    fn is_new(&self, shown: impl IntoIterator<Item = u64>) -> bool {
+        let mut behaviours = lock(&self.behaviours);
+        let before = behaviours.len();
+        behaviours.extend(shown);
+        behaviours.len() > before
+    }
+
+    fn tell(&self) {
+        let mut told = lock(&self.told);
+        if told.elapsed() >= TOLD {
+            *told = Instant::now();
+            (self.on_event)(Event::Progress(&self.tally()));
+        }
+    }
+
+    fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
+        let played = self.ready.play(scenario, slot);
+        self.executions.fetch_add(played.executions, Ordering::Relaxed);
+        if let Some(problem) = played.problem {
+            self.trouble(problem);
+        }
+        if self.is_new(played.behaviour) {
             self.corpus.keep(scenario);
         }
         for (cause, result) in played.found {
@@ -461,11 +601,6 @@ impl Swing<'_> {
             if fresh && lock(&self.findings).len() < FINDINGS {
                 self.found(cause, result, scenario, slot);
             }
-        }
-        let mut told = lock(&self.told);
-        if told.elapsed() >= TOLD {
-            *told = Instant::now();
-            (self.on_event)(Event::Progress(&self.tally()));
         }
     }
 

@@ -13,7 +13,7 @@ use cni_spec::{Operation, Version};
 use serde_json::Value;
 
 use super::cause;
-use super::fault::{Wrong, wrong};
+use super::fault::{Demand, wrong};
 use super::scenario::{At, Fault, Scenario, Step};
 use crate::arena::NetOp;
 use crate::arena::snapshot::{NamespaceState, Snapshot};
@@ -175,24 +175,12 @@ impl<'s> Game<'s> {
         made: &[String],
         number: usize,
     ) -> Result<Attachment, Stop> {
-        let mut attachment = first.clone();
-        if let (Some(name), Some(version)) =
-            (first.plugin.get("name").cloned(), first.plugin.get("cniVersion").cloned())
-        {
-            attachment.plugin = self.scenario.plugin.clone();
-            attachment.plugin.insert("cniVersion".to_owned(), version);
-            attachment.plugin.insert("name".to_owned(), name);
-        }
-        let args = self.scenario.args.as_ref();
-        attachment.args = args.map(|args| args.replace("${container}", &first.container));
+        let mut attachment = dressed(self.scenario, first);
         // Two attachments cannot have the same port of the host.
         if let Some(asked) = attachment.plugin.get_mut("runtimeConfig") {
             for _ in 0..4 * number + usize::from(2 * at.interface + at.network) {
                 attachments::move_ports(asked);
             }
-        }
-        for value in attachment.plugin.values_mut() {
-            name_container(value, &first.container);
         }
         if at.network > 0 {
             for (key, value) in &mut attachment.plugin {
@@ -536,27 +524,13 @@ impl<'s> Game<'s> {
             return Ok(());
         }
         let attachment = slot.attachment.clone();
-        let call = case.call(operation, &attachment);
-        let Some(Wrong { call, requirement, code, why }) = wrong(case, call, fault) else { return Ok(()) };
-        let asked = match fault {
-            Fault::Environment { variable, .. } if variable == Variable::Command.as_str() => {
-                "a request".to_owned()
-            }
-            _ => operation.to_string(),
-        };
-        let call = call.label(format!("{asked} {why}"));
+        let Some((call, demand)) = wrong_call(case, operation, &attachment, fault) else { return Ok(()) };
+        let requirement = demand.requirement;
         let before = case.snapshot()?;
         let answer = case.run(call)?;
         let after = case.snapshot()?;
         self.note(&answer);
-        if let Some(requirement) = requirement
-            && case.level(requirement).is_some()
-            && case.expect_refusal(&answer, requirement, &why)
-            && let Some((code_of, codes)) = code
-        {
-            case.expect_code(&answer, code_requirement(case, code_of), codes);
-        }
-        expect_lives(case, &answer);
+        judge_faulty(case, &demand, &answer);
         if answer.succeeded() {
             self.accepted(case, operation, at, &answer);
         } else if operation == Operation::Gc && requirement.is_none() {
@@ -565,9 +539,7 @@ impl<'s> Game<'s> {
         } else if requirement.is_some() || operation == Operation::Check {
             // Who knows whether it was refused because of the fault: folders and locks come with the first attachment.
             let settled = self.settled;
-            let ignore = |line: &str| {
-                changes::is_file_content(line) || !settled && changes::subject_of(line) == Subject::File
-            };
+            let ignore = |line: &str| may_come_of_refusal(line, settled);
             let requirement = match operation {
                 Operation::Check => "check.no-mutation",
                 _ => "error.no-partial-side-effects-on-input-error",
@@ -721,6 +693,60 @@ impl<'s> Game<'s> {
     fn note(&mut self, answer: &Answer) {
         self.behaviour.insert(cause::behaviour(answer));
     }
+}
+
+/// The request of an operation with the fault, labelled; none where the fault changes nothing here.
+pub(super) fn wrong_call(
+    case: &Case<'_>,
+    operation: Operation,
+    attachment: &Attachment,
+    fault: &Fault,
+) -> Option<(Call, Demand)> {
+    let (call, demand) = wrong(case, case.call(operation, attachment), fault)?;
+    let asked = match fault {
+        Fault::Environment { variable, .. } if variable == Variable::Command.as_str() => {
+            "a request".to_owned()
+        }
+        _ => operation.to_string(),
+    };
+    let label = format!("{asked} {}", demand.why);
+    Some((call.label(label), demand))
+}
+
+/// What the answer of a faulty request must be.
+pub(super) fn judge_faulty(case: &mut Case<'_>, demand: &Demand, answer: &Answer) {
+    if let Some(requirement) = demand.requirement
+        && case.level(requirement).is_some()
+        && case.expect_refusal(answer, requirement, &demand.why)
+        && let Some((code_of, codes)) = demand.code
+    {
+        case.expect_code(answer, code_requirement(case, code_of), codes);
+    }
+    expect_lives(case, answer);
+}
+
+/// Whether nobody has to answer for this line of a difference after a refusal. Folders and locks come with the first
+/// attachment; `settled` says that there was one.
+pub(super) fn may_come_of_refusal(line: &str, settled: bool) -> bool {
+    changes::is_file_content(line) || !settled && changes::subject_of(line) == Subject::File
+}
+
+/// The attachment with the scenario's plugin object in place of the configuration's.
+pub(super) fn dressed(scenario: &Scenario, first: &Attachment) -> Attachment {
+    let mut attachment = first.clone();
+    if let (Some(name), Some(version)) =
+        (first.plugin.get("name").cloned(), first.plugin.get("cniVersion").cloned())
+    {
+        attachment.plugin = scenario.plugin.clone();
+        attachment.plugin.insert("cniVersion".to_owned(), version);
+        attachment.plugin.insert("name".to_owned(), name);
+    }
+    let args = scenario.args.as_ref();
+    attachment.args = args.map(|args| args.replace("${container}", &first.container));
+    for value in attachment.plugin.values_mut() {
+        name_container(value, &first.container);
+    }
+    attachment
 }
 
 /// Puts the container's name where a configuration asks for it.
