@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::codec;
+use super::counters::Counted;
 use super::error::Refusal;
 use super::network::NetOp;
 use super::packets::{Exchange, Exchanged};
@@ -72,6 +73,7 @@ pub(crate) enum Request {
     HasProgram(String),
     Reset,
     KillLeftOvers,
+    TakeCounters,
 }
 
 /// What the agent answers.
@@ -97,6 +99,7 @@ pub(crate) enum Reply {
         setting: String,
         fix: String,
     },
+    Counted(Counted),
 }
 
 /// Appends `message` as a length and a body to an empty `buffer`.

@@ -6,12 +6,14 @@
 //! - `fault`: puts faults into requests, and says what must come of them.
 //! - `cause`: tells findings, and behaviours, apart.
 //! - `minimise`: the shortest scenario that still shows a finding.
+//! - `instrumented`: the counters of plugins that were built with coverage.
 //! - `corpus`: scenarios that showed something new, kept for more.
 //! - `issue`: a finding as text for an issue tracker.
 
 mod cause;
 mod corpus;
 mod fault;
+mod instrumented;
 mod issue;
 mod make;
 mod minimise;
@@ -34,12 +36,13 @@ pub use corpus::CorpusError;
 pub use issue::markdown;
 use scenario::Scenario;
 
-use crate::arena::{Arena, ArenaConfig, ArenaError};
+use crate::arena::{Arena, ArenaConfig, ArenaError, Counted};
 use crate::checks::{Case, Check, Concerns, Observations, Scope, Setting, Stop};
 use crate::suite::subject::Found;
 use crate::suite::{Planned, Probe, Suite, conclude, verdict};
 use crate::target::{Configuration, Target};
 use corpus::Corpus;
+use instrumented::Counters;
 use make::Maker;
 
 /// What results of the hammer are listed under.
@@ -165,6 +168,8 @@ impl Hammer {
             executions: AtomicUsize::new(0),
             seen: Mutex::default(),
             behaviours: Mutex::default(),
+            counters: Mutex::default(),
+            unread: AtomicBool::new(false),
             findings: Mutex::default(),
             problems: Mutex::default(),
             told: Mutex::new(ready.clock),
@@ -206,7 +211,8 @@ impl Hammer {
         target: Option<&'a Target>,
     ) -> Result<(Ready<'a>, Arena), HammerError> {
         let (clock, started) = (Instant::now(), SystemTime::now());
-        let config = self.suite.arena_config(found);
+        let mut config = self.suite.arena_config(found);
+        config.coverage = instrumented::counts(&found.host_path);
         let mut arena = Arena::start(&config)?;
         let mut probe = self.suite.probe(&mut arena, found, target)?;
         if let Some(reason) = probe.unstartable {
@@ -263,6 +269,7 @@ struct Ready<'a> {
 struct Played {
     found: Vec<(Cause, CaseResult)>,
     behaviour: BTreeSet<u64>,
+    counted: Counted,
     executions: usize,
     /// cnitest could not decide.
     problem: Option<CaseResult>,
@@ -302,7 +309,11 @@ impl Ready<'_> {
         };
         let played = catch_unwind(AssertUnwindSafe(|| self.play_in(planned, scenario, &mut arena)));
         match played {
-            Ok(played) => {
+            Ok(mut played) => {
+                match arena.take_counters() {
+                    Ok(counted) => played.counted = counted,
+                    Err(error) => played.counted.unread = Some(error.to_string()),
+                }
                 if arena.reset().unwrap_or(false) {
                     *slot = Some(arena);
                 }
@@ -381,6 +392,9 @@ struct Swing<'a> {
     /// The families of what was found, with the gravity.
     seen: Mutex<BTreeSet<(String, String, u8)>>,
     behaviours: Mutex<BTreeSet<u64>>,
+    counters: Mutex<Counters>,
+    /// It was told that counters cannot be read.
+    unread: AtomicBool,
     findings: Mutex<Vec<Finding>>,
     problems: Mutex<Vec<CaseResult>>,
     /// When progress was last told.
@@ -446,7 +460,13 @@ impl Swing<'_> {
                 problems.push(problem);
             }
         }
-        let new = {
+        if let Some(reason) = &played.counted.unread
+            && !self.unread.swap(true, Ordering::Relaxed)
+        {
+            eprintln!("cnitest: counters of the plugin's coverage cannot be read and are left out: {reason}");
+        }
+        let reaches = lock(&self.counters).add(&played.counted);
+        let new = reaches | {
             let mut behaviours = lock(&self.behaviours);
             let before = behaviours.len();
             behaviours.extend(&played.behaviour);
@@ -522,6 +542,7 @@ impl Swing<'_> {
             findings: lock(&self.findings).len() as u64,
             constraints_broken: constraints as u64,
             constraints: of_constraints as u64,
+            coverage: self.ready.config.coverage.then(|| lock(&self.counters).len() as u64),
             elapsed_ms: self.ready.clock.elapsed().as_secs_f64() * 1000.0,
         }
     }

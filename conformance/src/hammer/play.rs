@@ -275,6 +275,7 @@ impl<'s> Game<'s> {
                 let before = Arc::new(case.snapshot()?);
                 let answer = case.run(call)?;
                 let after = Arc::new(case.snapshot()?);
+                self.note_changes(case, operation, &before, &after);
                 self.added(case, at, &answer, &after);
                 let mut attachment = attachment;
                 attachment.result = answer.document().cloned();
@@ -491,6 +492,7 @@ impl<'s> Game<'s> {
         let answer = case.run(call)?;
         let after = case.snapshot()?;
         self.note(&answer);
+        self.note_changes(case, Operation::Gc, &before, &after);
         expect_lives(case, &answer);
         case.expect_success(&answer, "gc.no-error-normally");
         let quiet = self.slots.values().all(|slot| matches!(slot.state, State::Attached | State::Absent));
@@ -516,6 +518,7 @@ impl<'s> Game<'s> {
         let answer = case.operate(Operation::Status, &attachment)?;
         let after = case.snapshot()?;
         self.note(&answer);
+        self.note_changes(case, Operation::Status, &before, &after);
         expect_lives(case, &answer);
         expect_silence(case, &answer, "status.success-silent");
         case.expect_unchanged(&before, &after, "status.no-mutation", "STATUS", changes::is_file_content);
@@ -549,6 +552,7 @@ impl<'s> Game<'s> {
         let answer = case.run(call)?;
         let after = case.snapshot()?;
         self.note(&answer);
+        self.note_changes(case, operation, &before, &after);
         if let Some(requirement) = requirement
             && case.level(requirement).is_some()
             && case.expect_refusal(&answer, requirement, &why)
@@ -659,6 +663,7 @@ impl<'s> Game<'s> {
         }
         let Some(base) = self.base.take().filter(|_| clean && !touched.is_empty()) else { return Ok(()) };
         let after = case.snapshot()?;
+        self.note_changes(case, Operation::Del, &base, &after);
         self.expect_nothing_left(case, &base, &after);
         Ok(())
     }
@@ -720,6 +725,12 @@ impl<'s> Game<'s> {
 
     fn note(&mut self, answer: &Answer) {
         self.behaviour.insert(cause::behaviour(answer));
+    }
+
+    /// What an operation changed is behaviour too.
+    fn note_changes(&mut self, case: &Case<'_>, operation: Operation, before: &Snapshot, after: &Snapshot) {
+        let changes = changes::judged(case, before, after);
+        self.behaviour.extend(changes.iter().map(|line| cause::touched(operation, line)));
     }
 }
 
