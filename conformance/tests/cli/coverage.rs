@@ -1,0 +1,114 @@
+//! Plugins that were built with coverage: their counters lead the hammer where answers show nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::common::{Folder, refused, run};
+
+/// `static` for a configuration that states one address. It falls over when three keys come together that no configuration
+/// of its target has, and nothing that it says tells how near that is. A scenario that comes of no other has two at most.
+const PLUGIN: &str = r#"
+use std::io::Read;
+
+fn holds(text: &str, key: &str) -> bool {
+    text.contains(&format!("\"{key}\""))
+}
+
+fn main() {
+    let command = std::env::var("CNI_COMMAND").unwrap_or_default();
+    let mut text = String::new();
+    let _ = std::io::stdin().read_to_string(&mut text);
+    let version = text.split("\"cniVersion\"").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap_or("1.1.0");
+    if command == "VERSION" {
+        println!("{{\"cniVersion\": \"{version}\", \"supportedVersions\": [\"1.0.0\", \"1.1.0\"]}}");
+        return;
+    }
+    if command != "ADD" {
+        return;
+    }
+    if holds(&text, "ipMasq") {
+        if holds(&text, "advmss") {
+            if holds(&text, "options") {
+                panic!("three keys at once");
+            }
+        }
+    }
+    println!("{{\"cniVersion\": \"{version}\", \"ips\": [{{\"address\": \"10.74.0.5/24\"}}], \"dns\": {{}}}}");
+}
+"#;
+
+const TARGET: &str = r#"
+name = "static"
+kind = "ipam"
+summary = "one address, whatever it is asked"
+
+[[configuration]]
+name = "one address"
+plugin = '{"type": "static", "ipam": {"type": "static", "addresses": [{"address": "10.74.0.5/24"}]}}'
+"#;
+
+/// The plugin built with `flags`; none where there is no rustc that can.
+fn build(folder: &Path, name: &str, flags: &[&str]) -> Option<PathBuf> {
+    let source = folder.join("static.rs");
+    std::fs::write(&source, PLUGIN).expect("source written");
+    let program = folder.join(name).join("static");
+    std::fs::create_dir_all(folder.join(name)).expect("folder made");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(flags).arg("-o").arg(&program).arg(&source).output();
+    match output {
+        Ok(output) if output.status.success() => Some(program),
+        Ok(output) => {
+            eprintln!("skipped: no plugin with coverage: {}", String::from_utf8_lossy(&output.stderr));
+            None
+        }
+        Err(error) => {
+            eprintln!("skipped: no rustc: {error}");
+            None
+        }
+    }
+}
+
+fn hammered(program: &Path, target: &Path, more: &[&str]) -> (Output, Value) {
+    let (program, target) = (program.to_str().expect("UTF-8"), target.to_str().expect("UTF-8"));
+    let asked = ["fuzz", program, "--target", target, "--format", "json", "--jobs", "1", "--seed", "2"];
+    let output = run(&[&asked[..], more].concat());
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&output.stderr)));
+    (output, report)
+}
+
+#[test]
+fn counters_lead_to_what_answers_do_not_show() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let folder = Folder::new();
+    let target = folder.path().join("target.toml");
+    std::fs::write(&target, TARGET).expect("target written");
+    let Some(counted) = build(folder.path(), "counted", &["-C", "instrument-coverage"]) else { return };
+    let Some(plain) = build(folder.path(), "plain", &[]) else { return };
+    let crashes = |report: &Value| {
+        let results = report["results"].as_array().expect("results");
+        results.iter().any(|one| one["case"].as_str().is_some_and(|case| case.contains("crashes in")))
+    };
+
+    let (output, report) = hammered(&counted, &target, &["--cases", "400"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(crashes(&report), "{report}\n{said}");
+    let counters = report["fuzz"]["coverage"].as_u64().expect("counters");
+    assert!(counters > 10, "{report}");
+    assert!(said.contains(&format!("; coverage: {counters} counters seen")), "{said}");
+    let left = report["results"].as_array().expect("results").iter();
+    let left: Vec<&Value> = left.filter(|one| one.to_string().contains("cnitest-coverage")).collect();
+    assert!(left.is_empty(), "its counters are nothing that a plugin left: {left:?}");
+
+    let (_, blind) = hammered(&counted, &target, &["--cases", "400", "--blind"]);
+    assert!(!crashes(&blind), "too easy to show anything: {blind}");
+    assert!(blind["fuzz"]["coverage"].as_u64() < Some(counters), "{blind}");
+
+    let (output, without) = hammered(&plain, &target, &["--cases", "2"]);
+    assert_eq!(without["fuzz"].get("coverage"), None, "{}", String::from_utf8_lossy(&output.stderr));
+}
