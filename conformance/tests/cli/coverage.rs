@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::common::{Folder, refused, run};
 
 /// `static` for a configuration that states one address. It falls over when three keys come together that no configuration
-/// of its target has, and nothing that it says tells how near that is. A scenario that comes of no other has two at most.
+/// of its target has, and nothing that it says tells how near that is. A scenario that comes of no other seldom has them all.
 const PLUGIN: &str = r#"
 use std::io::Read;
 
