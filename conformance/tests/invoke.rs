@@ -282,6 +282,21 @@ fn several_run_at_the_same_time() {
 }
 
 #[test]
+fn programs_run_one_after_another_until_one_hangs() {
+    let mut arena = arena();
+    let count = || shell("cat >>/tmp/count; wc -c </tmp/count").input("x");
+    let executions = arena.execute_each(vec![count(), count(), count()]).expect("the arena answers");
+    let text: Vec<String> = executions.iter().map(Execution::stdout_text).collect();
+    assert_eq!(text, ["1\n", "2\n", "3\n"]);
+    let hangs = shell("sleep 1000").timeout(Duration::from_millis(100));
+    let executions = arena.execute_each(vec![count(), hangs, count()]).expect("the arena answers");
+    assert_eq!(executions.len(), 2, "what comes after the hang is not run");
+    assert_eq!(executions[1].outcome, Outcome::TimedOut { stopped: false });
+    assert_eq!(run(&mut arena, "wc -c </tmp/count").stdout_text(), "4\n");
+    assert_eq!(arena.execute_each(Vec::new()).expect("the arena answers"), []);
+}
+
+#[test]
 fn background_programs_stay_until_they_are_stopped() {
     let mut arena = arena();
     let sleeper = arena.start_background(&shell("sleep 1000 & wait")).expect("started");

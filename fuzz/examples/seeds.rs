@@ -327,7 +327,28 @@ fn from_reports() -> Outcome {
     put("report", "judgements", three.join("[[judgement]]").as_bytes())
 }
 
+/// The counters of two functions, as Go 1.20 and LLVM 19 write them.
+fn counters() -> Outcome {
+    let mut go =
+        [&b"\0cwm\x01\0\0\0"[..], &std::array::from_fn::<u8, 16, _>(|at| at as u8), b"\x02\0\0\0\0\0\0\0"]
+            .concat();
+    go.extend(b"\x02\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0argc\0\0\0\0");
+    go.extend([3, 0, 3, 1, 0, 0xac, 2, 1, 1, 3, 1]);
+    go.extend(b"\0cwm\0\0\0\0\x01\0\0\0\0\0\0\0");
+    put("counters", "go", &go)?;
+    let mut header = [0_u64; 16];
+    header[..6].copy_from_slice(&[u64::from_be_bytes(*b"\xfflprofr\x81"), 10, 8, 1, 0, 3]);
+    let mut llvm: Vec<u8> = header.iter().flat_map(|number| number.to_le_bytes()).collect();
+    llvm.extend([0; 72]);
+    llvm.extend([0_u64, 1, 300].iter().flat_map(|number| number.to_le_bytes()));
+    put("counters", "llvm", &llvm)
+}
+
 fn by_hand() -> Outcome {
+    put("scenario", "steps", br#"{"version":"1.1.0","configuration":"gateway","plugin":{"type":"bridge","mtu":1400.5e1},"args":"A=${container}","settle":false,"steps":[{"do":"operate","operation":"ADD","at":{"container":1,"interface":1,"network":1}},{"do":"together","operation":"DEL","at":[{"container":0},{"container":2}]},{"do":"kill","operation":"ADD","at":{"container":0},"after":200},{"do":"collect","network":0,"valid":true},{"do":"status","network":0},{"do":"version"},{"do":"delete-netns","container":0},{"do":"remove-interface","at":{"container":0}}]}"#)?;
+    put("scenario", "faults", br#"{"version":"0.3.1","configuration":"one","plugin":{"type":"static","ipam":{"type":"static","addresses":[{"address":"10.1.0.2/24"}]}},"steps":[{"do":"broken","operation":"ADD","at":{"container":0},"fault":{"kind":"document","edits":[{"at":"/ipam/addresses/0/address","value":null},{"at":"/ipam/type"}],"requirement":"config.name-required","code":7}},{"do":"broken","operation":"DEL","at":{"container":0},"fault":{"kind":"text","change":"truncated","seed":3}},{"do":"broken","operation":"CHECK","at":{"container":0},"fault":{"kind":"environment","variable":"CNI_IFNAME","value":null,"requirement":"param.ifname-charset","code":4}}]}"#)?;
+    put("scenario", "finding", br#"{"plugin":"static","target":"static","requirement":"del.idempotent","how":"DEL: exit status 1","scenario":{"version":"1.1.0","configuration":"one","plugin":{"type":"static"},"steps":[{"do":"version"}]}}"#)?;
+    counters()?;
     put("args", "kubernetes", b"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a-b.c;EMPTY=")?;
     put("args", "odd", b"A=B;;C=D")?;
     put("environment", "add", b"CNI_COMMAND=ADD\nCNI_CONTAINERID=c1\nCNI_NETNS=/run/netns/c1\nCNI_IFNAME=eth0\nCNI_PATH=/opt/cni/bin\nCNI_ARGS=A=B")?;

@@ -15,6 +15,11 @@ pub fn nftables(bytes: &[u8]) {
     cnitest::fuzzing::rule(bytes);
 }
 
+/// Files in which plugins that were built with coverage write their counters.
+pub fn counters(bytes: &[u8]) {
+    cnitest::fuzzing::counters(bytes);
+}
+
 /// Messages of the control socket.
 pub fn control(bytes: &[u8]) {
     cnitest::fuzzing::control(bytes);

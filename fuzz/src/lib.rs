@@ -12,9 +12,9 @@ mod reports;
 
 pub use self::bytes::{Bytes, Written};
 pub use self::documents::{agreement, generate, mutate, schemas, text};
-pub use self::kernel::{control, iptables, namespace, nftables};
+pub use self::kernel::{control, counters, iptables, namespace, nftables};
 pub use self::plugins::{plugins, stored};
-pub use self::reading::{args, config, environment, error, result, target, version};
+pub use self::reading::{args, config, environment, error, result, scenario, target, version};
 pub use self::reports::{certificate, report};
 
 /// A fuzz target.
@@ -39,6 +39,7 @@ targets![
     certificate,
     config,
     control,
+    counters,
     environment,
     error,
     generate,
@@ -49,6 +50,7 @@ targets![
     plugins,
     report,
     result,
+    scenario,
     schemas,
     stored,
     target,

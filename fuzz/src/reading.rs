@@ -1,4 +1,4 @@
-//! The typed protocol, and target files: what is read prints to something that reads the same.
+//! The typed protocol, target files, and what the hammer keeps: what is read prints to something that reads the same.
 
 use cni_spec::config::{Attachment, NetworkList, PluginConfig, Request, RequestError};
 use cni_spec::error::CniError;
@@ -6,7 +6,9 @@ use cni_spec::parameters::{CniArgs, Need, ParameterError, Parameters, Variable};
 use cni_spec::result::{AddResult, VersionResult, parse_prefix, print_prefix};
 use cni_spec::version::{AnyVersion, negotiate};
 use cni_spec::{Operation, Version, keys};
+use cnitest::hammer::scenario::{Fault, Scenario, Step};
 use cnitest::target::Target;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::Bytes;
@@ -193,6 +195,26 @@ pub fn target(bytes: &[u8]) {
                     assert!(plugin.pointer(target.delegate_pointer()).is_some());
                 }
             }
+        }
+    }
+}
+
+/// Scenarios of a corpus, and those in findings that were kept: what `cnitest replay` reads.
+pub fn scenario(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let finding = || Scenario::deserialize(serde_json::from_str::<Value>(text).ok()?.get("scenario")?).ok();
+    let Some(scenario) = serde_json::from_str::<Scenario>(text).ok().or_else(finding) else { return };
+    for printed in [serde_json::to_string(&scenario), serde_json::to_string_pretty(&scenario)] {
+        let printed = printed.expect("a scenario prints");
+        let again: Scenario = serde_json::from_str(&printed).expect("what we print parses");
+        assert_eq!(again, scenario, "what is read prints to the same");
+    }
+    let mut document = Value::Object(scenario.plugin.clone());
+    for step in &scenario.steps {
+        assert_eq!(step.moved(|at| at), *step);
+        assert!(step.attachments().iter().all(|at| !at.to_string().is_empty()));
+        if let Step::Broken { fault: Fault::Document { edits, .. }, .. } = step {
+            edits.iter().for_each(|edit| edit.apply(&mut document));
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::geteuid;
 
+use super::counters;
 use super::error::Refusal;
 use super::files::{self, Files};
 use super::operate::Network;
@@ -220,6 +221,12 @@ impl Agent {
             Request::AddPciDevice { address, link } => root::add_pci_device(&address, &link)?,
             Request::HasProgram(name) => return Ok(Reply::Program(find_program(&name))),
             Request::KillLeftOvers => return Ok(Reply::Names(self.engine.kill_left_overs(false))),
+            Request::TakeCounters => {
+                let counted = counters::take();
+                return counted
+                    .map(Reply::Counted)
+                    .map_err(|error| Refusal::io("read the counters of a plugin", &error));
+            }
             Request::Reset => self.reset()?,
         }
         Ok(Reply::Done)

@@ -69,6 +69,11 @@ fn show(host: NamespaceState) {
     again::<Reply>(&Reply::Snapshot(Box::new(some)));
 }
 
+/// Reads what a plugin that was built with coverage wrote.
+pub fn counters(bytes: &[u8]) {
+    super::counters::read_any(bytes);
+}
+
 /// Reads a message of the control socket, in both directions.
 pub fn control(bytes: &[u8]) {
     read::<Request>(bytes);

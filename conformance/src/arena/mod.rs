@@ -9,6 +9,7 @@
 
 mod agent;
 pub(crate) mod codec;
+mod counters;
 pub mod dhcp;
 mod error;
 mod files;
@@ -41,6 +42,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use crate::invoke::Place;
+pub use counters::{Counted, Hit};
 pub use error::{ArenaError, Refusal};
 pub use network::NetOp;
 pub(crate) use network::quote;
@@ -98,10 +100,12 @@ pub struct ArenaConfig {
     pub storage: u64,
     /// Process ids that the arena may use at once, where the kernel can bound them (6.14 and later).
     pub process_ids: u32,
+    /// Whether programs that were built with coverage are asked for their counters.
+    pub coverage: bool,
 }
 
 impl Default for ArenaConfig {
-    /// cnitest itself as the agent, no binds, no aliases, 256 MiB of files, 4096 process ids.
+    /// cnitest itself as the agent, no binds, no aliases, 256 MiB of files, 4096 process ids, no coverage.
     fn default() -> Self {
         Self {
             agent_executable: PathBuf::from("/proc/self/exe"),
@@ -109,6 +113,7 @@ impl Default for ArenaConfig {
             plugin_aliases: Vec::new(),
             storage: 256 << 20,
             process_ids: 4096,
+            coverage: false,
         }
     }
 }
@@ -150,6 +155,8 @@ pub struct Arena {
     patience: Option<Duration>,
     /// How many snapshots were taken.
     snapshots: usize,
+    /// Programs are asked for their counters.
+    coverage: bool,
 }
 
 /// How long the agent may take beyond what it is asked to wait for.
@@ -172,6 +179,7 @@ impl Arena {
             dead: false,
             patience: None,
             snapshots: 0,
+            coverage: config.coverage,
         };
         match arena.ask(&Request::Start(config.clone()), || "build itself".to_owned(), PATIENCE) {
             Ok(Reply::Done) => {}
@@ -228,7 +236,12 @@ impl Arena {
             all => format!("run {} programs", all.len()),
         };
         let longest = invocations.iter().map(|i| i.timeout).max().unwrap_or_default();
-        match self.ask(&Request::Execute(invocations.to_vec()), what, longest.saturating_add(PATIENCE))? {
+        let mut asked = invocations.to_vec();
+        if self.coverage {
+            let variables = || counters::VARIABLES.map(|(name, value)| (name.into(), value.into()));
+            asked.iter_mut().for_each(|invocation| invocation.environment.extend(variables()));
+        }
+        match self.ask(&Request::Execute(asked), what, longest.saturating_add(PATIENCE))? {
             Reply::Executions(executions) if executions.len() == invocations.len() => Ok(executions),
             other => Err(unexpected(&other)),
         }
@@ -249,6 +262,20 @@ impl Arena {
             {
                 Ok(executions)
             }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What programs that were built with coverage counted since this was last asked for: nothing, where
+    /// [`ArenaConfig::coverage`] does not ask for it. Programs that were killed count nothing.
+    pub fn take_counters(&mut self) -> Result<Counted, ArenaError> {
+        if !self.coverage {
+            return Ok(Counted::default());
+        }
+        match self
+            .observe(&Request::TakeCounters, || "read the counters of a plugin's coverage".to_owned())?
+        {
+            Reply::Counted(counted) => Ok(counted),
             other => Err(unexpected(&other)),
         }
     }

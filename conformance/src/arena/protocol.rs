@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::codec;
+use super::counters::Counted;
 use super::error::Refusal;
 use super::network::NetOp;
 use super::packets::{Exchange, Exchanged};
@@ -75,6 +76,7 @@ pub(crate) enum Request {
     HasProgram(String),
     Reset,
     KillLeftOvers,
+    TakeCounters,
 }
 
 /// What the agent answers.
@@ -100,6 +102,7 @@ pub(crate) enum Reply {
         setting: String,
         fix: String,
     },
+    Counted(Counted),
 }
 
 /// Appends `message` as a length and a body to an empty `buffer`.

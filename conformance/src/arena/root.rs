@@ -8,6 +8,7 @@
 //! upper/N    what was written to the N-th overlay of a host directory
 //! work/N     overlayfs's own
 //! fresh/N    a directory that starts empty, mounted over the host's
+//! coverage   what plugins that were built with coverage count, mounted where they are told to write it
 //! ballast    something, so that the store can be bounded to what it holds
 //! ```
 
@@ -23,6 +24,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::pivot_root;
 
+use super::counters;
 use super::error::Refusal;
 use super::sys;
 use super::{ArenaConfig, NETNS_DIR, PLUGIN_DIR};
@@ -345,6 +347,13 @@ impl Builder<'_> {
                 directory: PathBuf::from(format!("fresh/{number}")),
                 overlay: false,
             });
+        }
+        if self.config.coverage {
+            // No layer: whatever is in it was not left by a plugin.
+            let (fresh, target) = (store(counters::DIRECTORY), inside(Path::new(counters::SEEN_AT)));
+            make_dir(&fresh, 0o777)?;
+            make_dir(&target, 0o777)?;
+            bind(&fresh, &target).map_err(failed(format!("mount {}", counters::SEEN_AT)))?;
         }
         Ok(())
     }

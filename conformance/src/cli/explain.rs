@@ -6,6 +6,7 @@ use std::io::Write as _;
 use cni_spec::catalogue::{self, Ambiguity, Requirement};
 use cnitest::checks::wild::{self, Bug, Shown};
 use cnitest::checks::{self, Check};
+use cnitest::hammer;
 use miette::{IntoDiagnostic as _, miette};
 
 use super::list::{checks_of, range};
@@ -23,6 +24,7 @@ impl Arguments {
         let parts: Vec<String> = [
             catalogue::requirement(id).map(requirement),
             checks::find(id).map(check),
+            hammers(id),
             catalogue::ambiguity(id).map(ambiguity),
             wild::find(id).map(bug),
         ]
@@ -104,6 +106,25 @@ fn check(check: &Check) -> String {
     text
 }
 
+/// The check of the hammer, which stands beside those of `cnitest plugin`.
+fn hammers(id: &str) -> Option<String> {
+    if id != hammer::CHECK.id {
+        return None;
+    }
+    let mut text = check(&hammer::CHECK);
+    for (name, value) in [
+        ("decides", "whatever requirement a finding names; `cnitest explain` tells of each"),
+        (
+            "played by",
+            "`cnitest fuzz`, `cnitest replay` and `cnitest selftest --fuzz`, and not by `cnitest plugin`",
+        ),
+        ("passes", "when no scenario showed anything"),
+    ] {
+        let _ = writeln!(text, "{}", wrapped(name, value));
+    }
+    Some(text)
+}
+
 fn bug(bug: &Bug) -> String {
     let mut text = format!("Bug {}, found in the wild in {}\n", bug.id, bug.place());
     let mut line = |name: &str, value: &str| {
@@ -164,5 +185,5 @@ fn nearest(id: &str) -> Option<&'static str> {
     let requirements = catalogue::requirements().iter().map(|known| known.id);
     let checks = checks::all().map(|check| check.id);
     let bugs = wild::all().iter().map(|bug| bug.id.as_str());
-    cnitest_reports::nearest::nearest(id, requirements.chain(checks).chain(bugs))
+    cnitest_reports::nearest::nearest(id, requirements.chain(checks).chain(bugs).chain([hammer::CHECK.id]))
 }

@@ -150,14 +150,15 @@ fn kept(run: &Run, finding: &Finding) -> KeptFinding {
 fn told(tally: &FuzzTally) -> String {
     let rate = tally.cases as f64 / (tally.elapsed_ms / 1000.0).max(0.001);
     format!(
-        "{} scenarios ({rate:.0}/s), {} executions, {} behaviours, {} of {} constraints broken, {} kept, {} findings",
+        "{} scenarios ({rate:.0}/s), {} executions, {} behaviours, {} of {} constraints broken, {} kept, {} findings{}",
         tally.cases,
         tally.executions,
         tally.behaviours,
         tally.constraints_broken,
         tally.constraints,
         tally.corpus,
-        tally.findings
+        tally.findings,
+        tally.coverage.map_or_else(String::new, |counters| format!("; coverage: {counters} counters seen"))
     )
 }
 

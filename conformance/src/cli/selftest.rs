@@ -85,7 +85,8 @@ impl Arguments {
         let text = match self.format {
             Format::Human => hammered(&trials),
             Format::Json => {
-                format!("{:#}\n", json!({ "mutants": trials.iter().map(hammered_one).collect::<Vec<_>>() }))
+                let mutants: Vec<Value> = trials.iter().map(hammered_one).collect();
+                format!("{:#}\n", json!({ "mutants": mutants, "summary": Effort::of(&trials).document() }))
             }
         };
         std::io::stdout().lock().write_all(text.as_bytes()).into_diagnostic()?;
@@ -103,10 +104,60 @@ fn hammered(trials: &[Hammered]) -> String {
         };
         text.push_str(&format!("{:width$}  {told}\n", trial.mutant.name));
     }
-    let found = trials.iter().filter(|trial| trial.cause.is_some()).count();
-    let share = 100.0 * found as f64 / trials.len().max(1) as f64;
-    text.push_str(&format!("\n{} mutants: {found} found by the hammer alone ({share:.0} %)\n", trials.len()));
+    text.push_str(&format!("\n{}\n", Effort::of(trials)));
     text
+}
+
+/// What it took to find mutants, for comparing a run with another one.
+struct Effort {
+    mutants: usize,
+    /// After how many scenarios each that was found was found, in ascending order.
+    found: Vec<u64>,
+    /// Scenarios that were played, those on mutants that were not found included.
+    scenarios: u64,
+}
+
+impl Effort {
+    fn of(trials: &[Hammered]) -> Effort {
+        let found = trials.iter().filter(|trial| trial.cause.is_some());
+        let mut found: Vec<u64> = found.map(|trial| trial.cases).collect();
+        found.sort_unstable();
+        Effort { mutants: trials.len(), found, scenarios: trials.iter().map(|trial| trial.cases).sum() }
+    }
+
+    /// The scenarios after which this share of the mutants that were found was found.
+    fn after(&self, share: f64) -> Option<u64> {
+        let count = (self.found.len() as f64 * share).ceil() as usize;
+        self.found.get(count.saturating_sub(1)).copied()
+    }
+
+    fn document(&self) -> Value {
+        json!({
+            "mutants": self.mutants,
+            "found": self.found.len(),
+            "scenarios": self.scenarios,
+            "scenariosUntilFound": {
+                "median": self.after(0.5),
+                "ninetieth": self.after(0.9),
+                "total": self.found.iter().sum::<u64>(),
+            },
+        })
+    }
+}
+
+impl std::fmt::Display for Effort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let share = 100.0 * self.found.len() as f64 / self.mutants.max(1) as f64;
+        write!(f, "{} mutants: {} found by the hammer alone ({share:.0} %)", self.mutants, self.found.len())?;
+        if let (Some(half), Some(most)) = (self.after(0.5), self.after(0.9)) {
+            let total: u64 = self.found.iter().sum();
+            write!(
+                f,
+                "; half of them by scenario {half}, nine of ten by {most}, {total} scenarios for all of them"
+            )?;
+        }
+        write!(f, "; {} scenarios played", self.scenarios)
+    }
 }
 
 fn hammered_one(trial: &Hammered) -> Value {
@@ -219,4 +270,25 @@ fn document(outcome: &Outcome) -> Value {
         "unbroken": unbroken.collect::<Vec<_>>(),
         "holds": outcome.holds(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effort_is_told_of_what_was_found() {
+        let effort = |found: &[u64]| Effort { mutants: 4, found: found.to_vec(), scenarios: 70 };
+        assert_eq!(
+            effort(&[1, 4, 15]).to_string(),
+            "4 mutants: 3 found by the hammer alone (75 %); half of them by scenario 4, nine of ten by 15, 20 scenarios \
+             for all of them; 70 scenarios played"
+        );
+        assert_eq!(
+            effort(&[]).to_string(),
+            "4 mutants: 0 found by the hammer alone (0 %); 70 scenarios played"
+        );
+        assert_eq!(effort(&[2, 3]).document()["scenariosUntilFound"]["median"], 2);
+        assert_eq!(effort(&[]).document()["scenariosUntilFound"]["median"], Value::Null);
+    }
 }

@@ -133,6 +133,82 @@ pub(super) fn behaviour(answer: &Answer) -> u64 {
     hash.finish()
 }
 
+/// What a line of a difference shows of the plugin's behaviour: kinds of object and of change, without names and numbers.
+pub(super) fn touched(operation: Operation, line: &str) -> u64 {
+    let mut hash = DefaultHasher::new();
+    (operation.as_str(), kind_of_change(line)).hash(&mut hash);
+    hash.finish()
+}
+
+/// Words before a name.
+const NAMING: [&str; 13] = [
+    "dev",
+    "iif",
+    "oif",
+    "table",
+    "lookup",
+    "chain",
+    "set",
+    "map",
+    "flowtable",
+    "master",
+    "comment",
+    "link",
+    "ipset",
+];
+
+/// Words that are kept of a change at most.
+const KINDS: usize = 12;
+
+fn kind_of_change(line: &str) -> String {
+    let mut words = line.split_whitespace();
+    let mut kept: Vec<String> = words.by_ref().take(2).map(str::to_owned).collect();
+    match kept.get(1).map(String::as_str) {
+        Some("file") => {
+            // Folders may be named after networks: how deep it lies says enough.
+            let path = words.next().unwrap_or_default();
+            kept.push(path.split('/').nth(1).unwrap_or_default().to_owned());
+            kept.push(path.matches('/').count().to_string());
+            let kind = ["(directory", "(symlink"].into_iter().find(|kind| line.contains(*kind));
+            kept.extend(kind.map(str::to_owned));
+            return kept.join(" ");
+        }
+        Some("process") => return kept.join(" "),
+        Some("container") => drop(words.next()),
+        _ => {}
+    }
+    let Some(object) = words.next() else { return kept.join(" ") };
+    kept.push(object.to_owned());
+    match object {
+        "sysctl" => {
+            let mut parts: Vec<&str> = words.next().unwrap_or_default().split('/').collect();
+            if let [_, _, "conf" | "neigh", name, ..] = parts.as_mut_slice()
+                && !matches!(*name, "all" | "default")
+            {
+                *name = "…";
+            }
+            kept.push(parts.join("/"));
+            return kept.join(" ");
+        }
+        // A family, and the name of a table.
+        "nftables" | "iptables" => {
+            kept.extend(words.next().map(str::to_owned));
+            words.next();
+        }
+        "link" | "ipset" => drop(words.next()),
+        _ => {}
+    }
+    let mut named = false;
+    for word in words {
+        let plain = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-' || byte == b'_');
+        if plain && !named && kept.len() < KINDS {
+            kept.push(word.to_owned());
+        }
+        named = NAMING.contains(&word);
+    }
+    kept.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +223,40 @@ mod tests {
             "ADD of … of … exit status 1 with code 999: failed to find \"…\" in …"
         );
         assert_ne!(without_particulars("link is left"), without_particulars("route is left"));
+    }
+
+    #[test]
+    fn changes_are_kinds_without_names_and_numbers() {
+        for (line, kind) in [
+            (
+                "+ host link veth1 veth mtu 1500 state up txqueuelen 0",
+                "+ host link veth mtu state up txqueuelen",
+            ),
+            ("~ container c1 link eth0 mtu 1500 -> 1400", "~ container link mtu"),
+            ("- container c1", "- container"),
+            (
+                "+ container c1 address 10.1.0.2/24 dev eth0 scope global",
+                "+ container address dev scope global",
+            ),
+            (
+                "~ host sysctl net/ipv4/conf/eth0/forwarding 0 -> 1",
+                "~ host sysctl net/ipv4/conf/…/forwarding",
+            ),
+            ("~ host sysctl net/ipv4/ip_forward 0 -> 1", "~ host sysctl net/ipv4/ip_forward"),
+            (
+                "+ host nftables ip nat chain CNI-1 rule ip saddr 10.1.0.2 masquerade comment \"n\"",
+                "+ host nftables ip chain rule ip saddr masquerade comment",
+            ),
+            ("+ file /var/lib/cni/networks/n/10.1.0.2 (12 bytes, mode 0644, ab)", "+ file var 6"),
+            ("+ file /run/cni (directory, mode 0755)", "+ file run 2 (directory"),
+            ("+ process sleep", "+ process"),
+            ("", ""),
+        ] {
+            assert_eq!(kind_of_change(line), kind);
+        }
+        let one = touched(Operation::Add, "+ host link veth1 veth mtu 1500");
+        assert_eq!(one, touched(Operation::Add, "+ host link vethab veth mtu 1400"));
+        assert_ne!(one, touched(Operation::Del, "+ host link veth1 veth mtu 1500"));
     }
 
     #[test]

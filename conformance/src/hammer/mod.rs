@@ -7,12 +7,14 @@
 //! - `fault`: puts faults into requests, and says what must come of them.
 //! - `cause`: tells findings, and behaviours, apart.
 //! - `minimise`: the shortest scenario that still shows a finding.
+//! - `instrumented`: the counters of plugins that were built with coverage.
 //! - `corpus`: scenarios that showed something new, kept for more.
 //! - `issue`: a finding as text for an issue tracker.
 
 mod cause;
 mod corpus;
 mod fault;
+mod instrumented;
 mod issue;
 mod make;
 mod minimise;
@@ -36,12 +38,13 @@ pub use corpus::CorpusError;
 pub use issue::markdown;
 use scenario::Scenario;
 
-use crate::arena::{Arena, ArenaConfig, ArenaError};
+use crate::arena::{Arena, ArenaConfig, ArenaError, Counted};
 use crate::checks::{Case, Check, Concerns, Observations, Scope, Setting, Stop};
 use crate::suite::subject::Found;
 use crate::suite::{Planned, Probe, Suite, conclude, verdict};
 use crate::target::{Configuration, Target};
 use corpus::Corpus;
+use instrumented::Counters;
 use make::Maker;
 use volley::Volley;
 
@@ -168,6 +171,8 @@ impl Hammer {
             executions: AtomicUsize::new(0),
             seen: Mutex::default(),
             behaviours: Mutex::default(),
+            counters: Mutex::default(),
+            unread: AtomicBool::new(false),
             findings: Mutex::default(),
             problems: Mutex::default(),
             told: Mutex::new(ready.clock),
@@ -209,7 +214,8 @@ impl Hammer {
         target: Option<&'a Target>,
     ) -> Result<(Ready<'a>, Arena), HammerError> {
         let (clock, started) = (Instant::now(), SystemTime::now());
-        let config = self.suite.arena_config(found);
+        let mut config = self.suite.arena_config(found);
+        config.coverage = instrumented::counts(&found.host_path);
         let mut arena = Arena::start(&config)?;
         let mut probe = self.suite.probe(&mut arena, found, target)?;
         if let Some(reason) = probe.unstartable {
@@ -266,6 +272,7 @@ struct Ready<'a> {
 struct Played {
     found: Vec<(Cause, CaseResult)>,
     behaviour: BTreeSet<u64>,
+    counted: Counted,
     executions: usize,
     /// cnitest could not decide.
     problem: Option<CaseResult>,
@@ -291,8 +298,10 @@ impl Ready<'_> {
 
     /// Plays a scenario in the arena of the slot, or a new one, which stays there while it is as new.
     fn play(&self, scenario: &Scenario, slot: &mut Option<Arena>) -> Played {
-        self.within(scenario, slot, |planned, case| self.play_in(planned, scenario, case))
-            .unwrap_or_else(|problem| Played { problem: Some(*problem), ..Played::default() })
+        match self.within(scenario, slot, |planned, case| self.play_in(planned, scenario, case)) {
+            Ok((played, counted)) => Played { counted, ..played },
+            Err(problem) => Played { problem: Some(*problem), ..Played::default() },
+        }
     }
 
     /// Fires scenarios that are one faulty request each, of one version and configuration.
@@ -312,16 +321,17 @@ impl Ready<'_> {
                 Err(Box::new(undecided(&planned, case, stop)))
             }
         })?
+        .0
     }
 
     /// Does something in a case of the scenario's version and configuration, in the arena of the slot or a new one, which
-    /// stays there while it is as new. Fails with what reports say of it.
+    /// stays there while it is as new. Answers what the plugin counted too, and fails with what reports say of it.
     fn within<T>(
         &self,
         scenario: &Scenario,
         slot: &mut Option<Arena>,
         act: impl FnOnce(Planned<'_>, &mut Case<'_>) -> T,
-    ) -> Result<T, Box<CaseResult>> {
+    ) -> Result<(T, Counted), Box<CaseResult>> {
         let fallback = Configuration::bare(&self.probe.subject.name);
         let named = |one: &&Configuration| one.name == scenario.configuration;
         let configuration = self.probe.configurations.iter().find(named).unwrap_or(&fallback);
@@ -345,10 +355,14 @@ impl Ready<'_> {
         let done = catch_unwind(AssertUnwindSafe(|| act(planned, &mut Case::new(setting, &mut arena))));
         match done {
             Ok(done) => {
+                let counted = arena.take_counters().unwrap_or_else(|error| Counted {
+                    unread: Some(error.to_string()),
+                    ..Counted::default()
+                });
                 if arena.reset().unwrap_or(false) {
                     *slot = Some(arena);
                 }
-                Ok(done)
+                Ok((done, counted))
             }
             Err(_) => Err(problem(format!(
                 "a defect of cnitest: it panicked on {}",
@@ -416,6 +430,9 @@ struct Swing<'a> {
     /// The families of what was found, with the gravity.
     seen: Mutex<BTreeSet<(String, String, u8)>>,
     behaviours: Mutex<BTreeSet<u64>>,
+    counters: Mutex<Counters>,
+    /// It was told that counters cannot be read.
+    unread: AtomicBool,
     findings: Mutex<Vec<Finding>>,
     problems: Mutex<Vec<CaseResult>>,
     /// When progress was last told.
@@ -431,7 +448,9 @@ impl Swing<'_> {
             // Faulty requests wait for others of their kind.
             let mut waiting: BTreeMap<(Version, String), Vec<Scenario>> = BTreeMap::new();
             while let Some(scenario) = self.next_scenario() {
-                if volley::is_shot(&scenario, self.maker.attaches()) {
+                // Counters tell scenarios apart only where each is played alone.
+                let alone = self.ready.config.coverage;
+                if !alone && volley::is_shot(&scenario, self.maker.attaches()) {
                     let kind = (scenario.version, scenario.configuration.clone());
                     let kin = waiting.entry(kind).or_default();
                     kin.push(scenario);
@@ -592,7 +611,13 @@ impl Swing<'_> {
         if let Some(problem) = played.problem {
             self.trouble(problem);
         }
-        if self.is_new(played.behaviour) {
+        if let Some(reason) = &played.counted.unread
+            && !self.unread.swap(true, Ordering::Relaxed)
+        {
+            eprintln!("cnitest: counters of the plugin's coverage cannot be read and are left out: {reason}");
+        }
+        let reaches = lock(&self.counters).add(&played.counted);
+        if self.is_new(played.behaviour) || reaches {
             self.corpus.keep(scenario);
         }
         for (cause, result) in played.found {
@@ -657,6 +682,7 @@ impl Swing<'_> {
             findings: lock(&self.findings).len() as u64,
             constraints_broken: constraints as u64,
             constraints: of_constraints as u64,
+            coverage: self.ready.config.coverage.then(|| lock(&self.counters).len() as u64),
             elapsed_ms: self.ready.clock.elapsed().as_secs_f64() * 1000.0,
         }
     }

@@ -263,6 +263,7 @@ impl<'s> Game<'s> {
                 let before = Arc::new(case.snapshot()?);
                 let answer = case.run(call)?;
                 let after = Arc::new(case.snapshot()?);
+                self.note_changes(case, operation, &before, &after);
                 self.added(case, at, &answer, &after);
                 let mut attachment = attachment;
                 attachment.result = answer.document().cloned();
@@ -479,6 +480,7 @@ impl<'s> Game<'s> {
         let answer = case.run(call)?;
         let after = case.snapshot()?;
         self.note(&answer);
+        self.note_changes(case, Operation::Gc, &before, &after);
         expect_lives(case, &answer);
         case.expect_success(&answer, "gc.no-error-normally");
         let quiet = self.slots.values().all(|slot| matches!(slot.state, State::Attached | State::Absent));
@@ -504,6 +506,7 @@ impl<'s> Game<'s> {
         let answer = case.operate(Operation::Status, &attachment)?;
         let after = case.snapshot()?;
         self.note(&answer);
+        self.note_changes(case, Operation::Status, &before, &after);
         expect_lives(case, &answer);
         expect_silence(case, &answer, "status.success-silent");
         case.expect_unchanged(&before, &after, "status.no-mutation", "STATUS", changes::is_file_content);
@@ -530,6 +533,7 @@ impl<'s> Game<'s> {
         let answer = case.run(call)?;
         let after = case.snapshot()?;
         self.note(&answer);
+        self.note_changes(case, operation, &before, &after);
         judge_faulty(case, &demand, &answer);
         if answer.succeeded() {
             self.accepted(case, operation, at, &answer);
@@ -631,6 +635,7 @@ impl<'s> Game<'s> {
         }
         let Some(base) = self.base.take().filter(|_| clean && !touched.is_empty()) else { return Ok(()) };
         let after = case.snapshot()?;
+        self.note_changes(case, Operation::Del, &base, &after);
         self.expect_nothing_left(case, &base, &after);
         Ok(())
     }
@@ -692,6 +697,12 @@ impl<'s> Game<'s> {
 
     fn note(&mut self, answer: &Answer) {
         self.behaviour.insert(cause::behaviour(answer));
+    }
+
+    /// What an operation changed is behaviour too.
+    fn note_changes(&mut self, case: &Case<'_>, operation: Operation, before: &Snapshot, after: &Snapshot) {
+        let changes = changes::judged(case, before, after);
+        self.behaviour.extend(changes.iter().map(|line| cause::touched(operation, line)));
     }
 }
 

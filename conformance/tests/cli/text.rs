@@ -21,6 +21,7 @@ fn requirements_checks_and_ambiguities_are_explained() {
     insta::assert_snapshot!("explain_check", transcript(&["explain", "add.existing-interface"]));
     insta::assert_snapshot!("explain_ambiguity", transcript(&["explain", "E11"]));
     insta::assert_snapshot!("explain_check_with_bugs", transcript(&["explain", "parameters.netns-own"]));
+    insta::assert_snapshot!("explain_fuzz", transcript(&["explain", "fuzz"]));
     insta::assert_snapshot!("explain_bug", transcript(&["explain", "B098"]));
     insta::assert_snapshot!("explain_bug_of_runtimes", transcript(&["explain", "B116"]));
     insta::assert_snapshot!("explain_unknown_bug", transcript(&["explain", "B0444"]));

@@ -89,6 +89,9 @@ pub struct FuzzTally {
     pub constraints_broken: u64,
     /// Constraints of the schemas in use.
     pub constraints: u64,
+    /// Counters of the plugin's own coverage that counted, of one that was built with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<u64>,
     /// How long it took, in milliseconds; finite.
     pub elapsed_ms: f64,
 }

@@ -1,0 +1,108 @@
+//! Plugins that were built with coverage: their counters lead the hammer where answers show nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::common::{Folder, refused, run};
+
+/// `static` for a configuration that states one address. It falls over when three keys come together that no configuration
+/// of its target has, and nothing that it says tells how near that is. A scenario that comes of no other seldom has them all.
+const PLUGIN: &str = r#"
+use std::io::Read;
+
+fn holds(text: &str, key: &str) -> bool {
+    text.contains(&format!("\"{key}\""))
+}
+
+fn main() {
+    let command = std::env::var("CNI_COMMAND").unwrap_or_default();
+    let mut text = String::new();
+    let _ = std::io::stdin().read_to_string(&mut text);
+    let version = text.split("\"cniVersion\"").nth(1).and_then(|rest| rest.split('"').nth(1)).unwrap_or("1.1.0");
+    if command == "VERSION" {
+        println!("{{\"cniVersion\": \"{version}\", \"supportedVersions\": [\"1.0.0\", \"1.1.0\"]}}");
+        return;
+    }
+    if command != "ADD" {
+        return;
+    }
+    if holds(&text, "ipMasq") {
+        if holds(&text, "advmss") {
+            if holds(&text, "options") {
+                panic!("three keys at once");
+            }
+        }
+    }
+    println!("{{\"cniVersion\": \"{version}\", \"ips\": [{{\"address\": \"10.74.0.5/24\"}}], \"dns\": {{}}}}");
+}
+"#;
+
+const TARGET: &str = r#"
+name = "static"
+kind = "ipam"
+summary = "one address, whatever it is asked"
+
+[[configuration]]
+name = "one address"
+plugin = '{"type": "static", "ipam": {"type": "static", "addresses": [{"address": "10.74.0.5/24"}]}}'
+"#;
+
+/// The plugin built with `flags`; none where there is no rustc that can.
+fn build(folder: &Path, name: &str, flags: &[&str]) -> Option<PathBuf> {
+    let source = folder.join("static.rs");
+    std::fs::write(&source, PLUGIN).expect("source written");
+    let program = folder.join(name).join("static");
+    std::fs::create_dir_all(folder.join(name)).expect("folder made");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(flags).arg("-o").arg(&program).arg(&source).output();
+    match output {
+        Ok(output) if output.status.success() => Some(program),
+        Ok(output) => {
+            eprintln!("skipped: no plugin with coverage: {}", String::from_utf8_lossy(&output.stderr));
+            None
+        }
+        Err(error) => {
+            eprintln!("skipped: no rustc: {error}");
+            None
+        }
+    }
+}
+
+fn hammered(program: &Path, target: &Path, more: &[&str]) -> (Output, Value) {
+    let (program, target) = (program.to_str().expect("UTF-8"), target.to_str().expect("UTF-8"));
+    let asked = ["fuzz", program, "--target", target, "--format", "json", "--jobs", "1"];
+    let output = run(&[&asked[..], more].concat());
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&output.stderr)));
+    (output, report)
+}
+
+#[test]
+fn counters_keep_scenarios_that_answers_do_not_tell_apart() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let folder = Folder::new();
+    let target = folder.path().join("target.toml");
+    std::fs::write(&target, TARGET).expect("target written");
+    let Some(counted) = build(folder.path(), "counted", &["-C", "instrument-coverage"]) else { return };
+    let Some(plain) = build(folder.path(), "plain", &[]) else { return };
+
+    // Without feedback both are given the same scenarios.
+    let asked = ["--cases", "40", "--seed", "1", "--blind"];
+    let (output, with) = hammered(&counted, &target, &asked);
+    let (_, without) = hammered(&plain, &target, &asked);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let counters = with["fuzz"]["coverage"].as_u64().expect("counters");
+    assert!(counters > 10, "{with}");
+    assert!(said.contains(&format!("; coverage: {counters} counters seen")), "{said}");
+    assert_eq!(without["fuzz"].get("coverage"), None);
+    assert!(with["fuzz"]["corpus"].as_u64() > without["fuzz"]["corpus"].as_u64(), "{with} {without}");
+    assert!(
+        !with.to_string().contains("cnitest-coverage"),
+        "its counters are nothing that it left: {with}"
+    );
+}
