@@ -1,6 +1,7 @@
 //! The command line.
 
 mod baseline;
+mod exec;
 mod explain;
 mod fuzz;
 mod list;
@@ -44,6 +45,8 @@ enum Command {
     Plugin(plugin::Arguments),
     /// Hammer plugins with generated configurations, faulty requests and sequences of operations; what is found is made small.
     Fuzz(fuzz::Arguments),
+    /// Execute a network configuration: attach a container to a network, detach it, check it, ... as cnitool does.
+    Exec(exec::Arguments),
     /// Play again what `fuzz` found: a file that it wrote, or the scenario of a number.
     Replay(replay::Arguments),
     /// Repeat what a certificate or a saved run says of a plugin, and say whether it still holds.
@@ -116,6 +119,7 @@ pub(crate) fn main() -> ExitCode {
     let ended = match arguments.command {
         Command::Plugin(arguments) => arguments.run(),
         Command::Fuzz(arguments) => arguments.run(),
+        Command::Exec(arguments) => arguments.run(),
         Command::Replay(arguments) => arguments.run(),
         Command::Verify(arguments) => arguments.run(),
         Command::List(arguments) => arguments.run(),
