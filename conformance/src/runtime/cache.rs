@@ -437,3 +437,99 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
         paths => paths.map_err(CacheError::io("read", folder)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> Key {
+        Key::new("net", "c", "eth0").unwrap()
+    }
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        (folder, cache)
+    }
+
+    #[test]
+    fn what_libcni_added_later_stays() {
+        let text = r#"{"kind":"cniCacheV1","containerId":"c","config":"","ifName":"eth0","networkName":"net","later":[1.0,12345678901234567890],"result":{"big":12345678901234567890}}"#;
+        let entry = Entry::parse(text.as_bytes()).unwrap();
+        assert_eq!((entry.state(), entry.config(), entry.has_whole_config()), (State::Added, None, false));
+        let changed = String::from_utf8(entry.in_state(State::Deleting).to_bytes()).unwrap();
+        assert_eq!(changed, text[..text.len() - 1].to_owned() + r#","cnitest":{"state":"deleting"}}"#);
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_no_entries() {
+        for (network, id, ifname) in
+            [("../../x", "c", "eth0"), ("net", "../c", "eth0"), ("net", "c", "a/b"), ("net", "c", "..")]
+        {
+            assert!(Key::new(network, id, ifname).is_err());
+            let text = json!({"kind": KIND, "networkName": network, "containerId": id, "ifName": ifname, "result": {}});
+            assert_eq!(Entry::parse(text.to_string().as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn an_entry_is_replaced_as_a_whole_and_nothing_else_stays() {
+        let (folder, cache) = cache();
+        let entry = Entry::begun(key(), b"{}", "", &CniArgs::default(), &Map::new());
+        cache.create(&entry).unwrap();
+        let added = entry.added(json!({"cniVersion": "1.1.0"}));
+        cache.replace(&added).unwrap();
+        assert_eq!(cache.find(&key()).unwrap(), Found::Entry(Box::new(added)));
+        let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().mode() & 0o777;
+        assert_eq!((mode("results"), mode("results/net-c-eth0")), (0o700, 0o600));
+        assert!(files(&cache.pending).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_never_written_through() {
+        let (_folder, cache) = cache();
+        let first = Entry::begun(key(), b"{}", "", &CniArgs::default(), &Map::new());
+        cache.create(&first).unwrap();
+        // Killed between the two names of the entry.
+        fs::hard_link(cache.results.join("net-c-eth0"), cache.pending.join("c")).unwrap();
+        let other =
+            Entry::begun(Key::new("net", "c", "eth1").unwrap(), b"[]", "", &CniArgs::default(), &Map::new());
+        cache.create(&other).unwrap();
+        assert_eq!(cache.find(&key()).unwrap(), Found::Entry(Box::new(first)));
+        assert_eq!(cache.entries().unwrap().len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn entries_survive(network in "[A-Za-z0-9][A-Za-z0-9_.-]{0,12}", id in "[A-Za-z0-9][A-Za-z0-9_.-]{0,12}", ifname in "[a-z0-9,%-]{1,15}",
+                           config in prop::collection::vec(any::<u8>(), 1..60), value in ".{0,8}", number in any::<u64>()) {
+            let capabilities = json!({ value.as_str(): number });
+            let args = CniArgs::parse("A=B").unwrap();
+            let key = Key::new(&network, &id, &ifname).unwrap();
+            let entry = Entry::begun(key.clone(), &config, "/n", &args, capabilities.as_object().unwrap());
+            let read = Entry::parse(&entry.to_bytes()).unwrap();
+            prop_assert_eq!(read.key(), &key);
+            prop_assert_eq!(read.config(), Some(config));
+            prop_assert_eq!((read.state(), read.result()), (State::Adding, None));
+            prop_assert_eq!(read.args(), args);
+            prop_assert_eq!(Value::Object(read.capability_args()), capabilities.clone());
+            let added = Entry::parse(&read.added(capabilities.clone()).to_bytes()).unwrap();
+            prop_assert_eq!((added.state(), added.result()), (State::Added, Some(&capabilities)));
+        }
+
+        #[test]
+        fn any_file_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            prop_assert_eq!(Entry::parse(&bytes), None);
+        }
+
+        #[test]
+        fn the_second_file_name_is_nobody_elses(a in "[a-c-]{1,4}", b in "[a-c-]{1,4}", c in "[a-c,-]{1,4}", d in "[a-c-]{1,4}", e in "[a-c-]{1,4}", f in "[a-c,-]{1,4}") {
+            let keys = [(a, b, c), (d, e, f)].map(|(network, id, ifname)| Key::new(&network, &id, &ifname));
+            if let [Ok(one), Ok(other)] = keys {
+                prop_assert_eq!(one.file_names()[1] == other.file_names()[1], one == other);
+            }
+        }
+    }
+}

@@ -65,7 +65,7 @@ pub enum RuntimeError {
     Request(#[from] RequestError),
     /// A plugin failed.
     #[error(transparent)]
-    Plugin(#[from] PluginError),
+    Plugin(#[from] Box<PluginError>),
     /// The ADD failed, and so did the clean-up after it: the attachment is kept for a later DEL or GC.
     #[error("{add}; cleaning up failed too, so delete the attachment once more: {cleanup}")]
     CleanUp {
@@ -180,7 +180,7 @@ pub struct PluginError {
 pub enum Problem {
     /// It printed an error object (`runtime.error-surfaced`).
     #[error("failed: {0}")]
-    Answered(CniError),
+    Answered(Box<CniError>),
     /// It failed without a readable error object (`runtime.tolerates-unknown-error-fields`).
     #[error("failed ({status}) without an error object; it printed {output}")]
     Unexplained {

@@ -54,7 +54,7 @@ impl Ended {
         let Some(status) = self.status else { return Problem::TimedOut(self.timeout) };
         let printed = serde_json::from_slice::<Value>(&self.stdout).ok();
         if let Some(error) = printed.and_then(|value| CniError::parse(&value).ok()) {
-            return Problem::Answered(error);
+            return Problem::Answered(Box::new(error));
         }
         let status = match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit status {code}"),

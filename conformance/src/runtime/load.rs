@@ -119,3 +119,53 @@ fn folder_files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Load
         paths => paths.map_err(|source| LoadError::Read { path: folder.to_owned(), source }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cni_spec::Operation;
+    use cni_spec::config::Request;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::runtime::policy::Standard;
+
+    /// Any JSON, numbers beyond what floating point holds among it.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            "-?[1-9][0-9]{0,30}(\\.[0-9]{1,5})?".prop_map(|text| serde_json::from_str(&text).unwrap()),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::vec((".{0,4}", inner), 0..3)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_loaded_is_derived_unchanged(inlined in any_json(), late in any_json()) {
+            let folder = tempfile::tempdir().unwrap();
+            let list = json!({"cniVersion": "1.1.0", "name": "net", "plugins": [{"x": inlined, "type": "p"}]});
+            fs::write(folder.path().join("a.conflist"), list.to_string()).unwrap();
+            fs::create_dir(folder.path().join("net")).unwrap();
+            fs::write(folder.path().join("net/a.conf"), json!({"type": "q", "x": late}).to_string()).unwrap();
+            let network = load(folder.path(), "net", &Standard).unwrap();
+            let version = Standard.select_version(&network.list).unwrap();
+            let request = Request::new(Operation::Add, &version);
+            let derived: Vec<String> = network.list.plugins().iter()
+                .map(|plugin| request.derive(&network.list, plugin).unwrap()["x"].to_string())
+                .collect();
+            prop_assert_eq!(derived, [inlined.to_string(), late.to_string()]);
+            let again = Network::from_bytes(&network.text, Path::new("cached")).unwrap();
+            prop_assert_eq!(again.list.plugins(), network.list.plugins());
+        }
+    }
+}

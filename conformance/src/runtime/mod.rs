@@ -212,7 +212,8 @@ impl Runtime {
     /// deleted.
     fn clear_the_way(&self, run: &Run<'_>, attach: &Attach) -> Result<(), RuntimeError> {
         match self.cache.find(&attach.key)? {
-            Found::Damaged | Found::Bare(_) => self.clean_up(run.network, attach)?,
+            Found::Damaged => self.clean_up(run.network, attach)?,
+            Found::Bare(_) => return Err(exists(&attach.key)),
             Found::Nothing | Found::Entry(_) => {}
         }
         for entry in self.cache.entries()? {
@@ -220,13 +221,9 @@ impl Runtime {
                 continue;
             }
             if entry.state() == State::Added {
-                return Err(RuntimeError::AlreadyAttached {
-                    network: entry.key().network().to_owned(),
-                    container_id: entry.key().container_id().to_owned(),
-                    ifname: entry.key().ifname().to_owned(),
-                });
+                return Err(exists(entry.key()));
             }
-            self.delete_entry(&entry)?;
+            self.delete_entry(&entry, &attach.netns)?;
         }
         Ok(())
     }
@@ -239,7 +236,7 @@ impl Runtime {
     pub fn del(&self, attach: &Attach) -> Result<(), RuntimeError> {
         let _locks = self.lock(Operation::Del, Some(&attach.key))?;
         match self.cache.find(&attach.key)? {
-            Found::Entry(entry) => self.delete_entry(&entry),
+            Found::Entry(entry) => self.delete_entry(&entry, &attach.netns),
             Found::Bare(result) => self.delete_by_file(attach, Some(&result)),
             Found::Nothing | Found::Damaged => self.delete_by_file(attach, None),
         }
@@ -251,13 +248,13 @@ impl Runtime {
         self.delete(&run, attach, result)
     }
 
-    fn delete_entry(&self, entry: &Entry) -> Result<(), RuntimeError> {
+    fn delete_entry(&self, entry: &Entry, given: &str) -> Result<(), RuntimeError> {
         let network = self.network_of(entry)?;
         let run = self.run(&network, Operation::Del)?;
         if entry.state() == State::Added {
             self.cache.replace(&entry.clone().in_state(State::Deleting))?;
         }
-        let attach = Attach::of(entry, self.policy.netns_for_del(entry));
+        let attach = Attach::of(entry, self.policy.netns_for_del(entry, given));
         self.delete(&run, &attach, entry.result())
     }
 
@@ -326,8 +323,10 @@ impl Runtime {
             .map(|value| in_version(value, run.known))
             .transpose()
             .map_err(|source| CacheError::Result { path: self.settings.cache.join("results"), source })?;
-        let attach =
-            entry.map_or_else(|| attach.clone(), |entry| Attach::of(entry, entry.netns().to_owned()));
+        let attach = entry.map_or_else(
+            || attach.clone(),
+            |entry| Attach::of(entry, self.policy.netns_for_check(entry, &attach.netns)),
+        );
         self.play_all(&run, Some(&attach), result.as_ref(), &[])
     }
 
@@ -355,7 +354,7 @@ impl Runtime {
             };
             if keeps {
                 kept.push(attachment);
-            } else if let Err(error) = self.delete_entry(&entry) {
+            } else if let Err(error) = self.delete_entry(&entry, "") {
                 errors.push(error);
             }
         }
@@ -531,7 +530,7 @@ impl Run<'_> {
     fn failed(&self, index: usize, problem: Problem) -> RuntimeError {
         let plugin = self.plugin(index).plugin_type().to_owned();
         let network = self.network.list.name().to_owned();
-        PluginError { plugin, network, operation: self.operation, problem }.into()
+        Box::new(PluginError { plugin, network, operation: self.operation, problem }).into()
     }
 }
 
@@ -540,6 +539,14 @@ fn in_version(value: &Value, version: Version) -> Result<Value, cni_spec::Docume
     let result = AddResult::parse(value, version)?;
     let same = result.cni_version.as_deref() == Some(version.as_str());
     Ok(if same { value.clone() } else { result.to_version(version).0 })
+}
+
+fn exists(key: &Key) -> RuntimeError {
+    RuntimeError::AlreadyAttached {
+        network: key.network().to_owned(),
+        container_id: key.container_id().to_owned(),
+        ifname: key.ifname().to_owned(),
+    }
 }
 
 fn one_or_several(mut errors: Vec<RuntimeError>) -> Result<(), RuntimeError> {

@@ -208,15 +208,25 @@ pub trait Policy: Send + Sync {
     }
 
     /// Whether an attachment is garbage: its ADD or DEL was never finished, or its namespace has gone
-    /// (`gc.runtime-del-stale-first`).
+    /// (`gc.runtime-del-stale-first`). One whose namespace nobody recorded is none.
     fn is_stale(&self, entry: &Entry) -> bool {
-        entry.state() != State::Added || !entry.namespace_lives()
+        entry.state() != State::Added || !(entry.netns().is_empty() || entry.namespace_lives())
     }
 
     /// The `CNI_NETNS` of a DEL: that of the ADD, and none when another namespace has taken its path
-    /// (`del.same-params-as-add`, `param.netns-optional-del`).
-    fn netns_for_del(&self, entry: &Entry) -> String {
-        if entry.namespace_replaced() { String::new() } else { entry.netns().to_owned() }
+    /// (`del.same-params-as-add`, `param.netns-optional-del`). Where the ADD's is not recorded, the `given` one.
+    fn netns_for_del(&self, entry: &Entry, given: &str) -> String {
+        match entry.netns() {
+            "" => given.to_owned(),
+            _ if entry.namespace_replaced() => String::new(),
+            recorded => recorded.to_owned(),
+        }
+    }
+
+    /// The `CNI_NETNS` of a CHECK: that of the ADD (`check.same-params-as-add`). Where that is not recorded, the `given` one.
+    fn netns_for_check(&self, entry: &Entry, given: &str) -> String {
+        let recorded = entry.netns();
+        if recorded.is_empty() { given } else { recorded }.to_owned()
     }
 
     /// How an operation shares the runtime with others: GC not at all (`gc.runtime-exclusive`). STATUS and VERSION change

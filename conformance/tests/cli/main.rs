@@ -3,6 +3,7 @@
 mod baseline;
 mod certificate;
 mod common;
+mod exec;
 mod fuzz;
 mod hostile;
 mod kill;
