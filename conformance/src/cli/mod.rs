@@ -29,7 +29,8 @@ const UNDECIDED: u8 = 2;
 
 /// Certifies, fuzzes and compares implementations of the Container Network Interface (CNI).
 ///
-/// Plugins run in throw-away namespaces: nothing on this host changes, and root is not needed.
+/// Plugins run in throw-away namespaces: nothing on this host changes, and root is not needed. `exec` alone runs them in the
+/// namespaces of the caller.
 ///
 /// Exit status: 0 conformant, 1 not conformant, 2 it could not be decided.
 #[derive(Debug, Parser)]
@@ -45,7 +46,7 @@ enum Command {
     Plugin(plugin::Arguments),
     /// Hammer plugins with generated configurations, faulty requests and sequences of operations; what is found is made small.
     Fuzz(fuzz::Arguments),
-    /// Execute a network configuration: attach a container to a network, detach it, check it, ... as cnitool does.
+    /// Execute a network configuration as cnitool does: attach a container, detach it, check it, ... This changes this host.
     Exec(exec::Arguments),
     /// Play again what `fuzz` found: a file that it wrote, or the scenario of a number.
     Replay(replay::Arguments),

@@ -279,6 +279,14 @@ impl Cache {
         Ok(self.locate(key)?.1)
     }
 
+    /// The file of an attachment, whether it is there or not.
+    ///
+    /// # Errors
+    /// When a file that could be it exists and cannot be read.
+    pub fn file(&self, key: &Key) -> Result<PathBuf, CacheError> {
+        Ok(self.locate(key)?.0)
+    }
+
     /// The file of an attachment and what it holds.
     fn locate(&self, key: &Key) -> Result<(PathBuf, Found), CacheError> {
         let [first, second] = key.file_names().map(|name| self.results.join(name));

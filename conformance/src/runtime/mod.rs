@@ -305,7 +305,7 @@ impl Runtime {
         }
         let bare = match &found {
             Found::Bare(result) => Some(result),
-            Found::Damaged => return Err(CacheError::Damaged(self.settings.cache.join("results")).into()),
+            Found::Damaged => return Err(CacheError::Damaged(self.cache.file(&attach.key)?).into()),
             _ => None,
         };
         let state = entry.map(|entry| entry.state()).or(bare.map(|_| State::Added));
@@ -318,11 +318,13 @@ impl Runtime {
             });
         }
         let run = self.run(&network, Operation::Check)?;
-        let result = entry.and_then(|entry| entry.result()).or(bare);
-        let result = result
-            .map(|value| in_version(value, run.known))
-            .transpose()
-            .map_err(|source| CacheError::Result { path: self.settings.cache.join("results"), source })?;
+        let kept = entry.and_then(|entry| entry.result()).or(bare);
+        let result = match kept.map(|value| in_version(value, run.known)).transpose() {
+            Ok(result) => result,
+            Err(source) => {
+                return Err(CacheError::Result { path: self.cache.file(&attach.key)?, source }.into());
+            }
+        };
         let attach = entry.map_or_else(
             || attach.clone(),
             |entry| Attach::of(entry, self.policy.netns_for_check(entry, &attach.netns)),
