@@ -9,6 +9,7 @@
 //! - [`selftest`]: plays the checks on the mutants.
 //! - [`coverage`]: which requirements are decided by a check, and which checks are proven by a mutant.
 //! - [`hammer`]: plays generated scenarios on a plugin, and makes what it finds small.
+//! - [`runtime`]: a runtime of our own, which executes network configurations.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
@@ -23,6 +24,7 @@ pub mod fuzzing;
 pub mod hammer;
 pub mod invoke;
 pub mod mutants;
+pub mod runtime;
 pub mod selftest;
 pub mod suite;
 pub mod target;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod baseline;
+mod exec;
 mod explain;
 mod fuzz;
 mod list;
@@ -28,7 +29,8 @@ const UNDECIDED: u8 = 2;
 
 /// Certifies, fuzzes and compares implementations of the Container Network Interface (CNI).
 ///
-/// Plugins run in throw-away namespaces: nothing on this host changes, and root is not needed.
+/// Plugins run in throw-away namespaces: nothing on this host changes, and root is not needed. `exec` alone runs them in the
+/// namespaces of the caller.
 ///
 /// Exit status: 0 conformant, 1 not conformant, 2 it could not be decided.
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ enum Command {
     Plugin(plugin::Arguments),
     /// Hammer plugins with generated configurations, faulty requests and sequences of operations; what is found is made small.
     Fuzz(fuzz::Arguments),
+    /// Execute a network configuration as cnitool does: attach a container, detach it, check it, ... This changes this host.
+    Exec(exec::Arguments),
     /// Play again what `fuzz` found: a file that it wrote, or the scenario of a number.
     Replay(replay::Arguments),
     /// Repeat what a certificate or a saved run says of a plugin, and say whether it still holds.
@@ -116,6 +120,7 @@ pub(crate) fn main() -> ExitCode {
     let ended = match arguments.command {
         Command::Plugin(arguments) => arguments.run(),
         Command::Fuzz(arguments) => arguments.run(),
+        Command::Exec(arguments) => arguments.run(),
         Command::Replay(arguments) => arguments.run(),
         Command::Verify(arguments) => arguments.run(),
         Command::List(arguments) => arguments.run(),

@@ -4,6 +4,7 @@ mod baseline;
 mod certificate;
 mod common;
 mod coverage;
+mod exec;
 mod fuzz;
 mod hostile;
 mod kill;
