@@ -8,7 +8,10 @@
 //! - `minimise`: the shortest scenario that still shows a finding.
 //! - `corpus`: scenarios that showed something new, kept for more.
 //! - `issue`: a finding as text for an issue tracker.
+//! - `trace`: what a plugin did in a scenario, without what chance decides.
+//! - [`against`]: the same scenarios on two plugins.
 
+pub mod against;
 mod cause;
 mod corpus;
 mod fault;
@@ -17,6 +20,7 @@ mod make;
 mod minimise;
 mod play;
 pub mod scenario;
+mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +31,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cni_schemas::generate::{Random, Source as _};
 use cni_spec::Version;
-use cnitest_reports::model::{CaseResult, FUZZ, FuzzTally, Run, Verdict};
+use cnitest_reports::model::{CaseResult, Difference, FUZZ, FuzzTally, Run, Verdict};
 
 pub use cause::{Cause, without_particulars};
 pub use corpus::CorpusError;
@@ -41,6 +45,7 @@ use crate::suite::{Planned, Probe, Suite, conclude, verdict};
 use crate::target::{Configuration, Target};
 use corpus::Corpus;
 use make::Maker;
+use trace::Trace;
 
 /// What results of the hammer are listed under.
 pub static CHECK: Check = Check {
@@ -114,6 +119,8 @@ pub enum Event<'a> {
     Progress(&'a FuzzTally),
     /// Something was found.
     Found(&'a Finding),
+    /// Two plugins differ.
+    Differs(&'a Difference),
 }
 
 /// What a run came to.
@@ -155,22 +162,7 @@ impl Hammer {
         on_event: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<Outcome, HammerError> {
         let (ready, arena) = self.prepare(found, target)?;
-        let swing = Swing {
-            hammer: self,
-            ready: &ready,
-            maker: Maker::new(&ready.probe.subject.versions, &ready.probe.configurations, target),
-            corpus: Corpus::open(self.options.corpus.as_deref(), &found.name)?,
-            next: AtomicU64::new(0),
-            cases: AtomicU64::new(0),
-            executions: AtomicUsize::new(0),
-            seen: Mutex::default(),
-            behaviours: Mutex::default(),
-            findings: Mutex::default(),
-            problems: Mutex::default(),
-            told: Mutex::new(ready.clock),
-            ended: AtomicBool::new(false),
-            on_event,
-        };
+        let swing = Swing::new(self, &ready, target, on_event)?;
         swing.play(arena);
         let tally = swing.tally();
         let mut findings = swing.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -192,7 +184,7 @@ impl Hammer {
         scenario: &Scenario,
     ) -> Result<Outcome, HammerError> {
         let (ready, arena) = self.prepare(found, target)?;
-        let played = ready.play(scenario, &mut Some(arena));
+        let played = ready.play(scenario, &mut Some(arena), None);
         let finding = |(cause, result)| Finding { cause, scenario: scenario.clone(), result, once: false };
         let findings: Vec<Finding> = played.found.into_iter().map(finding).collect();
         let problems = played.problem.into_iter().collect();
@@ -287,7 +279,8 @@ impl Ready<'_> {
     }
 
     /// Plays a scenario in the arena of the slot, or a new one, which stays there while it is as new.
-    fn play(&self, scenario: &Scenario, slot: &mut Option<Arena>) -> Played {
+    /// What it did goes into `trace`, if there is one.
+    fn play(&self, scenario: &Scenario, slot: &mut Option<Arena>, trace: Option<&mut Trace>) -> Played {
         let fallback = Configuration::bare(&self.probe.subject.name);
         let named = |one: &&Configuration| one.name == scenario.configuration;
         let configuration = self.probe.configurations.iter().find(named).unwrap_or(&fallback);
@@ -300,7 +293,7 @@ impl Ready<'_> {
             Ok(arena) => arena,
             Err(error) => return problem(error.to_string()),
         };
-        let played = catch_unwind(AssertUnwindSafe(|| self.play_in(planned, scenario, &mut arena)));
+        let played = catch_unwind(AssertUnwindSafe(|| self.play_in(planned, scenario, &mut arena, trace)));
         match played {
             Ok(played) => {
                 if arena.reset().unwrap_or(false) {
@@ -315,7 +308,13 @@ impl Ready<'_> {
         }
     }
 
-    fn play_in(&self, planned: Planned<'_>, scenario: &Scenario, arena: &mut Arena) -> Played {
+    fn play_in(
+        &self,
+        planned: Planned<'_>,
+        scenario: &Scenario,
+        arena: &mut Arena,
+        mut trace: Option<&mut Trace>,
+    ) -> Played {
         let observations = Observations::default();
         let setting = Setting {
             check: planned.check,
@@ -327,7 +326,10 @@ impl Ready<'_> {
             observations: &observations,
         };
         let mut case = Case::new(setting, arena);
-        let outcome = play::play(&mut case, scenario);
+        let outcome = play::play(&mut case, scenario, trace.as_deref_mut());
+        if let Some(trace) = trace {
+            trace.keep_evidence(&case);
+        }
         let mut played = Played { executions: case.executions().len(), ..Played::default() };
         let stop = match outcome {
             Ok(behaviour) => {
@@ -389,7 +391,31 @@ struct Swing<'a> {
     on_event: &'a (dyn Fn(Event<'_>) + Sync),
 }
 
-impl Swing<'_> {
+impl<'a> Swing<'a> {
+    fn new(
+        hammer: &'a Hammer,
+        ready: &'a Ready<'a>,
+        target: Option<&Target>,
+        on_event: &'a (dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Swing<'a>, HammerError> {
+        Ok(Swing {
+            hammer,
+            ready,
+            maker: Maker::new(&ready.probe.subject.versions, &ready.probe.configurations, target),
+            corpus: Corpus::open(hammer.options.corpus.as_deref(), &ready.found.name)?,
+            next: AtomicU64::new(0),
+            cases: AtomicU64::new(0),
+            executions: AtomicUsize::new(0),
+            seen: Mutex::default(),
+            behaviours: Mutex::default(),
+            findings: Mutex::default(),
+            problems: Mutex::default(),
+            told: Mutex::new(ready.clock),
+            ended: AtomicBool::new(false),
+            on_event,
+        })
+    }
+
     fn play(&self, arena: Arena) {
         let jobs = self.hammer.suite.options().jobs.max(1);
         let worker = |mut slot: Option<Arena>| {
@@ -436,16 +462,10 @@ impl Swing<'_> {
     }
 
     fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
-        let played = self.ready.play(scenario, slot);
+        let played = self.ready.play(scenario, slot, None);
         self.cases.fetch_add(1, Ordering::Relaxed);
         self.executions.fetch_add(played.executions, Ordering::Relaxed);
-        if let Some(problem) = played.problem {
-            let mut problems = lock(&self.problems);
-            // One is enough to know that there is a problem; a flood hides it.
-            if problems.len() < 10 {
-                problems.push(problem);
-            }
-        }
+        self.problem(played.problem);
         let new = {
             let mut behaviours = lock(&self.behaviours);
             let before = behaviours.len();
@@ -471,7 +491,7 @@ impl Swing<'_> {
 
     fn found(&self, cause: Cause, result: CaseResult, scenario: &Scenario, slot: &mut Option<Arena>) {
         let mut show = |candidate: &Scenario| -> Option<CaseResult> {
-            let played = self.ready.play(candidate, slot);
+            let played = self.ready.play(candidate, slot, None);
             self.executions.fetch_add(played.executions, Ordering::Relaxed);
             played.found.into_iter().find(|(other, _)| *other == cause).map(|(_, result)| result)
         };
@@ -512,6 +532,14 @@ impl Swing<'_> {
         lock(&self.findings).push(finding);
     }
 
+    fn problem(&self, problem: Option<CaseResult>) {
+        let mut problems = lock(&self.problems);
+        // One is enough to know that there is a problem; a flood hides it.
+        if problems.len() < 10 {
+            problems.extend(problem);
+        }
+    }
+
     fn tally(&self) -> FuzzTally {
         let (constraints, of_constraints) = self.maker.coverage();
         FuzzTally {
@@ -523,6 +551,7 @@ impl Swing<'_> {
             constraints_broken: constraints as u64,
             constraints: of_constraints as u64,
             elapsed_ms: self.ready.clock.elapsed().as_secs_f64() * 1000.0,
+            against: None,
         }
     }
 }
