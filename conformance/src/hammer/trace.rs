@@ -20,6 +20,9 @@ const VOLATILE: [&str; 4] = [
     "net/core/netdev_rss_key",
 ];
 
+/// What a code says that the specification leaves to plugins.
+pub(super) const OWN_CODE: &str = "of the plugin's own (100 or more)";
+
 /// What was done, part by part.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
@@ -166,7 +169,7 @@ fn told(answer: &Answer, roles: &Roles<'_>) -> Told {
 /// differ; messages are for people.
 fn code(answer: &Answer) -> String {
     match answer.code() {
-        Some(100..) => "of the plugin's own (100 or more)".to_owned(),
+        Some(100..) => OWN_CODE.to_owned(),
         Some(code) => code.to_string(),
         None => "none: no error object".to_owned(),
     }
@@ -372,6 +375,8 @@ impl<'a> Roles<'a> {
         for link in &mut state.links {
             set(&mut link.name);
             set_any(&mut link.master);
+            // A note of the plugin to itself, which nothing reads but the plugin; what was asked for is another matter.
+            link.alias.take_if(|alias| !self.asked.contains(&alias.to_lowercase()));
         }
         state.addresses.iter_mut().for_each(|address| set(&mut address.link));
         for route in &mut state.routes {
@@ -412,6 +417,8 @@ impl<'a> Roles<'a> {
         state.sysctls = sysctls
             .into_iter()
             .filter(|(key, _)| !VOLATILE.iter().any(|volatile| key.ends_with(volatile)))
+            // It follows the link's MTU, which has a line of its own.
+            .filter(|(key, _)| !(key.starts_with("net/ipv6/conf/") && key.ends_with("/mtu")))
             .map(|(key, value)| (key.split('/').map(name).collect::<Vec<String>>().join("/"), value))
             .collect();
     }

@@ -26,18 +26,18 @@ pub(super) fn write(page: &mut Page, run: &Run, verbose: bool) {
 }
 
 fn side(page: &mut Page, which: &str, side: &Side, verbose: bool) {
-    let breaks = match side.breaks.as_slice() {
-        [] => String::new(),
-        breaks => format!(" (alone breaks {})", breaks.join(", ")),
-    };
     match side.observed.as_slice() {
-        [] => page.field(6, which, FAINT, 14, &format!("nothing of that{breaks}")),
-        [one] => page.field(6, which, FAINT, 14, &format!("{one}{breaks}")),
+        [] => page.field(6, which, FAINT, 14, "nothing of that"),
+        [one] => page.field(6, which, FAINT, 14, one),
         lines => {
-            page.field(6, which, FAINT, 14, &format!("{}{breaks}", count(lines.len() as u64, "line")));
+            page.field(6, which, FAINT, 14, &format!("{}:", count(lines.len() as u64, "line")));
             let shown = if verbose { usize::MAX - 1 } else { LINES };
             page.verbatim(14, &lines.join("\n"), Limit { lines: shown, columns: 160 });
         }
+    }
+    if !side.breaks.is_empty() {
+        let text = format!("it alone breaks {} in this scenario", side.breaks.join(", "));
+        page.paragraph(14, FAINT, &text);
     }
 }
 
