@@ -586,7 +586,9 @@ mod tests {
     }
 
     fn trace(parts: Vec<Part>) -> Trace {
-        Trace { parts, ..Trace::default() }
+        let mut trace = Trace::default();
+        trace.parts = parts;
+        trace
     }
 
     #[test]
@@ -600,6 +602,16 @@ mod tests {
         assert_eq!(all[1].first, ["b"]);
         assert_eq!(all[1].step, "ADD of eth0 of c2");
         assert!(compare(&one, &one).is_empty());
+    }
+
+    #[test]
+    fn settings_of_a_link_that_one_side_lacks_follow_from_it() {
+        let line = "host sysctl net/ipv4/conf/br0/forwarding 1";
+        let with = part(Vec::new(), &["host link br0 mtu 1500", line]);
+        let without = part(Vec::new(), &[]);
+        assert!(follows_from_a_link(line, &with, &without));
+        assert!(!follows_from_a_link(line, &with, &part(Vec::new(), &["host link br0 mtu 1500"])));
+        assert!(!follows_from_a_link("host sysctl net/ipv4/ip_forward 1", &with, &without));
     }
 
     #[test]
