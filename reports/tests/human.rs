@@ -2,11 +2,12 @@
 
 mod common;
 
+use cnitest_reports::exit_code;
 use cnitest_reports::human::{Style, write};
-use cnitest_reports::model::{CaseResult, Evidence, Run, RunSet, Verdict};
+use cnitest_reports::model::{CaseResult, DifferenceKind, Evidence, Run, RunSet, Verdict};
 use proptest::prelude::*;
 
-use common::{any_set, case, execution, run};
+use common::{any_set, case, comparison, difference, execution, run};
 
 const PLAIN: Style = Style { color: false, width: 100, verbose: false };
 
@@ -218,4 +219,31 @@ proptest! {
         let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
         prop_assert_eq!(trimmed(&bare), trimmed(&plain));
     }
+}
+
+#[test]
+fn differences_of_two_plugins() {
+    let mut state = difference();
+    state.kind = DifferenceKind::State;
+    state.how = "only the first has host link cni# mtu #".to_owned();
+    state.first.observed = (0..9).map(|number| format!("host link cni{number} mtu 1500")).collect();
+    state.second.observed.clear();
+    insta::assert_snapshot!(shown(vec![comparison(vec![difference(), state])], PLAIN));
+    let alike = shown(vec![comparison(Vec::new())], PLAIN);
+    assert!(alike.contains("bridge does not differ from /opt/other/bridge in 120 scenarios."), "{alike}");
+    for word in ["CONFORMANT", "UNDECIDED"] {
+        assert!(!alike.contains(word), "{alike}");
+    }
+}
+
+#[test]
+fn a_difference_is_told_by_the_exit_status_and_is_no_deviation() {
+    let status = |differences| exit_code(&RunSet::new(vec![comparison(differences)]));
+    assert_eq!((status(Vec::new()), status(vec![difference()])), (0, 1));
+    let mut undecided = comparison(Vec::new());
+    undecided.results.push(case("fuzz", "del.idempotent", "1.1.0", "x", Verdict::Error));
+    undecided.finish();
+    assert_eq!(exit_code(&RunSet::new(vec![undecided])), 2);
+    let run = comparison(vec![difference()]);
+    assert_eq!((run.summary.fail, run.summary.warn, run.conformant), (0, 0, false));
 }

@@ -8,7 +8,7 @@ use cnitest_reports::{ReportKind, report, run_schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use common::{any_set, case, execution, run};
+use common::{any_set, case, comparison, difference, execution, run};
 
 fn written(set: &RunSet) -> String {
     let mut out = Vec::new();
@@ -152,4 +152,16 @@ proptest! {
     fn no_text_breaks_the_reader(text in "\\PC*") {
         prop_assert!(RunSet::parse(&text).is_err());
     }
+}
+
+#[test]
+fn a_comparison_is_read_back_and_fits_the_schema() {
+    let run = comparison(vec![difference()]);
+    let value = value(&run);
+    assert!(schema().is_valid(&value), "{value}");
+    assert_eq!(value["fuzz"]["against"]["differences"][0]["kind"], "status");
+    assert_eq!(serde_json::from_value::<Run>(value.clone()).expect("a run"), run);
+    let mut odd = value;
+    odd["fuzz"]["against"]["differences"][0]["kind"] = json!("failure");
+    assert!(!schema().is_valid(&odd));
 }

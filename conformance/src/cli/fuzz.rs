@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cnitest::hammer::against::{self, Compared};
 use cnitest::hammer::scenario::Scenario;
 use cnitest::hammer::{Event, Finding, Hammer, HammerError, Options, Outcome, markdown};
+use cnitest::suite::subject::Found;
 use cnitest::suite::{Suite, subject};
+use cnitest::target::Target;
 use cnitest_reports::exit_code;
-use cnitest_reports::model::{FuzzTally, Run, RunSet};
+use cnitest_reports::model::{Difference, FuzzTally, Run, RunSet};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::{Context as _, IntoDiagnostic as _};
 use serde::{Deserialize, Serialize};
@@ -42,6 +45,10 @@ pub(super) struct Arguments {
     /// Play only generated scenarios, and none that came of others.
     #[arg(long)]
     blind: bool,
+    /// Play the same scenarios on this plugin too, and tell how the two differ instead of judging: an executable, a folder
+    /// that holds one of the same name, or a bundled plugin.
+    #[arg(long, value_name = "PATH", conflicts_with = "baseline")]
+    against: Option<PathBuf>,
     #[command(flatten)]
     how: How,
     #[command(flatten)]
@@ -55,6 +62,7 @@ impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         let found = subject::find(&self.paths).into_diagnostic()?;
         let baseline = self.output.prepare()?;
+        let others = play::releases(self.against.as_deref(), &found)?;
         let wanted = self.how.wanted()?;
         let target = play::target(&wanted.options)?;
         let suite = Suite::new(wanted.into_options(Vec::new())?);
@@ -68,6 +76,9 @@ impl Arguments {
         };
         let hammer = Arc::new(Hammer::new(suite, options));
         let player = Arc::clone(&hammer);
+        if self.against.is_some() {
+            return self.compare(found, others, target, &hammer);
+        }
         let outcomes = interruptible(
             move || {
                 let mut outcomes: Vec<Outcome> = Vec::new();
@@ -99,6 +110,91 @@ impl Arguments {
     }
 }
 
+impl Arguments {
+    fn compare(
+        &self,
+        found: Vec<Found>,
+        others: Vec<Found>,
+        target: Option<Target>,
+        hammer: &Arc<Hammer>,
+    ) -> miette::Result<u8> {
+        let player = Arc::clone(hammer);
+        let compared = interruptible(
+            move || {
+                let mut all: Vec<Compared> = Vec::new();
+                for plugin in &found {
+                    let Some(other) = others.iter().find(|other| other.name == plugin.name) else {
+                        eprintln!("{}: nothing to compare with", plugin.name);
+                        continue;
+                    };
+                    let target = target.clone().or_else(|| subject::target(plugin));
+                    let progress = Progress::new(&plugin.name);
+                    all.push(player.compare(plugin, other, target.as_ref(), &|event| progress.on(&event))?);
+                    progress.end();
+                }
+                Ok::<_, HammerError>(all)
+            },
+            || hammer.cancel(),
+        )?
+        .into_diagnostic()?;
+        if let Some(folder) = &self.keep {
+            for one in &compared {
+                keep_differences(one, folder)?;
+            }
+        }
+        let runs = compared.into_iter().map(|one| one.run).collect();
+        let set = self.output.write(RunSet::new(runs), None)?;
+        Ok(exit_code(&set))
+    }
+}
+
+/// A difference as `--keep` writes it and `cnitest replay --against` reads it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct KeptDifference {
+    /// The first plugin, as it was given.
+    pub(super) plugin: String,
+    /// The second one.
+    pub(super) against: String,
+    /// The built-in target that was used, if one was.
+    pub(super) target: Option<String>,
+    /// What differs.
+    pub(super) difference: Difference,
+    /// What shows it.
+    pub(super) scenario: Scenario,
+}
+
+fn keep_differences(compared: &Compared, folder: &Path) -> miette::Result<()> {
+    let run = &compared.run;
+    let folder = folder.join(&run.subject.name);
+    let other = run.against().map(|against| against.plugin.path.clone()).unwrap_or_default();
+    for (index, differing) in compared.differences.iter().enumerate() {
+        let difference = &differing.difference;
+        let operation = difference.operation.to_lowercase().replace(' ', "-");
+        let stem = folder.join(format!("{:03}-{operation}", index + 1));
+        let write = |end: &str, text: String| write_file(&folder, &format!("{}{end}", stem.display()), text);
+        let kept = KeptDifference {
+            plugin: run.subject.path.clone(),
+            against: other.clone(),
+            target: run.subject.target.clone(),
+            difference: difference.clone(),
+            scenario: differing.scenario.clone(),
+        };
+        write(".json", serde_json::to_string_pretty(&kept).into_diagnostic()? + "\n")?;
+        write(".md", against::markdown(run, differing))?;
+        write("-first.sh", differing.first.script.clone())?;
+        write("-second.sh", differing.second.script.clone())?;
+    }
+    Ok(())
+}
+
+fn write_file(folder: &Path, path: &str, text: String) -> miette::Result<()> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(path, text))
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot write {path}"))
+}
+
 /// A finding as `--keep` writes it and `cnitest replay` reads it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -120,11 +216,7 @@ fn keep(outcome: &Outcome, folder: &Path) -> miette::Result<()> {
     for (index, finding) in outcome.findings.iter().enumerate() {
         let stem = folder.join(format!("{:03}-{}", index + 1, finding.cause.requirement));
         let write = |extension: &str, text: String| {
-            let path = PathBuf::from(format!("{}.{extension}", stem.display()));
-            std::fs::create_dir_all(&folder)
-                .and_then(|()| std::fs::write(&path, text))
-                .into_diagnostic()
-                .wrap_err_with(|| format!("cannot write {}", path.display()))
+            write_file(&folder, &format!("{}.{extension}", stem.display()), text)
         };
         let kept = kept(&outcome.run, finding);
         write("json", serde_json::to_string_pretty(&kept).into_diagnostic()? + "\n")?;
@@ -194,6 +286,11 @@ impl Progress {
             Event::Progress(tally) => {
                 self.bar.set_message(told(tally));
                 self.bar.tick();
+            }
+            Event::Differs(difference) => {
+                let line =
+                    format!("differs: {} {}: {}", difference.operation, difference.kind, difference.how);
+                self.bar.suspend(|| eprintln!("{line}"));
             }
             Event::Found(finding) => {
                 let line = format!(

@@ -158,7 +158,7 @@ pub(super) fn target(options: &RunOptions) -> miette::Result<Option<Target>> {
 }
 
 /// The other releases, each under the name of the plugin that it belongs to.
-fn releases(path: Option<&Path>, found: &[Found]) -> miette::Result<Vec<Found>> {
+pub(super) fn releases(path: Option<&Path>, found: &[Found]) -> miette::Result<Vec<Found>> {
     let Some(path) = path else { return Ok(Vec::new()) };
     let mut others = subject::find(&[path.to_owned()]).into_diagnostic()?;
     if let ([plugin], [other]) = (found, others.as_mut_slice()) {

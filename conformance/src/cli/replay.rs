@@ -11,7 +11,7 @@ use cnitest_reports::exit_code;
 use cnitest_reports::model::{RunOptions, RunSet};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 
-use super::fuzz::KeptFinding;
+use super::fuzz::{KeptDifference, KeptFinding};
 use super::output::Output;
 use super::play::{self, Wanted};
 use super::plugin::duration;
@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// The plugin, where it is not the one of the finding.
     #[arg(value_name = "PATH")]
     plugin: Option<PathBuf>,
+    /// Play it on this plugin too, and tell how the two differ.
+    #[arg(long, value_name = "PATH", conflicts_with = "baseline")]
+    against: Option<PathBuf>,
     /// How to attach with the plugin, for one that cnitest does not know.
     #[arg(long, value_name = "FILE")]
     target: Option<PathBuf>,
@@ -77,11 +80,18 @@ impl Arguments {
         };
         let hammer = Hammer::new(suite, options);
         let mut runs = Vec::new();
-        for found in subject::find(std::slice::from_ref(&plugin)).into_diagnostic()? {
+        let all = subject::find(std::slice::from_ref(&plugin)).into_diagnostic()?;
+        let others = play::releases(self.against.as_deref(), &all)?;
+        for found in all {
             let target = target
                 .clone()
                 .or_else(|| named.as_deref().and_then(builtin))
                 .or_else(|| subject::target(&found));
+            if let Some(other) = others.iter().find(|other| other.name == found.name) {
+                let compared = hammer.replay_against(&found, other, target.as_ref(), &scenario);
+                runs.push(compared.into_diagnostic()?.run);
+                continue;
+            }
             runs.push(hammer.replay(&found, target.as_ref(), &scenario).into_diagnostic()?.run);
         }
         let set = self.output.write(RunSet::new(runs), baseline.as_ref())?;
@@ -104,6 +114,16 @@ fn read(path: &Path) -> miette::Result<(Scenario, Option<KeptFinding>)> {
         std::fs::read_to_string(path).into_diagnostic().wrap_err_with(|| format!("cannot read {file}"))?;
     if let Ok(scenario) = serde_json::from_str::<Scenario>(&text) {
         return Ok((scenario, None));
+    }
+    if let Ok(kept) = serde_json::from_str::<KeptDifference>(&text) {
+        let finding = KeptFinding {
+            plugin: kept.plugin,
+            target: kept.target,
+            requirement: String::new(),
+            how: kept.difference.how,
+            scenario: kept.scenario.clone(),
+        };
+        return Ok((kept.scenario, Some(finding)));
     }
     let kept: KeptFinding = serde_json::from_str(&text)
         .into_diagnostic()

@@ -344,7 +344,7 @@ impl Maker {
         if sites == 0 {
             return None;
         }
-        if source.chance(7, 8)
+        if source.chance(1, 3)
             && let Some(fault) = known_change(&grammar, &valid, source)
         {
             return Some(fault);

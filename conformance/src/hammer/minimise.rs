@@ -1,7 +1,6 @@
 //! The shortest scenario that still shows a finding.
 
 use cni_spec::Version;
-use cnitest_reports::model::CaseResult;
 use serde_json::{Map, Value};
 
 use super::scenario::{At, Fault, Scenario, Step};
@@ -9,16 +8,16 @@ use super::scenario::{At, Fault, Scenario, Step};
 /// Scenarios tried at most for one finding.
 const TRIES: usize = 160;
 
-/// Makes a scenario smaller as long as `show` answers the finding's result for it. `own` is the plugin object of the
+/// Makes a scenario smaller as long as `show` answers what it shows: a finding's result, a difference. `own` is the plugin object of the
 /// configuration that it began as, `newest` the version that a report speaks of best.
-pub(super) fn minimise(
+pub(super) fn minimise<R>(
     scenario: Scenario,
-    result: CaseResult,
+    result: R,
     own: Option<&Map<String, Value>>,
     newest: Version,
-    show: &mut dyn FnMut(&Scenario) -> Option<CaseResult>,
+    show: &mut dyn FnMut(&Scenario) -> Option<R>,
     is_cancelled: &dyn Fn() -> bool,
-) -> (Scenario, CaseResult) {
+) -> (Scenario, R) {
     let mut best = (scenario, result);
     let mut tries = 0;
     loop {
@@ -157,6 +156,7 @@ fn settle_version(
 #[cfg(test)]
 mod tests {
     use cni_spec::Operation;
+    use cnitest_reports::model::CaseResult;
     use serde_json::json;
 
     use super::*;
@@ -224,7 +224,8 @@ mod tests {
             steps: vec![Step::Version],
         };
         let result = a_result();
-        let (small, _) = minimise(scenario.clone(), result, None, Version::V1_1_0, &mut |_| None, &|| false);
+        let (small, _) =
+            minimise(scenario.clone(), result, None, Version::V1_1_0, &mut |_| None::<CaseResult>, &|| false);
         assert_eq!(small, scenario);
     }
 }

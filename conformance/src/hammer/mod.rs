@@ -10,7 +10,10 @@
 //! - `instrumented`: the counters of plugins that were built with coverage.
 //! - `corpus`: scenarios that showed something new, kept for more.
 //! - `issue`: a finding as text for an issue tracker.
+//! - `trace`: what a plugin did in a scenario, without what chance decides.
+//! - [`against`]: the same scenarios on two plugins.
 
+pub mod against;
 mod cause;
 mod corpus;
 mod fault;
@@ -20,6 +23,7 @@ mod make;
 mod minimise;
 mod play;
 pub mod scenario;
+mod trace;
 mod volley;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cni_schemas::generate::{Random, Source as _};
 use cni_spec::Version;
-use cnitest_reports::model::{CaseResult, FUZZ, FuzzTally, Run, Verdict};
+use cnitest_reports::model::{CaseResult, Difference, FUZZ, FuzzTally, Run, Verdict};
 
 pub use cause::{Cause, without_particulars};
 pub use corpus::CorpusError;
@@ -46,6 +50,7 @@ use crate::target::{Configuration, Target};
 use corpus::Corpus;
 use instrumented::Counters;
 use make::Maker;
+use trace::Trace;
 use volley::Volley;
 
 /// What results of the hammer are listed under.
@@ -120,6 +125,8 @@ pub enum Event<'a> {
     Progress(&'a FuzzTally),
     /// Something was found.
     Found(&'a Finding),
+    /// Two plugins differ.
+    Differs(&'a Difference),
 }
 
 /// What a run came to.
@@ -161,24 +168,7 @@ impl Hammer {
         on_event: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<Outcome, HammerError> {
         let (ready, arena) = self.prepare(found, target)?;
-        let swing = Swing {
-            hammer: self,
-            ready: &ready,
-            maker: Maker::new(&ready.probe.subject.versions, &ready.probe.configurations, target),
-            corpus: Corpus::open(self.options.corpus.as_deref(), &found.name)?,
-            next: AtomicU64::new(0),
-            cases: AtomicU64::new(0),
-            executions: AtomicUsize::new(0),
-            seen: Mutex::default(),
-            behaviours: Mutex::default(),
-            counters: Mutex::default(),
-            unread: AtomicBool::new(false),
-            findings: Mutex::default(),
-            problems: Mutex::default(),
-            told: Mutex::new(ready.clock),
-            ended: AtomicBool::new(false),
-            on_event,
-        };
+        let swing = Swing::new(self, &ready, target, on_event)?;
         swing.play(arena);
         let tally = swing.tally();
         let mut findings = swing.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +190,7 @@ impl Hammer {
         scenario: &Scenario,
     ) -> Result<Outcome, HammerError> {
         let (ready, arena) = self.prepare(found, target)?;
-        let played = ready.play(scenario, &mut Some(arena));
+        let played = ready.play(scenario, &mut Some(arena), None);
         let finding = |(cause, result)| Finding { cause, scenario: scenario.clone(), result, once: false };
         let findings: Vec<Finding> = played.found.into_iter().map(finding).collect();
         let problems = played.problem.into_iter().collect();
@@ -297,8 +287,9 @@ impl Ready<'_> {
     }
 
     /// Plays a scenario in the arena of the slot, or a new one, which stays there while it is as new.
-    fn play(&self, scenario: &Scenario, slot: &mut Option<Arena>) -> Played {
-        match self.within(scenario, slot, |planned, case| self.play_in(planned, scenario, case)) {
+    /// What it did goes into `trace`, if there is one.
+    fn play(&self, scenario: &Scenario, slot: &mut Option<Arena>, trace: Option<&mut Trace>) -> Played {
+        match self.within(scenario, slot, |planned, case| self.play_in(planned, scenario, case, trace)) {
             Ok((played, counted)) => Played { counted, ..played },
             Err(problem) => Played { problem: Some(*problem), ..Played::default() },
         }
@@ -371,8 +362,17 @@ impl Ready<'_> {
         }
     }
 
-    fn play_in(&self, planned: Planned<'_>, scenario: &Scenario, case: &mut Case<'_>) -> Played {
-        let outcome = play::play(case, scenario);
+    fn play_in(
+        &self,
+        planned: Planned<'_>,
+        scenario: &Scenario,
+        case: &mut Case<'_>,
+        mut trace: Option<&mut Trace>,
+    ) -> Played {
+        let outcome = play::play(case, scenario, trace.as_deref_mut());
+        if let Some(trace) = trace {
+            trace.keep_evidence(case);
+        }
         let mut played = Played { executions: case.executions().len(), ..Played::default() };
         let stop = match outcome {
             Ok(behaviour) => {
@@ -441,7 +441,33 @@ struct Swing<'a> {
     on_event: &'a (dyn Fn(Event<'_>) + Sync),
 }
 
-impl Swing<'_> {
+impl<'a> Swing<'a> {
+    fn new(
+        hammer: &'a Hammer,
+        ready: &'a Ready<'a>,
+        target: Option<&Target>,
+        on_event: &'a (dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Swing<'a>, HammerError> {
+        Ok(Swing {
+            hammer,
+            ready,
+            maker: Maker::new(&ready.probe.subject.versions, &ready.probe.configurations, target),
+            corpus: Corpus::open(hammer.options.corpus.as_deref(), &ready.found.name)?,
+            next: AtomicU64::new(0),
+            cases: AtomicU64::new(0),
+            executions: AtomicUsize::new(0),
+            seen: Mutex::default(),
+            behaviours: Mutex::default(),
+            counters: Mutex::default(),
+            unread: AtomicBool::new(false),
+            findings: Mutex::default(),
+            problems: Mutex::default(),
+            told: Mutex::new(ready.clock),
+            ended: AtomicBool::new(false),
+            on_event,
+        })
+    }
+
     fn play(&self, arena: Arena) {
         let jobs = self.hammer.suite.options().jobs.max(1);
         let worker = |mut slot: Option<Arena>| {
@@ -514,7 +540,7 @@ impl Swing<'_> {
         while !scenarios.is_empty() && !self.is_over() {
             let volley = match self.ready.fire(&scenarios, &|| self.is_over(), slot) {
                 Ok(volley) => volley,
-                Err(problem) => return self.trouble(*problem),
+                Err(problem) => return self.problem(Some(*problem)),
             };
             self.executions.fetch_add(volley.shots.len(), Ordering::Relaxed);
             let rest = scenarios.split_off(volley.fired.min(scenarios.len()));
@@ -581,14 +607,6 @@ impl Swing<'_> {
         }
     }
 
-    /// One is enough to know that there is a problem; a flood hides it.
-    fn trouble(&self, problem: CaseResult) {
-        let mut problems = lock(&self.problems);
-        if problems.len() < 10 {
-            problems.push(problem);
-        }
-    }
-
     /// Whether some of it was not seen before.
     fn is_new(&self, shown: impl IntoIterator<Item = u64>) -> bool {
         let mut behaviours = lock(&self.behaviours);
@@ -606,11 +624,9 @@ impl Swing<'_> {
     }
 
     fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
-        let played = self.ready.play(scenario, slot);
+        let played = self.ready.play(scenario, slot, None);
         self.executions.fetch_add(played.executions, Ordering::Relaxed);
-        if let Some(problem) = played.problem {
-            self.trouble(problem);
-        }
+        self.problem(played.problem);
         if let Some(reason) = &played.counted.unread
             && !self.unread.swap(true, Ordering::Relaxed)
         {
@@ -631,7 +647,7 @@ impl Swing<'_> {
 
     fn found(&self, cause: Cause, result: CaseResult, scenario: &Scenario, slot: &mut Option<Arena>) {
         let mut show = |candidate: &Scenario| -> Option<CaseResult> {
-            let played = self.ready.play(candidate, slot);
+            let played = self.ready.play(candidate, slot, None);
             self.executions.fetch_add(played.executions, Ordering::Relaxed);
             played.found.into_iter().find(|(other, _)| *other == cause).map(|(_, result)| result)
         };
@@ -672,6 +688,14 @@ impl Swing<'_> {
         lock(&self.findings).push(finding);
     }
 
+    fn problem(&self, problem: Option<CaseResult>) {
+        let mut problems = lock(&self.problems);
+        // One is enough to know that there is a problem; a flood hides it.
+        if problems.len() < 10 {
+            problems.extend(problem);
+        }
+    }
+
     fn tally(&self) -> FuzzTally {
         let (constraints, of_constraints) = self.maker.coverage();
         FuzzTally {
@@ -684,6 +708,7 @@ impl Swing<'_> {
             constraints: of_constraints as u64,
             coverage: self.ready.config.coverage.then(|| lock(&self.counters).len() as u64),
             elapsed_ms: self.ready.clock.elapsed().as_secs_f64() * 1000.0,
+            against: None,
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::checks::Observations;
 use crate::target::Target;
 
 pub use plan::{Plan, Planned, plan};
-pub(crate) use play::conclude;
+pub(crate) use play::{conclude, execution as evidence_of};
 pub use probe::{Probe, Unusable};
 use subject::Found;
 

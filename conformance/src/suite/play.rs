@@ -275,7 +275,8 @@ fn result(
     }
 }
 
-fn execution(invocation: &Invocation, answer: &Answer) -> ExecutionEvidence {
+/// An execution as reports show it.
+pub(crate) fn execution(invocation: &Invocation, answer: &Answer) -> ExecutionEvidence {
     let execution = &answer.execution;
     let stdin = match &invocation.stdin {
         Stdin::Bytes(bytes) | Stdin::OpenForever(bytes) => text_of(bytes, KEPT).0,

@@ -1,4 +1,4 @@
-//! Plugins that were built with coverage: their counters lead the hammer where answers show nothing.
+//! Plugins that were built with coverage: their counters tell scenarios apart where answers do not.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::common::{Folder, refused, run};
 
-/// `static` for a configuration that states one address. It falls over when three keys come together that no configuration
-/// of its target has, and nothing that it says tells how near that is. A scenario that comes of no other seldom has them all.
+/// `static` for a configuration that states one address. What it reaches depends on keys that no configuration of its target
+/// has, and nothing that it says tells of it, until three come together.
 const PLUGIN: &str = r#"
 use std::io::Read;
 
@@ -92,17 +92,16 @@ fn counters_keep_scenarios_that_answers_do_not_tell_apart() {
     let Some(plain) = build(folder.path(), "plain", &[]) else { return };
 
     // Without feedback both are given the same scenarios.
-    let asked = ["--cases", "40", "--seed", "1", "--blind"];
+    let asked = ["--cases", "60", "--seed", "1", "--blind"];
     let (output, with) = hammered(&counted, &target, &asked);
     let (_, without) = hammered(&plain, &target, &asked);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let counters = with["fuzz"]["coverage"].as_u64().expect("counters");
-    assert!(counters > 10, "{with}");
+    assert!(counters > 3, "{counters}");
     assert!(said.contains(&format!("; coverage: {counters} counters seen")), "{said}");
     assert_eq!(without["fuzz"].get("coverage"), None);
-    assert!(with["fuzz"]["corpus"].as_u64() > without["fuzz"]["corpus"].as_u64(), "{with} {without}");
-    assert!(
-        !with.to_string().contains("cnitest-coverage"),
-        "its counters are nothing that it left: {with}"
-    );
+    let kept = |report: &Value| report["fuzz"]["corpus"].as_u64().expect("a number");
+    assert!(kept(&with) > kept(&without), "{} and {}", with["fuzz"], without["fuzz"]);
+    let left = with["results"].to_string();
+    assert!(!left.contains("cnitest-coverage"), "its counters are nothing that it left: {left}");
 }

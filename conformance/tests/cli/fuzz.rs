@@ -179,6 +179,74 @@ fn an_interrupted_run_ends_with_its_report() {
 }
 
 #[test]
+fn a_plugin_does_not_differ_from_itself() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    for plugin in ["bridge", "host-local"] {
+        let (status, report, stderr) = fuzz(&[plugin, "--against", plugin, "--cases", "25", "--seed", "5"]);
+        assert_eq!(status, 0, "{plugin}: {stderr}");
+        assert_eq!(report["fuzz"]["against"]["differences"], json!([]), "{plugin}: {stderr}");
+        assert_eq!(report["results"][0]["verdict"], "skip", "nothing is judged: {report}");
+    }
+}
+
+#[test]
+fn a_difference_is_found_made_small_and_shows_again() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let folder = Folder::new();
+    let kept = folder.path().join("kept");
+    let report = folder.path().join("run.json");
+    let output = run(&[
+        "fuzz",
+        "bridge",
+        "--against",
+        "bridge-del-once",
+        "--cases",
+        "6",
+        "--jobs",
+        "1",
+        "--spec-version",
+        "1.1.0",
+        "--keep",
+        kept.to_str().expect("UTF-8"),
+        "--report",
+        &format!("json={}", report.display()),
+    ]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let from = said.find("DIFF").unwrap_or_else(|| panic!("{said}"));
+    let shown = &said[from..said.find("SKIP").expect("what was not asked")];
+    insta::assert_snapshot!("fuzz_against", shown.trim_end());
+
+    let text = std::fs::read_to_string(report).expect("report");
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    let schema: Value = serde_json::from_str(cnitest_reports::run_schema()).expect("schema");
+    assert!(jsonschema::is_valid(&schema, &value), "{text}");
+    assert_eq!((&value["summary"]["fail"], &value["summary"]["warn"]), (&json!(0), &json!(0)));
+
+    let kept = kept.join("bridge");
+    let file = files(&kept, "json").remove(0);
+    let text = std::fs::read_to_string(&file).expect("difference");
+    let one: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(one["scenario"]["steps"].as_array().expect("steps").len() <= 2, "{text}");
+    let issue = std::fs::read_to_string(file.with_extension("md")).expect("text");
+    assert!(issue.contains("### The first") && issue.contains("breaks no requirement by itself"), "{issue}");
+    assert_eq!(files(&kept, "sh").len(), 2 * files(&kept, "json").len());
+
+    let file = file.to_str().expect("UTF-8");
+    let again = run(&["replay", file, "bridge", "--against", "bridge-del-once"]);
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert_eq!(again.status.code(), Some(1), "{said}");
+    let alike = run(&["replay", file, "bridge", "--against", "bridge"]);
+    assert_eq!(alike.status.code(), Some(0), "{}", String::from_utf8_lossy(&alike.stdout));
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     let folder = Folder::new();
     let file = folder.path().join("odd.json");
@@ -188,6 +256,8 @@ fn mistakes_are_told_with_their_place() {
         (vec!["fuzz"], "required"),
         (vec!["fuzz", "static", "--shard", "3/2"], "I from 1 to N"),
         (vec!["fuzz", "/nowhere/plugin"], "/nowhere/plugin"),
+        (vec!["fuzz", "static", "--against", "/nowhere/plugin"], "/nowhere/plugin"),
+        (vec!["fuzz", "static", "--against", "static", "--baseline", "x.toml"], "cannot be used with"),
         (vec!["replay", file], "odd.json"),
         (vec!["replay", "/nowhere/finding.json"], "/nowhere/finding.json"),
     ] {

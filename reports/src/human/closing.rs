@@ -50,6 +50,9 @@ fn table(page: &mut Page, runs: &[Run]) {
 
 /// How one subject fared.
 fn sentence(run: &Run) -> String {
+    if let Some(against) = run.against().filter(|_| run.summary.error == 0) {
+        return super::differences::sentence(run, against);
+    }
     let name = clip(&run.subject.name, 40);
     let summary = run.summary;
     match run.outcome() {

@@ -1,6 +1,7 @@
 //! The report for a person: each subject's summary, then what failed and how, then everything else, shorter.
 
 mod closing;
+mod differences;
 mod findings;
 mod known;
 mod remainder;
@@ -56,6 +57,7 @@ fn subject(page: &mut Page, run: &Run, verbose: bool) {
     findings::failures(page, run, verbose);
     findings::warnings(page, run, verbose);
     known::write(page, run, verbose);
+    differences::write(page, run, verbose);
     remainder::skips(page, run);
     match verbose {
         true => remainder::passes(page, run),

@@ -13,8 +13,11 @@ const DIGITS: usize = 12;
 /// Writes it. What `before`, the run shown before this one, said of the circumstances already is not said again.
 pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
     let name = page.paint(BOLD, &clip(&run.subject.name, 40));
-    let outcome = run.outcome();
-    let outcome = page.paint(outcome_style(outcome), &outcome.to_string());
+    // Whether a plugin is conformant is not what a comparison asks.
+    let outcome = match run.against() {
+        Some(_) => page.paint(BOLD, "COMPARED"),
+        None => page.paint(outcome_style(run.outcome()), &run.outcome().to_string()),
+    };
     page.line(&format!("{name}  {outcome}"));
     page.line(&format!("  {}  in {}", counts(page, run), duration(run.duration_ms)));
     let mut field = |label: &str, text: &str| page.field(2, label, FAINT, COLUMN, text);
@@ -23,6 +26,11 @@ pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
     if let Some(release) = &run.subject.upgrade_from {
         let executable = executable(&release.path, &release.sha256);
         field("from", &format!("{executable}, {}", versions(&release.supported_versions)));
+    }
+    if let Some(against) = run.against() {
+        let other = &against.plugin;
+        let executable = executable(&other.path, &other.sha256);
+        field("against", &format!("{executable}, {}", versions(&other.supported_versions)));
     }
     if let Some(target) = &run.subject.target {
         field("target", target);

@@ -3,6 +3,7 @@
 //! The JSON form is stable: keys are camelCase, times are milliseconds, absent values are `null`.
 //! [`crate::run_schema`] describes it.
 
+mod against;
 mod environment;
 mod known;
 mod options;
@@ -12,6 +13,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::against::{Against, Difference, DifferenceKind, Side};
 pub use self::known::{AppliedBaseline, Known, KnownDeviation, StaleEntry};
 pub use self::options::{RunOptions, TargetText};
 pub use self::outcome::{Outcome, SkipCause, Summary, Verdict, exit_code};
@@ -94,6 +96,9 @@ pub struct FuzzTally {
     pub coverage: Option<u64>,
     /// How long it took, in milliseconds; finite.
     pub elapsed_ms: f64,
+    /// The comparison with another plugin, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
 }
 
 /// The program that made a report.
@@ -255,6 +260,11 @@ impl Run {
     /// What the summary amounts to.
     pub fn outcome(&self) -> Outcome {
         self.summary.outcome(self.strict)
+    }
+
+    /// The comparison with another subject, of a run that was one. Such a run judges nothing.
+    pub fn against(&self) -> Option<&Against> {
+        self.fuzz.as_ref()?.against.as_ref()
     }
 
     /// What the run amounts to where deviations that the baseline knows are accepted: the exit status follows it.

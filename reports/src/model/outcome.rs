@@ -6,7 +6,7 @@ use cni_spec::catalogue::Requirement;
 use cni_spec::{Level, Version};
 use serde::{Deserialize, Serialize};
 
-use super::{CaseResult, RunSet};
+use super::{CaseResult, Run, RunSet};
 
 /// What a case decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -163,8 +163,15 @@ impl fmt::Display for Outcome {
 
 /// The exit status for a set of runs: 0 all conformant, 1 at least one not conformant, 2 undecided (so is an empty set).
 /// Deviations that the baseline knows do not count.
+///
+/// A comparison judges nothing: it is 0 where the two do not differ, 1 where they do.
 pub fn exit_code(set: &RunSet) -> u8 {
-    let any = |outcome| set.runs.iter().any(|run| run.accepted_outcome() == outcome);
+    let outcome = |run: &Run| match run.against() {
+        Some(against) if !against.differences.is_empty() => Outcome::NotConformant,
+        Some(_) if run.summary.error == 0 => Outcome::Conformant,
+        _ => run.accepted_outcome(),
+    };
+    let any = |wanted| set.runs.iter().any(|run| outcome(run) == wanted);
     if any(Outcome::NotConformant) {
         1
     } else if any(Outcome::Undecided) || set.runs.is_empty() {

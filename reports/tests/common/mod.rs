@@ -5,8 +5,9 @@
 use cni_spec::catalogue::requirements;
 use cni_spec::{Level, Version};
 use cnitest_reports::model::{
-    CaseResult, Environment, Evidence, ExecutionEvidence, REPORT_VERSION, Run, RunOptions, RunSet, SkipCause,
-    Subject, Summary, TargetText, Tool, Verdict,
+    Against, CaseResult, Difference, DifferenceKind, Environment, Evidence, ExecutionEvidence, FuzzTally,
+    REPORT_VERSION, Release, Run, RunOptions, RunSet, Side, SkipCause, Subject, Summary, TargetText, Tool,
+    Verdict,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -52,6 +53,52 @@ pub(crate) fn run(name: &str, results: Vec<CaseResult>) -> Run {
     };
     run.finish();
     run
+}
+
+/// A comparison of two plugins that differ in this.
+pub(crate) fn comparison(differences: Vec<Difference>) -> Run {
+    let mut result = case("fuzz", "exec.result-on-stdout", "1.1.0", "comparison", Verdict::Skip);
+    result.reason = Some("two plugins were compared, and neither was judged".to_owned());
+    let mut run = run("bridge", vec![result]);
+    let plugin = Release {
+        path: "/opt/other/bridge".to_owned(),
+        sha256: "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752".to_owned(),
+        supported_versions: vec!["1.1.0".to_owned()],
+    };
+    run.fuzz = Some(FuzzTally {
+        cases: 120,
+        executions: 900,
+        behaviours: 30,
+        corpus: 12,
+        findings: 0,
+        constraints_broken: 40,
+        constraints: 400,
+        coverage: None,
+        elapsed_ms: 60_000.0,
+        against: Some(Against { plugin, differences }),
+    });
+    run
+}
+
+/// A difference in how DEL ends.
+pub(crate) fn difference() -> Difference {
+    let side = |observed: &[&str], breaks: &[&str]| Side {
+        observed: observed.iter().map(|line| (*line).to_owned()).collect(),
+        breaks: breaks.iter().map(|id| (*id).to_owned()).collect(),
+    };
+    Difference {
+        operation: "DEL".to_owned(),
+        kind: DifferenceKind::Status,
+        how: "the second DEL: succeeds / fails".to_owned(),
+        step: "the second DEL of eth0 of c1".to_owned(),
+        spec_version: "1.1.0".to_owned(),
+        configuration: "gateway".to_owned(),
+        first: side(&["the second DEL of eth0 of c1 exit status 0"], &[]),
+        second: side(
+            &["the second DEL of eth0 of c1 exit status 1 with code 999: gone"],
+            &["del.idempotent"],
+        ),
+    }
 }
 
 /// A result without reason or evidence.
