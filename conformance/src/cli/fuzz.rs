@@ -75,25 +75,12 @@ impl Arguments {
             first: false,
         };
         let hammer = Arc::new(Hammer::new(suite, options));
-        let player = Arc::clone(&hammer);
         if self.against.is_some() {
             return self.compare(found, others, target, &hammer);
         }
-        let outcomes = interruptible(
-            move || {
-                let mut outcomes: Vec<Outcome> = Vec::new();
-                for plugin in &found {
-                    let target = target.clone().or_else(|| subject::target(plugin));
-                    let progress = Progress::new(&plugin.name);
-                    let outcome = player.run(plugin, target.as_ref(), &|event| progress.on(&event))?;
-                    progress.end();
-                    outcomes.push(outcome);
-                }
-                Ok::<_, HammerError>(outcomes)
-            },
-            || hammer.cancel(),
-        )?
-        .into_diagnostic()?;
+        let outcomes: Vec<Outcome> = each(found, target, &hammer, |hammer, plugin, target, on_event| {
+            hammer.run(plugin, target, on_event).map(Some)
+        })?;
         if let Some(folder) = &self.keep {
             for outcome in &outcomes {
                 keep(outcome, folder)?;
@@ -108,9 +95,7 @@ impl Arguments {
         }
         Ok(exit_code(&set))
     }
-}
 
-impl Arguments {
     fn compare(
         &self,
         found: Vec<Found>,
@@ -118,25 +103,14 @@ impl Arguments {
         target: Option<Target>,
         hammer: &Arc<Hammer>,
     ) -> miette::Result<u8> {
-        let player = Arc::clone(hammer);
-        let compared = interruptible(
-            move || {
-                let mut all: Vec<Compared> = Vec::new();
-                for plugin in &found {
-                    let Some(other) = others.iter().find(|other| other.name == plugin.name) else {
-                        eprintln!("{}: nothing to compare with", plugin.name);
-                        continue;
-                    };
-                    let target = target.clone().or_else(|| subject::target(plugin));
-                    let progress = Progress::new(&plugin.name);
-                    all.push(player.compare(plugin, other, target.as_ref(), &|event| progress.on(&event))?);
-                    progress.end();
-                }
-                Ok::<_, HammerError>(all)
-            },
-            || hammer.cancel(),
-        )?
-        .into_diagnostic()?;
+        let compared: Vec<Compared> =
+            each(found, target, hammer, move |hammer, plugin, target, on_event| {
+                let Some(other) = others.iter().find(|other| other.name == plugin.name) else {
+                    eprintln!("{}: nothing to compare with", plugin.name);
+                    return Ok(None);
+                };
+                hammer.compare(plugin, other, target, on_event).map(Some)
+            })?;
         if let Some(folder) = &self.keep {
             for one in &compared {
                 keep_differences(one, folder)?;
@@ -146,6 +120,32 @@ impl Arguments {
         let set = self.output.write(RunSet::new(runs), None)?;
         Ok(exit_code(&set))
     }
+}
+
+/// Does something with each plugin and its target, with progress, until the user interrupts.
+fn each<T: Send + 'static>(
+    found: Vec<Found>,
+    target: Option<Target>,
+    hammer: &Arc<Hammer>,
+    act: impl Fn(&Hammer, &Found, Option<&Target>, &(dyn Fn(Event<'_>) + Sync)) -> Result<Option<T>, HammerError>
+    + Send
+    + 'static,
+) -> miette::Result<Vec<T>> {
+    let player = Arc::clone(hammer);
+    interruptible(
+        move || {
+            let mut all = Vec::new();
+            for plugin in &found {
+                let target = target.clone().or_else(|| subject::target(plugin));
+                let progress = Progress::new(&plugin.name);
+                all.extend(act(&player, plugin, target.as_ref(), &|event| progress.on(&event))?);
+                progress.end();
+            }
+            Ok::<_, HammerError>(all)
+        },
+        || hammer.cancel(),
+    )?
+    .into_diagnostic()
 }
 
 /// A difference as `--keep` writes it and `cnitest replay --against` reads it.

@@ -41,10 +41,10 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         let baseline = self.output.prepare()?;
-        let (scenario, kept) = read(&self.file)?;
-        let plugin = match (&self.plugin, &kept) {
+        let (scenario, origin) = read(&self.file)?;
+        let plugin = match (&self.plugin, &origin) {
             (Some(plugin), _) => plugin.clone(),
-            (None, Some(kept)) => plugin_of(kept),
+            (None, Some(origin)) => plugin_of(origin),
             (None, None) => {
                 return Err(miette!(
                     help = "name the plugin: cnitest replay FILE PATH",
@@ -67,7 +67,7 @@ impl Arguments {
             builtin: None,
             upgrade_from: None,
         };
-        let named = kept.as_ref().and_then(|kept| kept.target.clone());
+        let named = origin.and_then(|origin| origin.target);
         let target = play::target(&wanted.options)?;
         let suite = Suite::new(wanted.into_options(Vec::new())?);
         let options = Options {
@@ -99,16 +99,22 @@ impl Arguments {
     }
 }
 
+/// What a file says of where its scenario was played.
+struct Origin {
+    plugin: String,
+    target: Option<String>,
+}
+
 /// A bundled plugin is known by its name, and recorded by where arenas have it.
-fn plugin_of(kept: &KeptFinding) -> PathBuf {
-    let path = Path::new(&kept.plugin);
+fn plugin_of(origin: &Origin) -> PathBuf {
+    let path = Path::new(&origin.plugin);
     match path.strip_prefix(cnitest::arena::PLUGIN_DIR) {
         Ok(name) if !path.exists() => name.to_owned(),
         _ => path.to_owned(),
     }
 }
 
-fn read(path: &Path) -> miette::Result<(Scenario, Option<KeptFinding>)> {
+fn read(path: &Path) -> miette::Result<(Scenario, Option<Origin>)> {
     let file = path.display();
     let text =
         std::fs::read_to_string(path).into_diagnostic().wrap_err_with(|| format!("cannot read {file}"))?;
@@ -116,17 +122,10 @@ fn read(path: &Path) -> miette::Result<(Scenario, Option<KeptFinding>)> {
         return Ok((scenario, None));
     }
     if let Ok(kept) = serde_json::from_str::<KeptDifference>(&text) {
-        let finding = KeptFinding {
-            plugin: kept.plugin,
-            target: kept.target,
-            requirement: String::new(),
-            how: kept.difference.how,
-            scenario: kept.scenario.clone(),
-        };
-        return Ok((kept.scenario, Some(finding)));
+        return Ok((kept.scenario, Some(Origin { plugin: kept.plugin, target: kept.target })));
     }
     let kept: KeptFinding = serde_json::from_str(&text)
         .into_diagnostic()
         .wrap_err_with(|| format!("{file} is neither a finding of `cnitest fuzz --keep` nor a scenario"))?;
-    Ok((kept.scenario.clone(), Some(kept)))
+    Ok((kept.scenario, Some(Origin { plugin: kept.plugin, target: kept.target })))
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use cnitest_reports::model::{
     Against, CaseResult, Difference, DifferenceKind, ExecutionEvidence, Release, Run, Side, SkipCause,
@@ -16,7 +15,7 @@ use cnitest_reports::model::{
 
 use super::scenario::{Scenario, Step};
 use super::trace::{OWN_CODE, Part, Trace};
-use super::{CHECK, Event, FINDINGS, Hammer, HammerError, Ready, Swing, TOLD, lock, minimise};
+use super::{CHECK, Event, FINDINGS, Hammer, HammerError, Ready, Swing, lock, minimise};
 use crate::arena::{Arena, PLUGIN_DIR};
 use crate::suite::Planned;
 use crate::suite::subject::{self, Found};
@@ -428,11 +427,7 @@ impl Clash<'_> {
                 self.found(key, bout, scenario, slots);
             }
         }
-        let mut told = lock(&swing.told);
-        if told.elapsed() >= TOLD {
-            *told = Instant::now();
-            (swing.on_event)(Event::Progress(&swing.tally()));
-        }
+        swing.tell();
     }
 
     /// Plays a scenario on both.
@@ -454,13 +449,10 @@ impl Clash<'_> {
             if undecided {
                 return Vec::new();
             }
-            let mut behaviours = lock(&swing.behaviours);
-            let before = behaviours.len();
-            behaviours.extend(&played.behaviour);
-            fresh |= behaviours.len() > before;
             let judged = played.found.iter().filter(|(_, result)| result.verdict != Verdict::Pass);
             let all: BTreeSet<String> = judged.map(|(cause, _)| cause.requirement.to_owned()).collect();
             *breaks = all.into_iter().collect();
+            fresh |= swing.is_new(played.behaviour);
         }
         if fresh {
             swing.corpus.keep(scenario);

@@ -21,12 +21,15 @@ pub struct Cause {
     pub how: String,
 }
 
+/// The requirement or operation, how it shows, and the gravity.
+pub(super) type Family = (&'static str, String, u8);
+
 impl Cause {
     /// What findings have in common that need telling once: a DEL that fails does so for the same reason whatever was
-    /// done before.
-    pub(super) fn family(&self) -> (&'static str, &str) {
+    /// done before. `gravity` is how grave this one is.
+    pub(super) fn family(&self, gravity: u8) -> Family {
         let whatever = self.how.starts_with("DEL: exit status");
-        (if whatever { "del" } else { self.requirement }, &self.how)
+        (if whatever { "del" } else { self.requirement }, self.how.clone(), gravity)
     }
 
     /// The cause of a deviation. `answer` is the execution that it speaks of, if it speaks of one.

@@ -40,15 +40,14 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
                 return None;
             }
             // Where no code is said, whoever reads the key decides; and null is nothing to many readers.
-            let null = edits.iter().any(|edit| edit.value == Some(Value::Null));
-            let code = codes(*code).filter(|_| !null);
+            let code = codes(*code).filter(|_| !sets_null(edits));
             let requirement = requirement.as_deref().and_then(known).filter(|_| code.is_some());
             let places: Vec<String> = edits.iter().map(describe).collect();
             let why = format!("with {}", places.join(", "));
             Some((call.document(&document), Demand { requirement, code, why }))
         }
         Fault::Text { change, seed } => {
-            let kind = text::Kind::ALL.into_iter().find(|kind| kind.as_str() == change)?;
+            let kind = text_change(change)?;
             let Stdin::Bytes(bytes) = &call.stdin else { return None };
             let whole: Value = serde_json::from_slice(bytes).ok()?;
             let changed = kind.apply(&whole, &mut Random::new(*seed))?;
@@ -79,15 +78,22 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
     }
 }
 
+/// The change of a text by its name.
+fn text_change(name: &str) -> Option<text::Kind> {
+    text::Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
+}
+
+fn sets_null(edits: &[Edit]) -> bool {
+    edits.iter().any(|edit| edit.value == Some(Value::Null))
+}
+
 /// Whether a plugin that follows the specification refuses this fault, whatever else it does with its configuration.
 pub(super) fn must_be_refused(fault: &Fault) -> bool {
     match fault {
-        Fault::Document { edits, code, .. } => {
-            code.is_some() && edits.iter().all(|edit| edit.value != Some(Value::Null))
+        Fault::Document { edits, code, .. } => code.is_some() && !sets_null(edits),
+        Fault::Text { change, .. } => {
+            text_change(change).is_some_and(|kind| kind.meaning() != Meaning::Unclear)
         }
-        Fault::Text { change, .. } => text::Kind::ALL
-            .into_iter()
-            .any(|kind| kind.as_str() == change && kind.meaning() != Meaning::Unclear),
         Fault::Environment { .. } => true,
     }
 }

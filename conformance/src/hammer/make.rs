@@ -223,16 +223,12 @@ impl Maker {
         }
     }
 
+    /// A step with a plugin that makes attachments.
     fn step(&self, scenario: &Scenario, source: &mut dyn Source) -> Step {
         let at = self.at(source);
         let version = scenario.version;
         let checks = version >= Version::V0_4_0;
         let collects = version >= Version::V1_1_0;
-        if !self.attaches {
-            let operation = self.operation(version, source);
-            let fault = if source.chance(7, 8) { self.fault(scenario, operation, source) } else { None };
-            return fault.map_or(Step::Version, |fault| Step::Broken { operation, at, fault });
-        }
         match source.below(20) {
             0..=5 => Step::Operate { operation: Operation::Add, at },
             6..=8 => Step::Operate { operation: Operation::Del, at },

@@ -8,8 +8,8 @@ use super::scenario::{At, Fault, Scenario, Step};
 /// Scenarios tried at most for one finding.
 const TRIES: usize = 160;
 
-/// Makes a scenario smaller as long as `show` answers what it shows: a finding's result, a difference. `own` is the plugin object of the
-/// configuration that it began as, `newest` the version that a report speaks of best.
+/// Makes a scenario smaller as long as `show` answers what it shows: a finding's result, a difference. `own` is the plugin
+/// object of the configuration that it began as, `newest` the version that a report speaks of best.
 pub(super) fn minimise<R>(
     scenario: Scenario,
     result: R,

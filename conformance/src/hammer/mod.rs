@@ -37,6 +37,7 @@ use cni_schemas::generate::{Random, Source as _};
 use cni_spec::Version;
 use cnitest_reports::model::{CaseResult, Difference, FUZZ, FuzzTally, Run, Verdict};
 
+use cause::Family;
 pub use cause::{Cause, without_particulars};
 pub use corpus::CorpusError;
 pub use issue::markdown;
@@ -427,8 +428,8 @@ struct Swing<'a> {
     next: AtomicU64,
     cases: AtomicU64,
     executions: AtomicUsize,
-    /// The families of what was found, with the gravity.
-    seen: Mutex<BTreeSet<(String, String, u8)>>,
+    /// The families of what was found.
+    seen: Mutex<BTreeSet<Family>>,
     behaviours: Mutex<BTreeSet<u64>>,
     counters: Mutex<Counters>,
     /// It was told that counters cannot be read.
@@ -551,8 +552,7 @@ impl<'a> Swing<'a> {
                     self.corpus.keep(&scenarios[shot.index]);
                 }
                 let unknown = shot.deviations.iter().filter(|(cause, gravity, _)| {
-                    let (family, how) = cause.family();
-                    let family = (family.to_owned(), how.to_owned(), *gravity);
+                    let family = cause.family(*gravity);
                     !lock(&self.seen).contains(&family) && causes.insert(family)
                 });
                 let unknown = unknown.count() > 0;
@@ -579,8 +579,7 @@ impl<'a> Swing<'a> {
         }
         for shot in &volley.shots {
             for (cause, gravity, observed) in &shot.deviations {
-                let (family, how) = cause.family();
-                if !lock(&self.seen).insert((family.to_owned(), how.to_owned(), *gravity)) {
+                if !lock(&self.seen).insert(cause.family(*gravity)) {
                     continue;
                 }
                 let scenario = &scenarios[shot.index];
@@ -637,8 +636,7 @@ impl<'a> Swing<'a> {
             self.corpus.keep(scenario);
         }
         for (cause, result) in played.found {
-            let (family, how) = cause.family();
-            let fresh = lock(&self.seen).insert((family.to_owned(), how.to_owned(), rank(result.verdict)));
+            let fresh = lock(&self.seen).insert(cause.family(rank(result.verdict)));
             if fresh && lock(&self.findings).len() < FINDINGS {
                 self.found(cause, result, scenario, slot);
             }

@@ -81,7 +81,11 @@ impl Locks {
     }
 
     /// Removes the lock files that killed runtimes left and nobody holds.
-    pub(super) fn sweep(&self) -> io::Result<()> {
+    pub(super) fn sweep(&self) -> Result<(), LockError> {
+        self.remove_unheld().map_err(|source| LockError::Io { path: self.folder.clone(), source })
+    }
+
+    fn remove_unheld(&self) -> io::Result<()> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries?,

@@ -372,10 +372,7 @@ impl Runtime {
             }
         }
         self.cache.sweep()?;
-        self.locks.sweep().map_err(|source| error::LockError::Io {
-            path: self.settings.cache.join("cnitest/locks"),
-            source,
-        })?;
+        self.locks.sweep()?;
         one_or_several(errors)
     }
 

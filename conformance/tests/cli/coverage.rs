@@ -1,11 +1,12 @@
 //! Plugins that were built with coverage: their counters tell scenarios apart where answers do not.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::common::{Folder, refused, run};
+use crate::common::{Folder, refused};
+use crate::fuzz::fuzz;
 
 /// `static` for a configuration that states one address. What it reaches depends on keys that no configuration of its target
 /// has, and nothing that it says tells of it, until three come together.
@@ -70,13 +71,10 @@ fn build(folder: &Path, name: &str, flags: &[&str]) -> Option<PathBuf> {
     }
 }
 
-fn hammered(program: &Path, target: &Path, more: &[&str]) -> (Output, Value) {
+fn hammered(program: &Path, target: &Path, more: &[&str]) -> (Value, String) {
     let (program, target) = (program.to_str().expect("UTF-8"), target.to_str().expect("UTF-8"));
-    let asked = ["fuzz", program, "--target", target, "--format", "json", "--jobs", "1"];
-    let output = run(&[&asked[..], more].concat());
-    let report = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&output.stderr)));
-    (output, report)
+    let (_, report, stderr) = fuzz(&[&[program, "--target", target, "--jobs", "1"], more].concat());
+    (report, stderr)
 }
 
 #[test]
@@ -93,9 +91,8 @@ fn counters_keep_scenarios_that_answers_do_not_tell_apart() {
 
     // Without feedback both are given the same scenarios.
     let asked = ["--cases", "60", "--seed", "1", "--blind"];
-    let (output, with) = hammered(&counted, &target, &asked);
-    let (_, without) = hammered(&plain, &target, &asked);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (with, said) = hammered(&counted, &target, &asked);
+    let (without, _) = hammered(&plain, &target, &asked);
     let counters = with["fuzz"]["coverage"].as_u64().expect("counters");
     assert!(counters > 3, "{counters}");
     assert!(said.contains(&format!("; coverage: {counters} counters seen")), "{said}");

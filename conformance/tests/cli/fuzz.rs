@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, refused, run};
 
-fn fuzz(arguments: &[&str]) -> (i32, Value, String) {
+/// What `cnitest fuzz` reports: the exit status, the report and what it says on stderr.
+pub(crate) fn fuzz(arguments: &[&str]) -> (i32, Value, String) {
     let output = run(&[&["fuzz", "--format", "json"], arguments].concat());
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}\n{stderr}"));
