@@ -77,6 +77,10 @@ impl Arguments {
 
     fn hammer(&self, options: &Options, cases: u64, bar: &ProgressBar) -> miette::Result<u8> {
         let trials = hammer(options, cases, !self.blind, &|trial| {
+            // It takes long: whoever keeps stderr in a file can see how far it is.
+            if bar.is_hidden() {
+                eprintln!("{}  {}", trial.mutant.name, told_of(trial));
+            }
             bar.set_message(trial.mutant.name);
             bar.inc(1);
         });
@@ -98,14 +102,17 @@ fn hammered(trials: &[Hammered]) -> String {
     let width = trials.iter().map(|trial| trial.mutant.name.len()).max().unwrap_or_default();
     let mut text = String::new();
     for trial in trials {
-        let told = match &trial.cause {
-            Some(cause) => format!("found by scenario {}: {}: {}", trial.cases, cause.requirement, cause.how),
-            None => format!("not found in {} scenarios", trial.cases),
-        };
-        text.push_str(&format!("{:width$}  {told}\n", trial.mutant.name));
+        text.push_str(&format!("{:width$}  {}\n", trial.mutant.name, told_of(trial)));
     }
     text.push_str(&format!("\n{}\n", Effort::of(trials)));
     text
+}
+
+fn told_of(trial: &Hammered) -> String {
+    match &trial.cause {
+        Some(cause) => format!("found by scenario {}: {}: {}", trial.cases, cause.requirement, cause.how),
+        None => format!("not found in {} scenarios", trial.cases),
+    }
 }
 
 /// What it took to find mutants, for comparing a run with another one.

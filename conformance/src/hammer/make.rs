@@ -39,10 +39,38 @@ type Key = (Version, Document, Option<String>);
 
 /// What generates and breaks one kind of request.
 #[derive(Debug)]
-struct Grammar {
+struct Rules {
     schema: Composed,
     generator: Generator,
     mutator: Mutator,
+}
+
+impl Rules {
+    /// The rules of a plugin type's requests; none where the schemas do not fit together. They are made once in the life of
+    /// the process: that takes longer than many executions do, and whoever hammers many plugins asks for the same.
+    fn of(plugin: Option<&str>, (version, kind, ipam): &Key) -> Option<Arc<Rules>> {
+        type Made = BTreeMap<(Option<String>, Key), Option<Arc<Rules>>>;
+        static MADE: Mutex<Made> = Mutex::new(BTreeMap::new());
+        let key = (plugin.map(str::to_owned), (*version, *kind, ipam.clone()));
+        if let Some(made) = lock(&MADE).get(&key) {
+            return made.clone();
+        }
+        let make = || {
+            let names = [plugin, ipam.as_deref()].into_iter().flatten();
+            let plugins: Vec<PluginSchema> = names.filter_map(PluginSchema::known).collect();
+            let schema = Composed::compose(*kind, *version, Profile::Compat, &plugins).ok()?;
+            let (generator, mutator) = (schema.generator().ok()?, Mutator::new(&schema).ok()?);
+            Some(Arc::new(Rules { schema, generator, mutator }))
+        };
+        let made = make();
+        lock(&MADE).entry(key).or_insert(made).clone()
+    }
+}
+
+/// The rules of one kind of request, and what this run knows of them.
+#[derive(Debug)]
+struct Grammar {
+    rules: Arc<Rules>,
     learnt: Mutex<Learnt>,
 }
 
@@ -56,10 +84,18 @@ struct Learnt {
     changes: Vec<Vec<Vec<Edit>>>,
     /// The constraints that have such a change.
     broken: Vec<usize>,
+    /// How many constraints were tried since a change came that was not known.
+    barren: u32,
 }
 
 /// How many changes are remembered for each constraint.
 const CHANGES: usize = 16;
+
+/// How many constraints have to be tried in vain before changes that are not known are looked for less often.
+const BARREN: u32 = 16;
+
+/// One in so many faults, at least, is a change that was looked for.
+const SELDOM: u32 = 8;
 
 impl Learnt {
     fn record(&mut self, site: usize, edits: &[Edit]) {
@@ -70,7 +106,13 @@ impl Learnt {
         }
         if changes.len() < CHANGES && !changes.iter().any(|known| known == edits) {
             changes.push(edits.to_vec());
+            self.barren = 0;
         }
+    }
+
+    /// One in how many faults is to be a change that is not known: all at first, fewer where looking for them yields little.
+    fn curiosity(&self) -> u32 {
+        (1 + self.barren / BARREN).min(SELDOM)
     }
 
     /// Of a few constraints with a known change, the one that was broken least, and a change.
@@ -262,7 +304,7 @@ impl Maker {
         let kind = if self.chained { Document::RequestAddChained } else { Document::RequestAddFirst };
         let Some(grammar) = self.grammar(scenario, kind) else { return };
         let size = 3 + source.below(4) as usize;
-        let generated = grammar.generator.generate(source, size);
+        let generated = grammar.rules.generator.generate(source, size);
         let Value::Object(generated) = generated else { return };
         let left = |key: &String| RUNTIMES.contains(&key.as_str()) || self.unvaried.contains(key);
         let own: Vec<(&String, &Value)> = generated.iter().filter(|(key, _)| !left(key)).collect();
@@ -288,7 +330,7 @@ impl Maker {
                 }
             }
             let request = request(scenario.version, &plugin, kind);
-            if grammar.schema.validate(&request).is_empty() {
+            if grammar.rules.schema.validate(&request).is_empty() {
                 scenario.plugin = plugin;
             }
         }
@@ -336,11 +378,12 @@ impl Maker {
         };
         let grammar = self.grammar(scenario, kind)?;
         let valid = request(scenario.version, &scenario.plugin, kind);
-        let sites = grammar.schema.constraints().len() as u32;
+        let sites = grammar.rules.schema.constraints().len() as u32;
         if sites == 0 {
             return None;
         }
-        if source.chance(1, 3)
+        let curiosity = lock(&grammar.learnt).curiosity();
+        if !source.chance(1, curiosity)
             && let Some(fault) = known_change(&grammar, &valid, source)
         {
             return Some(fault);
@@ -352,10 +395,11 @@ impl Maker {
                 let some = (0..4).map(|_| source.below(sites) as usize);
                 let few = some.min_by_key(|site| learnt.tries[*site])?;
                 learnt.tries[few] += 1;
+                learnt.barren = learnt.barren.saturating_add(1);
                 few
             };
             let mut random = Random::new(u64::from(source.below(u32::MAX)));
-            let Ok(mutation) = grammar.mutator.mutate(&valid, few, &mut random) else { continue };
+            let Ok(mutation) = grammar.rules.mutator.mutate(&valid, few, &mut random) else { continue };
             let edits = Edit::between(&valid, &mutation.document);
             lock(&grammar.learnt).record(mutation.site, &edits);
             return Some(Fault::Document {
@@ -368,25 +412,25 @@ impl Maker {
     }
 
     fn grammar(&self, scenario: &Scenario, kind: Document) -> Option<Arc<Grammar>> {
-        let ipam = scenario.plugin.get("ipam").and_then(|ipam| ipam["type"].as_str()).map(str::to_owned);
-        let key = (scenario.version, kind, ipam.clone());
+        // A type without a schema of its own adds nothing, and there is no end of names.
+        let known = |name: &&str| PluginSchema::source(name).is_some();
+        let ipam = scenario.plugin.get("ipam").and_then(|ipam| ipam["type"].as_str()).filter(known);
+        let ipam = ipam.map(str::to_owned);
+        let key = (scenario.version, kind, ipam);
         let mut grammars = lock(&self.grammars);
-        let made = grammars.entry(key).or_insert_with(|| {
+        let made = grammars.entry(key.clone()).or_insert_with(|| {
             let own = scenario.plugin.get("type").and_then(Value::as_str);
-            let names = [own, ipam.as_deref()].into_iter().flatten();
-            let plugins: Vec<PluginSchema> = names.filter_map(PluginSchema::known).collect();
-            let schema = Composed::compose(kind, scenario.version, Profile::Compat, &plugins).ok()?;
-            let mutator = Mutator::new(&schema).ok()?;
+            let rules = Rules::of(own, &key)?;
+            let sites = rules.schema.constraints().len();
             Some(Arc::new(Grammar {
-                generator: schema.generator().ok()?,
                 learnt: Mutex::new(Learnt {
-                    coverage: mutator.coverage(),
-                    tries: vec![0; schema.constraints().len()],
-                    changes: vec![Vec::new(); schema.constraints().len()],
+                    coverage: rules.mutator.coverage(),
+                    tries: vec![0; sites],
+                    changes: vec![Vec::new(); sites],
                     broken: Vec::new(),
+                    barren: 0,
                 }),
-                mutator,
-                schema,
+                rules,
             }))
         });
         made.clone()
@@ -397,10 +441,10 @@ impl Maker {
 fn known_change(grammar: &Grammar, valid: &Value, source: &mut dyn Source) -> Option<Fault> {
     for _ in 0..4 {
         let (site, edits) = lock(&grammar.learnt).pick(source)?;
-        let constraint = &grammar.schema.constraints()[site];
+        let constraint = &grammar.rules.schema.constraints()[site];
         let mut changed = valid.clone();
         edits.iter().for_each(|edit| edit.apply(&mut changed));
-        if let [only] = grammar.schema.validate(&changed).as_slice()
+        if let [only] = grammar.rules.schema.validate(&changed).as_slice()
             && only.schema_path == constraint.schema_path
             && changed != *valid
         {
@@ -480,13 +524,13 @@ mod tests {
                     if maker.chained { Document::RequestAddChained } else { Document::RequestAddFirst };
                 let grammar = maker.grammar(&scenario, kind).unwrap();
                 let valid = request(scenario.version, &scenario.plugin, kind);
-                assert_eq!(grammar.schema.validate(&valid), [], "{name} {seed}");
+                assert_eq!(grammar.rules.schema.validate(&valid), [], "{name} {seed}");
                 for step in &scenario.steps {
                     let Step::Broken { operation: Operation::Add, fault, .. } = step else { continue };
                     let Fault::Document { edits, requirement, .. } = fault else { continue };
                     let mut changed = valid.clone();
                     edits.iter().for_each(|edit| edit.apply(&mut changed));
-                    let violations = grammar.schema.validate(&changed);
+                    let violations = grammar.rules.schema.validate(&changed);
                     assert_eq!(violations.len(), 1, "{name} {seed}: {changed}");
                     assert_eq!(violations[0].requirement, requirement.as_deref());
                     broken += 1;
