@@ -76,11 +76,11 @@ fn executions(page: &mut Page, evidence: &Evidence, detail: Detail) {
     }
 }
 
-/// The last execution that the observation names, otherwise the last one.
+/// The last execution that the observation names, otherwise the last one that the expectation names, otherwise the last one.
 fn decisive(evidence: &Evidence) -> Option<usize> {
-    let named = |execution: &ExecutionEvidence| names(&evidence.observed, &execution.label);
-    let last = evidence.executions.len().checked_sub(1);
-    evidence.executions.iter().rposition(named).or(last)
+    let executions = &evidence.executions;
+    let named = |text: &str| executions.iter().rposition(|execution| names(text, &execution.label));
+    named(&evidence.observed).or_else(|| named(&evidence.expected)).or(executions.len().checked_sub(1))
 }
 
 /// Whether a text holds a label as a word of its own.

@@ -321,7 +321,7 @@ fn result_schema(case: &mut Case<'_>) -> Result<(), Stop> {
     for violation in &compat {
         let requirement = violation.requirement.unwrap_or("result.shape-matches-version");
         let place = place_in_document(&violation.instance_path);
-        let expected = format!("a result in the form of {}", case.version);
+        let expected = format!("{} prints a result in the form of {}", answer.label, case.version);
         let observed = format!("{place}: {}", violation.message);
         match violation.message.strip_suffix(" is missing") {
             Some(key) => {
@@ -343,7 +343,7 @@ fn result_schema(case: &mut Case<'_>) -> Result<(), Stop> {
                 case.expect(
                     false,
                     requirement,
-                    format!("a result in the form of {}", case.version),
+                    format!("{} prints a result in the form of {}", answer.label, case.version),
                     observed,
                 );
             }

@@ -20,7 +20,7 @@ pub(crate) mod del;
 mod delegation;
 mod devices;
 mod disturbed;
-mod execution;
+pub(crate) mod execution;
 mod faults;
 mod forwarding;
 pub(crate) mod front;
@@ -42,7 +42,7 @@ mod shaping;
 mod skew;
 mod status;
 mod surroundings;
-mod version;
+pub(crate) mod version;
 pub mod wild;
 
 use cni_spec::Version;

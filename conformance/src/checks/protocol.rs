@@ -43,7 +43,7 @@ pub(super) fn must_hold(case: &Case<'_>, requirement: &'static str) -> Result<()
 }
 
 /// VERSION with nothing but CNI_COMMAND, and the case's version on stdin.
-pub(super) fn version_call(case: &Case<'_>) -> Call {
+pub(crate) fn version_call(case: &Case<'_>) -> Call {
     let variables = [("CNI_COMMAND".to_owned(), Operation::Version.as_str().to_owned())];
     let request = json!({ "cniVersion": case.version.as_str() });
     Call {
@@ -141,7 +141,7 @@ pub(super) fn expect_fitting_code(case: &mut Case<'_>, answer: &Answer, codes: &
 }
 
 /// Expects the message of a code-4 error to name a variable.
-pub(super) fn expect_named(case: &mut Case<'_>, answer: &Answer, requirement: &'static str, variable: &str) {
+pub(crate) fn expect_named(case: &mut Case<'_>, answer: &Answer, requirement: &'static str, variable: &str) {
     let Some(error) = answer.error() else { return };
     let text = format!("{} {}", error.msg, error.details.unwrap_or_default());
     let expected = format!("the error message names {variable}");

@@ -106,16 +106,22 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn answers(case: &mut Case<'_>) -> Result<(), Stop> {
     let answer = probe(case)?;
+    judge_answer(case, &answer, "version.since-020");
+    Ok(())
+}
+
+/// What the answer to VERSION must be like. `requirement` says that such a request is answered.
+pub(crate) fn judge_answer(case: &mut Case<'_>, answer: &Answer, requirement: &'static str) {
     if answer.refused()
         && answer.document().is_some_and(|document| document.get("supportedVersions").is_some())
     {
         let expected = "VERSION that prints its result exits with status 0";
         let assertion = Assertion::Succeeds(answer.index);
         case.expect_as(false, "exec.exit-zero-on-success", expected, answer.summary(), assertion);
-        return Ok(());
+        return;
     }
-    if !case.expect_success(&answer, "version.since-020") {
-        return Ok(());
+    if !case.expect_success(answer, requirement) {
+        return;
     }
     let expected = "VERSION prints one JSON document on stdout";
     match &answer.documents {
@@ -132,12 +138,19 @@ fn answers(case: &mut Case<'_>) -> Result<(), Stop> {
             case.expect_as(false, "exec.result-on-stdout", expected, answer.summary(), assertion);
         }
     }
-    Ok(())
 }
 
 fn result(case: &mut Case<'_>) -> Result<(), Stop> {
     let document = document(case)?;
-    let violations = cni_schemas::validate(Kind::ResultVersion, case.version, Profile::Compat, &document)
+    judge_document(case, &document)
+}
+
+/// What the result of VERSION must be like.
+///
+/// # Errors
+/// Skips the case when the version has no such document.
+pub(crate) fn judge_document(case: &mut Case<'_>, document: &Value) -> Result<(), Stop> {
+    let violations = cni_schemas::validate(Kind::ResultVersion, case.version, Profile::Compat, document)
         .map_err(|error| Stop::skip(error.to_string()))?;
     for violation in violations {
         let requirement = violation.requirement.unwrap_or("version.output-on-stdout");
@@ -156,7 +169,15 @@ fn result(case: &mut Case<'_>) -> Result<(), Stop> {
 
 fn semver_entries(case: &mut Case<'_>) -> Result<(), Stop> {
     let document = document(case)?;
-    let entries = entries(&document)?;
+    judge_entries(case, &document)
+}
+
+/// What the list of supported versions must be like.
+///
+/// # Errors
+/// When there is no list.
+pub(crate) fn judge_entries(case: &mut Case<'_>, document: &Value) -> Result<(), Stop> {
+    let entries = entries(document)?;
     let mut seen = BTreeSet::new();
     for entry in &entries {
         let expected = "each entry of supportedVersions is a version number such as 1.1.0";
@@ -269,7 +290,11 @@ fn entries(document: &Value) -> Result<Vec<String>, Stop> {
     Ok(entries.iter().map(text).collect())
 }
 
-fn sorted(document: &Value) -> Result<Vec<String>, Stop> {
+/// The entries of supportedVersions, sorted.
+///
+/// # Errors
+/// When there is no list.
+pub(crate) fn sorted(document: &Value) -> Result<Vec<String>, Stop> {
     let mut entries = entries(document)?;
     entries.sort();
     entries.dedup();

@@ -295,7 +295,7 @@ impl Progress {
             Event::Found(finding) => {
                 let line = format!(
                     "found: {} {}: {}",
-                    finding.result.verdict, finding.cause.requirement, finding.cause.how
+                    finding.result.verdict, finding.cause.requirement, finding.result.title
                 );
                 self.bar.suspend(|| eprintln!("{line}"));
             }

@@ -193,7 +193,7 @@ fn comparable(scenario: &Scenario) -> Scenario {
     let steps = scenario.steps.iter().flat_map(|step| match step {
         Step::Kill { .. } => Vec::new(),
         Step::Together { operation, at } => {
-            at.iter().map(|at| Step::Operate { operation: *operation, at: *at }).collect()
+            at.iter().map(|at| Step::Operate { operation: *operation, at: *at, harmless: None }).collect()
         }
         other => vec![other.clone()],
     });
@@ -668,7 +668,7 @@ mod tests {
             steps: vec![
                 Step::Kill { operation: Operation::Add, at, after: 200 },
                 Step::Together { operation: Operation::Add, at: vec![at, At { container: 1, ..at }] },
-                Step::Version,
+                Step::Version { asking: crate::hammer::harmless::Asking::Plainly },
             ],
         };
         let steps = comparable(&scenario).steps;

@@ -17,6 +17,8 @@ pub(super) struct Demand {
     pub(super) code: Option<(&'static str, &'static [u32])>,
     /// What is wrong, for labels.
     pub(super) why: String,
+    /// The variable that is wrong, which the message has to name.
+    pub(super) variable: Option<String>,
 }
 
 /// Puts the fault into the call; none where the fault is not known to this release, or changes nothing here.
@@ -44,7 +46,7 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
             let requirement = requirement.as_deref().and_then(known).filter(|_| code.is_some());
             let places: Vec<String> = edits.iter().map(describe).collect();
             let why = format!("with {}", places.join(", "));
-            Some((call.document(&document), Demand { requirement, code, why }))
+            Some((call.document(&document), Demand { requirement, code, why, variable: None }))
         }
         Fault::Text { change, seed } => {
             let kind = text_change(change)?;
@@ -62,7 +64,10 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
                 _ => (Some("config.strict-json"), None),
             };
             let code = code.filter(|_| case.version >= Version::V1_0_0);
-            Some((call.text(changed), Demand { requirement, code, why: format!("with {change}") }))
+            Some((
+                call.text(changed),
+                Demand { requirement, code, why: format!("with {change}"), variable: None },
+            ))
         }
         Fault::Environment { variable, value, requirement, code } => {
             let why = match value {
@@ -73,7 +78,8 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
                 Some(value) => call.set(variable, value),
                 None => call.unset(variable),
             };
-            Some((call, Demand { requirement: known(requirement), code: codes(*code), why }))
+            let (requirement, code) = (known(requirement), codes(*code));
+            Some((call, Demand { requirement, code, why, variable: Some(variable.clone()) }))
         }
     }
 }

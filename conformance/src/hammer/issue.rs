@@ -13,7 +13,7 @@ pub fn markdown(run: &Run, finding: &Finding) -> String {
     let evidence = result.evidence.as_ref();
     let mut out = String::new();
     let requirement = catalogue::requirement(finding.cause.requirement);
-    let _ = writeln!(out, "## {}: {}\n", run.subject.name, finding.cause.how);
+    let _ = writeln!(out, "## {}: {}\n", run.subject.name, result.title);
     if let Some(requirement) = requirement {
         let _ =
             writeln!(out, "CNI {} ({}): {}\n", finding.scenario.version, result.level, requirement.statement);

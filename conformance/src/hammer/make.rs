@@ -10,6 +10,7 @@ use cni_schemas::{Composed, Kind as Document, PluginSchema, Profile};
 use cni_spec::{Operation, Version};
 use serde_json::{Map, Value, json};
 
+use super::harmless::{Asking, Harmless};
 use super::lock;
 use super::scenario::{At, CONTAINERS, Edit, Fault, Scenario, Step};
 use crate::checks::NETWORK;
@@ -29,6 +30,8 @@ pub(super) struct Maker {
     unvaried: Vec<String>,
     interfaces: u8,
     networks: u8,
+    /// What changes nothing for this plugin.
+    harmless: Vec<Harmless>,
     grammars: Mutex<BTreeMap<Key, Option<Arc<Grammar>>>>,
     /// What can be wrong with the parameters.
     environments: Mutex<BTreeMap<(Operation, Version), Vec<EnvironmentMutation>>>,
@@ -144,6 +147,18 @@ impl Maker {
             unvaried: target.map(|target| target.unvaried.clone()).unwrap_or_default(),
             interfaces: if several { 2 } else { 1 },
             networks: if several { 2 } else { 1 },
+            harmless: Harmless::ALL
+                .into_iter()
+                .filter(|harmless| match harmless {
+                    Harmless::NoPath => target.is_some_and(|target| !target.executes_others()),
+                    // The interface that a chained plugin finds has its name already; one that others make under a longer
+                    // name of their own may not fit.
+                    Harmless::LongInterface => {
+                        !fixed && target.is_some_and(|target| target.kind == Kind::Interface)
+                    }
+                    _ => true,
+                })
+                .collect(),
             grammars: Mutex::default(),
             environments: Mutex::default(),
         }
@@ -161,6 +176,20 @@ impl Maker {
             let learnt = lock(&grammar.learnt);
             (hit + learnt.coverage.hit(), sites + learnt.coverage.sites())
         })
+    }
+
+    /// Whether the configuration of a scenario follows the schemas.
+    pub(super) fn is_valid(&self, scenario: &Scenario) -> bool {
+        let kind = self.first_request();
+        let grammar = self.grammar(scenario, kind);
+        grammar.is_none_or(|grammar| {
+            grammar.rules.schema.validate(&request(scenario.version, &scenario.plugin, kind)).is_empty()
+        })
+    }
+
+    /// What a configuration becomes first.
+    fn first_request(&self) -> Document {
+        if self.chained { Document::RequestAddChained } else { Document::RequestAddFirst }
     }
 
     /// A scenario.
@@ -231,20 +260,28 @@ impl Maker {
     /// One execution that stands alone: a faulty request, or an attachment that comes and goes.
     fn lone(&self, scenario: &Scenario, source: &mut dyn Source) -> Vec<Step> {
         let at = At::default();
+        if source.chance(1, 16) {
+            return (0..2).map(|_| any_version(source)).collect();
+        }
         if self.attaches && source.chance(1, 4) {
-            return vec![Step::Operate { operation: Operation::Add, at }];
+            let harmless = if source.chance(1, 2) { Some(self.harmless(source)) } else { None };
+            return vec![Step::Operate { operation: Operation::Add, at, harmless }];
         }
         let operation = self.operation(scenario.version, source);
         let fault = self.fault(scenario, operation, source);
         let mut steps = Vec::new();
         if self.attaches && operation != Operation::Add && source.chance(1, 2) {
-            steps.push(Step::Operate { operation: Operation::Add, at });
+            steps.push(Step::Operate { operation: Operation::Add, at, harmless: None });
         }
         steps.push(match fault {
             Some(fault) => Step::Broken { operation, at, fault },
-            None => Step::Version,
+            None => any_version(source),
         });
         steps
+    }
+
+    fn harmless(&self, source: &mut dyn Source) -> Harmless {
+        self.harmless[source.below(self.harmless.len() as u32) as usize]
     }
 
     fn operation(&self, version: Version, source: &mut dyn Source) -> Operation {
@@ -272,9 +309,12 @@ impl Maker {
         let checks = version >= Version::V0_4_0;
         let collects = version >= Version::V1_1_0;
         match source.below(20) {
-            0..=5 => Step::Operate { operation: Operation::Add, at },
-            6..=8 => Step::Operate { operation: Operation::Del, at },
-            9 if checks => Step::Operate { operation: Operation::Check, at },
+            0..=5 => {
+                let harmless = if source.chance(1, 6) { Some(self.harmless(source)) } else { None };
+                Step::Operate { operation: Operation::Add, at, harmless }
+            }
+            6..=8 => Step::Operate { operation: Operation::Del, at, harmless: None },
+            9 if checks => Step::Operate { operation: Operation::Check, at, harmless: None },
             10 => {
                 let operation = if source.chance(1, 3) { Operation::Del } else { Operation::Add };
                 let all = (0..CONTAINERS).map(|container| At { container, ..at });
@@ -288,12 +328,12 @@ impl Maker {
             14 if collects => Step::Status { network: at.network },
             15 => Step::DeleteNetns { container: at.container },
             16 => Step::RemoveInterface { at },
-            17 => Step::Version,
+            17 => any_version(source),
             _ => {
                 let operation = self.operation(version, source);
                 match self.fault(scenario, operation, source) {
                     Some(fault) => Step::Broken { operation, at, fault },
-                    None => Step::Operate { operation: Operation::Add, at },
+                    None => Step::Operate { operation: Operation::Add, at, harmless: None },
                 }
             }
         }
@@ -301,7 +341,7 @@ impl Maker {
 
     /// Lends keys of a generated configuration to that of the scenario, as long as it stays valid.
     fn vary(&self, scenario: &mut Scenario, source: &mut dyn Source) {
-        let kind = if self.chained { Document::RequestAddChained } else { Document::RequestAddFirst };
+        let kind = self.first_request();
         let Some(grammar) = self.grammar(scenario, kind) else { return };
         let size = 3 + source.below(4) as usize;
         let generated = grammar.rules.generator.generate(source, size);
@@ -338,13 +378,13 @@ impl Maker {
 
     /// Something to be wrong with the request of an operation.
     fn fault(&self, scenario: &Scenario, operation: Operation, source: &mut dyn Source) -> Option<Fault> {
-        match source.below(8) {
-            0 => {
+        match source.below(10) {
+            0 | 1 => {
                 let change = text::Kind::ALL[source.below(text::Kind::ALL.len() as u32) as usize];
                 let seed = u64::from(source.below(1 << 16));
                 Some(Fault::Text { change: change.as_str().to_owned(), seed })
             }
-            1 | 2 => {
+            2 | 3 => {
                 let mut known = lock(&self.environments);
                 let all = known
                     .entry((operation, scenario.version))
@@ -368,8 +408,7 @@ impl Maker {
         source: &mut dyn Source,
     ) -> Option<Fault> {
         let kind = match operation {
-            Operation::Add if self.chained => Document::RequestAddChained,
-            Operation::Add => Document::RequestAddFirst,
+            Operation::Add => self.first_request(),
             Operation::Del => Document::RequestDel,
             Operation::Check => Document::RequestCheck,
             Operation::Gc => Document::RequestGc,
@@ -435,6 +474,11 @@ impl Maker {
         });
         made.clone()
     }
+}
+
+/// VERSION, asked for in some way.
+fn any_version(source: &mut dyn Source) -> Step {
+    Step::Version { asking: Asking::ALL[source.below(Asking::ALL.len() as u32) as usize] }
 }
 
 /// A change that has broken a constraint alone before, where it does so in this document too.
@@ -520,8 +564,7 @@ mod tests {
             let mut broken = 0;
             for seed in 0..80 {
                 let scenario = maker.make(&mut Random::new(seed));
-                let kind =
-                    if maker.chained { Document::RequestAddChained } else { Document::RequestAddFirst };
+                let kind = maker.first_request();
                 let grammar = maker.grammar(&scenario, kind).unwrap();
                 let valid = request(scenario.version, &scenario.plugin, kind);
                 assert_eq!(grammar.rules.schema.validate(&valid), [], "{name} {seed}");

@@ -3,10 +3,11 @@
 use cni_spec::Version;
 use serde_json::{Map, Value};
 
+use super::harmless::Asking;
 use super::scenario::{At, Fault, Scenario, Step};
 
 /// Scenarios tried at most for one finding.
-const TRIES: usize = 160;
+const TRIES: usize = 240;
 
 /// Makes a scenario smaller as long as `show` answers what it shows: a finding's result, a difference. `own` is the plugin
 /// object of the configuration that it began as, `newest` the version that a report speaks of best.
@@ -22,7 +23,7 @@ pub(super) fn minimise<R>(
     let mut tries = 0;
     loop {
         let before = best.0.clone();
-        for pass in [drop_steps, simplify_steps, simplify_configuration, settle_version] {
+        for pass in [drop_steps, simplify_steps, simplify_configuration, simplify_values, settle_version] {
             let mut index = 0;
             // Each acceptance changes what comes next, so the list is made anew and gone on with from the same place.
             while let Some(candidate) = pass(&best.0, own, newest, index) {
@@ -93,6 +94,8 @@ fn simplify_steps(
         let parts = match step {
             Step::Together { at, .. } if at.len() > 2 => at.len(),
             Step::Broken { fault: Fault::Document { edits, .. }, .. } if edits.len() > 1 => edits.len(),
+            Step::Operate { harmless: Some(_), .. } => 1,
+            Step::Version { asking } if !asking.is_plain() => 1,
             _ => 0,
         };
         if rest >= parts {
@@ -100,6 +103,8 @@ fn simplify_steps(
             continue;
         }
         match step {
+            Step::Operate { harmless, .. } => *harmless = None,
+            Step::Version { asking } => *asking = Asking::Plainly,
             Step::Together { at, .. } => drop(at.remove(rest)),
             Step::Broken { fault: Fault::Document { edits, .. }, .. } => drop(edits.remove(rest)),
             _ => {}
@@ -143,6 +148,61 @@ fn simplify_configuration(
     Some(smaller)
 }
 
+/// The candidate of that index: one member or item less, somewhere within the values of the configuration, the outer ones
+/// first.
+fn simplify_values(
+    scenario: &Scenario,
+    _: Option<&Map<String, Value>>,
+    _: Version,
+    index: usize,
+) -> Option<Scenario> {
+    let mut level: Vec<String> = scenario.plugin.keys().map(|key| escape(key)).collect();
+    let whole = Value::Object(scenario.plugin.clone());
+    let mut inner: Vec<String> = Vec::new();
+    while !level.is_empty() {
+        level = level
+            .iter()
+            .flat_map(|place| match whole.pointer(place) {
+                Some(Value::Object(members)) => {
+                    members.keys().map(|key| format!("{place}{}", escape(key))).collect()
+                }
+                Some(Value::Array(items)) => (0..items.len()).map(|item| format!("{place}/{item}")).collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        inner.extend(level.iter().cloned());
+    }
+    let place = inner.get(index)?;
+    let mut smaller = scenario.clone();
+    smaller.plugin = match without(whole, place) {
+        Value::Object(plugin) => plugin,
+        _ => return None,
+    };
+    Some(smaller)
+}
+
+/// A key as a step of a JSON pointer.
+fn escape(key: &str) -> String {
+    format!("/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+fn without(mut whole: Value, place: &str) -> Value {
+    if let Some((around, last)) = place.rsplit_once('/') {
+        match whole.pointer_mut(around) {
+            Some(Value::Object(members)) => {
+                drop(members.shift_remove(&last.replace("~1", "/").replace("~0", "~")))
+            }
+            Some(Value::Array(items)) => {
+                if let Some(item) = last.parse().ok().filter(|item| *item < items.len()) {
+                    items.remove(item);
+                }
+            }
+            _ => {}
+        }
+    }
+    whole
+}
+
 /// The newest version.
 fn settle_version(
     scenario: &Scenario,
@@ -173,8 +233,11 @@ mod tests {
     #[test]
     fn what_a_finding_does_not_need_goes_away() {
         let at = |container, interface| At { container, interface, network: 1 };
-        let add =
-            |container, interface| Step::Operate { operation: Operation::Add, at: at(container, interface) };
+        let add = |container, interface| Step::Operate {
+            operation: Operation::Add,
+            at: at(container, interface),
+            harmless: None,
+        };
         let own = json!({"type": "bridge", "bridge": "b0", "mtu": 1400}).as_object().cloned().unwrap();
         let mut plugin = own.clone();
         plugin.insert("vlan".to_owned(), json!(7));
@@ -187,11 +250,11 @@ mod tests {
             settle: true,
             steps: vec![
                 add(0, 0),
-                Step::Version,
+                Step::Version { asking: Asking::Plainly },
                 add(1, 1),
                 Step::Status { network: 0 },
                 add(2, 0),
-                Step::Version,
+                Step::Version { asking: Asking::Plainly },
             ],
         };
         // Two ADDs in different containers and the odd MTU are what it takes.
@@ -214,6 +277,28 @@ mod tests {
     }
 
     #[test]
+    fn values_within_values_go_away_too() {
+        let plugin = json!({"type": "host-local", "ipam": {"a/b": 1, "routes": [{"dst": "::/0", "mtu": 9}, {"dst": "::/1"}]}});
+        let scenario = Scenario {
+            version: Version::V1_1_0,
+            configuration: "x".to_owned(),
+            plugin: plugin.as_object().cloned().unwrap(),
+            args: None,
+            settle: true,
+            steps: vec![Step::Version { asking: Asking::Plainly }],
+        };
+        let holds = |one: &Scenario| {
+            let routes = one.plugin.get("ipam")?.get("routes")?.as_array()?;
+            routes.iter().any(|route| route["dst"] == "::/0").then_some(())
+        };
+        let (small, ()) = minimise(scenario, (), None, Version::V1_1_0, &mut |one| holds(one), &|| false);
+        assert_eq!(
+            Value::Object(small.plugin),
+            json!({"type": "host-local", "ipam": {"routes": [{"dst": "::/0"}]}})
+        );
+    }
+
+    #[test]
     fn what_cannot_be_made_smaller_stays() {
         let scenario = Scenario {
             version: Version::V1_1_0,
@@ -221,7 +306,7 @@ mod tests {
             plugin: Map::new(),
             args: None,
             settle: true,
-            steps: vec![Step::Version],
+            steps: vec![Step::Version { asking: Asking::Plainly }],
         };
         let result = a_result();
         let (small, _) =

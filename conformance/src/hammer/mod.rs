@@ -4,6 +4,7 @@
 //! - `make`: makes scenarios from the target's configurations and the schemas.
 //! - `play`: plays one in an arena and judges every step.
 //! - `volley`: plays many faulty requests in one go.
+//! - [`harmless`]: changes that a plugin must not mind.
 //! - `fault`: puts faults into requests, and says what must come of them.
 //! - `cause`: tells findings, and behaviours, apart.
 //! - `minimise`: the shortest scenario that still shows a finding.
@@ -17,6 +18,7 @@ pub mod against;
 mod cause;
 mod corpus;
 mod fault;
+pub mod harmless;
 mod instrumented;
 mod issue;
 mod make;
@@ -71,6 +73,9 @@ const REPEATS: usize = 5;
 
 /// Findings beyond which nothing new is looked for: a plugin that fails in so many ways needs no more of them.
 const FINDINGS: usize = 200;
+
+/// Bytes of what was seen that a title holds.
+const TITLE: usize = 120;
 
 /// How often progress is told at most: a tally counts every constraint.
 const TOLD: Duration = Duration::from_millis(200);
@@ -400,7 +405,7 @@ impl Ready<'_> {
         for (cause, index) in causes {
             case.set_deviations(vec![all[index].clone()]);
             let mut result = conclude(&planned, case, None);
-            result.title.clone_from(&cause.how);
+            result.title = one_line(&all[index].observed);
             result.case.clone_from(&cause.how);
             played.found.push((cause, result));
         }
@@ -410,6 +415,13 @@ impl Ready<'_> {
         }
         played
     }
+}
+
+/// What was seen, as a title.
+fn one_line(observed: &str) -> String {
+    let line = observed.lines().next().unwrap_or_default();
+    let short = &line[..line.floor_char_boundary(TITLE)];
+    if short.len() == line.len() { line.to_owned() } else { format!("{short}...") }
 }
 
 fn undecided(planned: &Planned<'_>, case: &Case<'_>, stop: Stop) -> CaseResult {
@@ -591,7 +603,7 @@ impl<'a> Swing<'a> {
                     variant: "",
                 };
                 let result = CaseResult {
-                    title: cause.how.clone(),
+                    title: one_line(observed),
                     case: cause.how.clone(),
                     reason: Some(format!(
                         "note: seen once among other requests and not when made alone: {observed}"
@@ -644,7 +656,12 @@ impl<'a> Swing<'a> {
     }
 
     fn found(&self, cause: Cause, result: CaseResult, scenario: &Scenario, slot: &mut Option<Arena>) {
+        let valid = self.maker.is_valid(scenario);
         let mut show = |candidate: &Scenario| -> Option<CaseResult> {
+            // What a plugin does with a configuration that nobody may write is another matter.
+            if valid && !self.maker.is_valid(candidate) {
+                return None;
+            }
             let played = self.ready.play(candidate, slot, None);
             self.executions.fetch_add(played.executions, Ordering::Relaxed);
             played.found.into_iter().find(|(other, _)| *other == cause).map(|(_, result)| result)

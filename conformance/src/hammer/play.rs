@@ -9,21 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_spec::parameters::Variable;
-use cni_spec::{Operation, Version};
+use cni_spec::{Operation, Version, error};
 use serde_json::Value;
 
 use super::cause;
 use super::fault::{Demand, wrong};
-use super::scenario::{At, Fault, Scenario, Step};
+use super::harmless::{Asking, Harmless};
+use super::scenario::{At, CONTAINERS, Fault, Scenario, Step};
 use super::trace::Trace;
 use crate::arena::NetOp;
 use crate::arena::snapshot::{NamespaceState, Snapshot};
 use crate::checks::changes::Subject;
 use crate::checks::cycle::{self, expect_no_crash, expect_silence};
-use crate::checks::protocol::{code_requirement, expect_lives};
+use crate::checks::protocol::{code_requirement, expect_lives, expect_named, version_call};
 use crate::checks::{
-    Answer, Attachment, Call, Case, Documents, NETWORK, Stop, attachments, changes, del, front, gc, kernel,
-    observation,
+    Answer, Attachment, Call, Case, Documents, NETWORK, Stop, attachments, changes, del, execution, front,
+    gc, kernel, observation, version,
 };
 use crate::invoke::Outcome;
 use crate::target::{Configuration, Kind};
@@ -75,8 +76,10 @@ enum Reason {
     InterfaceGone,
     /// Its namespace was deleted.
     NetnsGone,
-    /// The plugin was killed.
-    Killed,
+    /// DEL was killed.
+    KilledDel,
+    /// ADD was killed.
+    KilledAdd,
 }
 
 struct Slot {
@@ -103,6 +106,8 @@ struct Game<'s> {
     /// What has happened that decides which requirement a left-over breaks.
     reasons: BTreeSet<Reason>,
     behaviour: BTreeSet<u64>,
+    /// The versions that VERSION named.
+    versions: Option<Vec<String>>,
 }
 
 impl<'s> Game<'s> {
@@ -122,6 +127,7 @@ impl<'s> Game<'s> {
             works: false,
             reasons: BTreeSet::new(),
             behaviour: BTreeSet::new(),
+            versions: None,
         };
         let attaches = scenario.settle
             && scenario.steps.iter().any(|step| {
@@ -214,21 +220,13 @@ impl<'s> Game<'s> {
 
     fn step(&mut self, case: &mut Case<'_>, step: &Step) -> Result<(), Stop> {
         match step {
-            Step::Operate { operation, at } => self.operate(case, *operation, *at),
+            Step::Operate { operation, at, harmless } => self.operate(case, *operation, *at, *harmless),
             Step::Together { operation, at } => self.together(case, *operation, at),
             Step::Kill { operation, at, after } => self.kill(case, *operation, *at, *after),
             Step::Broken { operation, at, fault } => self.broken(case, *operation, *at, fault),
             Step::Collect { network, valid } => self.collect(case, *network, *valid),
             Step::Status { network } => self.status(case, *network),
-            Step::Version => {
-                let Some(slot) = self.slots.values().next().map(|slot| slot.attachment.clone()) else {
-                    return Ok(());
-                };
-                let answer = case.operate(Operation::Version, &slot)?;
-                self.note(&answer);
-                expect_lives(case, &answer);
-                Ok(())
-            }
+            Step::Version { asking } => self.version(case, *asking),
             Step::DeleteNetns { container } => {
                 let of = |at: &At| at.container == *container;
                 let Some(attachment) =
@@ -260,11 +258,49 @@ impl<'s> Game<'s> {
         }
     }
 
-    fn operate(&mut self, case: &mut Case<'_>, operation: Operation, at: At) -> Result<(), Stop> {
-        let Some(slot) = self.slots.get(&at) else { return Ok(()) };
-        let (attachment, state) = (slot.attachment.clone(), slot.state);
-        let call =
+    fn version(&mut self, case: &mut Case<'_>, asking: Asking) -> Result<(), Stop> {
+        let answer = case.run(asking.apply(version_call(case)))?;
+        self.note(&answer);
+        // 0.1.0 has no VERSION.
+        if !expect_lives(case, &answer) || case.version < Version::V0_2_0 {
+            return Ok(());
+        }
+        version::judge_answer(case, &answer, asking.requirement());
+        let Some(document) = answer.document().filter(|_| answer.succeeded()) else { return Ok(()) };
+        version::judge_document(case, document)?;
+        let Ok(versions) = version::sorted(document) else { return Ok(()) };
+        version::judge_entries(case, document)?;
+        let before = self.versions.get_or_insert_with(|| versions.clone());
+        let expected = format!("{} names {} as it did before", answer.label, before.join(", "));
+        let same = *before == versions;
+        case.expect(same, "version.stable", expected, format!("it names {}", versions.join(", ")));
+        Ok(())
+    }
+
+    fn operate(
+        &mut self,
+        case: &mut Case<'_>,
+        operation: Operation,
+        at: At,
+        harmless: Option<Harmless>,
+    ) -> Result<(), Stop> {
+        let number = self.slots.keys().take_while(|one| **one != at).count() + 1;
+        let Some(slot) = self.slots.get_mut(&at) else { return Ok(()) };
+        let harmless = harmless.filter(|_| operation == Operation::Add);
+        if let Some(harmless) = harmless.filter(|_| slot.state == State::Absent && !slot.touched) {
+            harmless.rename(&mut slot.attachment, number);
+        }
+        let (attachment, state, touched) = (slot.attachment.clone(), slot.state, slot.touched);
+        let mut call =
             case.call(operation, &attachment).label(format!("{operation} of {}", self.name(at, &attachment)));
+        if let Some(harmless) = harmless {
+            // A name that DEL is to use cannot be changed any more.
+            if harmless.names() && touched {
+                return Ok(());
+            }
+            let Some(changed) = harmless.apply(call) else { return Ok(()) };
+            call = changed;
+        }
         match operation {
             // A runtime does not add what is there, nor anything to a namespace that is gone.
             Operation::Add if state != State::Absent || self.deleted.contains(&at.container) => Ok(()),
@@ -274,6 +310,13 @@ impl<'s> Game<'s> {
                 let after = Arc::new(case.snapshot()?);
                 self.note_changes(case, operation, &before, &after);
                 self.added(case, at, &answer, &after);
+                if let Some(harmless) = harmless
+                    && !answer.succeeded()
+                    && self.is_alone(at)
+                    && self.is_taken_from_others(case)?
+                {
+                    case.expect_success(&answer, harmless.requirement());
+                }
                 let mut attachment = attachment;
                 attachment.result = answer.document().cloned();
                 if self.slots[&at].state == State::Attached {
@@ -311,7 +354,12 @@ impl<'s> Game<'s> {
         let good = answer.succeeded() && matches!(answer.documents, Documents::One(Value::Object(_)));
         if answer.succeeded() && !good {
             let expected = format!("{} prints its result", answer.label);
-            case.expect(false, "exec.stdout-single-document", expected, answer.summary());
+            let requirement = match answer.documents {
+                Documents::None => "add.result-on-success",
+                Documents::One(_) => "result.root-object",
+                Documents::Several(_) | Documents::Garbage(_) => "exec.stdout-single-document",
+            };
+            case.expect(false, requirement, expected, answer.summary());
         }
         let Some(slot) = self.slots.get_mut(&at) else { return };
         slot.touched = true;
@@ -336,7 +384,8 @@ impl<'s> Game<'s> {
             State::Absent if slot.touched => "del.idempotent",
             State::Absent => "del.never-added-succeeds",
             State::Unsure(Reason::AddFailed) => "del.after-failed-add-succeeds",
-            State::Unsure(Reason::Killed) => "del.after-killed-add",
+            State::Unsure(Reason::KilledAdd) => "del.after-killed-add",
+            State::Unsure(Reason::KilledDel) => "del.best-effort",
             State::Unsure(Reason::NetnsGone) if case.kind() == Kind::Ipam => "del.ipam-without-netns",
             State::Unsure(Reason::NetnsGone) => "del.missing-netns-succeeds",
             State::Unsure(Reason::InterfaceGone) => "del.missing-interface-succeeds",
@@ -451,10 +500,11 @@ impl<'s> Game<'s> {
             Outcome::Exited(_) => self.deleted(case, at, &answer),
             _ => {
                 slot.touched = true;
+                let reason = if operation == Operation::Add { Reason::KilledAdd } else { Reason::KilledDel };
                 if !matches!(slot.state, State::Unsure(Reason::NetnsGone | Reason::InterfaceGone)) {
-                    slot.state = State::Unsure(Reason::Killed);
+                    slot.state = State::Unsure(reason);
                 }
-                self.reasons.insert(Reason::Killed);
+                self.reasons.insert(reason);
             }
         }
         Ok(())
@@ -546,14 +596,16 @@ impl<'s> Game<'s> {
         let after = case.snapshot()?;
         self.note(&answer);
         self.note_changes(case, operation, &before, &after);
-        judge_faulty(case, &demand, &answer);
+        let works = self.works || self.scenario.plugin == case.configuration.plugin;
+        judge_faulty(case, &demand, &answer, works);
         if answer.succeeded() {
             self.accepted(case, operation, at, &answer);
         } else if operation == Operation::Gc && requirement.is_none() {
             // It goes on after an error, and lists nothing as valid.
             self.collected();
-        } else if requirement.is_some() || operation == Operation::Check {
-            // Who knows whether it was refused because of the fault: folders and locks come with the first attachment.
+        } else if operation == Operation::Check
+            || requirement.is_some() && self.is_refused_for_the_fault(case, &before, &after)?
+        {
             let settled = self.settled;
             let ignore = |line: &str| may_come_of_refusal(line, settled);
             let requirement = match operation {
@@ -575,6 +627,39 @@ impl<'s> Game<'s> {
             slot.state = State::Unsure(Reason::Deleted);
         }
         Ok(())
+    }
+
+    /// Whether a refusal, with the states before and after it, can be held against the plugin: one that changed something
+    /// may have come later than from reading the request, of a configuration that the plugin cannot work with at all.
+    /// Where no ADD of it has worked yet, another container's tells.
+    fn is_refused_for_the_fault(
+        &mut self,
+        case: &mut Case<'_>,
+        before: &Snapshot,
+        after: &Snapshot,
+    ) -> Result<bool, Stop> {
+        let changes = changes::judged(case, before, after);
+        if self.works || !changes.iter().any(|line| !may_come_of_refusal(line, self.settled)) {
+            return Ok(true);
+        }
+        self.is_taken_from_others(case)
+    }
+
+    /// Whether an ADD of another container, with nothing odd about it, succeeds.
+    fn is_taken_from_others(&mut self, case: &mut Case<'_>) -> Result<bool, Stop> {
+        let at = At { container: CONTAINERS, ..At::default() };
+        let first = case.attachment()?;
+        let attachment = self.attachment(case, at, &first, &[], usize::from(CONTAINERS) + 1)?;
+        let mut works = false;
+        for operation in [Operation::Add, Operation::Del] {
+            let label = format!("{operation} of another container, with nothing wrong");
+            let answer = case.run(case.call(operation, &attachment).label(label))?;
+            works |= operation == Operation::Add && answer.succeeded();
+        }
+        self.works |= works;
+        // There is a container more than there was.
+        self.base = None;
+        Ok(works)
     }
 
     /// A request with a fault was accepted: whatever it did has to go away by a good DEL.
@@ -622,7 +707,7 @@ impl<'s> Game<'s> {
             for at in &healthy {
                 self.expect_intact(case, *at, &now);
                 if case.version >= Version::V0_4_0 {
-                    self.operate(case, Operation::Check, *at)?;
+                    self.operate(case, Operation::Check, *at, None)?;
                 }
             }
         }
@@ -697,7 +782,8 @@ impl<'s> Game<'s> {
                 return;
             }
             Some(Reason::AddFailed) => "add.failure-leaves-del-able",
-            Some(Reason::Killed) => "del.after-killed-add",
+            Some(Reason::KilledAdd) => "del.after-killed-add",
+            Some(Reason::KilledDel) => "del.releases-resources",
             Some(_) if case.kind() == Kind::Chained => "del.undoes-modifications",
             Some(Reason::NetnsGone) if case.kind() == Kind::Ipam => "del.ipam-without-netns",
             Some(_) if delegates => "del.delegates-when-netns-gone",
@@ -736,16 +822,25 @@ pub(super) fn wrong_call(
     Some((call.label(label), demand))
 }
 
-/// What the answer of a faulty request must be.
-pub(super) fn judge_faulty(case: &mut Case<'_>, demand: &Demand, answer: &Answer) {
+/// What the answer of a faulty request must be. `works` says that the plugin takes the request without the fault: otherwise
+/// it may have looked at something else first, and no order is prescribed.
+pub(super) fn judge_faulty(case: &mut Case<'_>, demand: &Demand, answer: &Answer, works: bool) {
     if let Some(requirement) = demand.requirement
         && case.level(requirement).is_some()
         && case.expect_refusal(answer, requirement, &demand.why)
         && let Some((code_of, codes)) = demand.code
     {
-        case.expect_code(answer, code_requirement(case, code_of), codes);
+        let code_of = if works { code_requirement(case, code_of) } else { "param.validation-order" };
+        case.expect_code(answer, code_of, codes);
+        if let (Some(variable), Some(error::INVALID_ENVIRONMENT)) = (&demand.variable, answer.code()) {
+            expect_named(case, answer, "error.code-4-names-vars", variable);
+        }
     }
     expect_lives(case, answer);
+    if let (Some(document), true) = (answer.document(), answer.refused()) {
+        // Versions that have no such document are not judged by it.
+        let _ = execution::judge_error_object(case, answer, document);
+    }
 }
 
 /// Whether nobody has to answer for this line of a difference after a refusal. Folders and locks come with the first

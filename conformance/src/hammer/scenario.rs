@@ -4,6 +4,8 @@ use cni_spec::{Operation, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::harmless::{Asking, Harmless};
+
 /// How many containers a scenario may have.
 pub const CONTAINERS: u8 = 3;
 
@@ -73,6 +75,9 @@ pub enum Step {
         operation: Operation,
         /// The attachment.
         at: At,
+        /// What is different from usual, and must make no difference. With ADD only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        harmless: Option<Harmless>,
     },
     /// The operation on several attachments at the same moment.
     Together {
@@ -112,7 +117,11 @@ pub enum Step {
         network: u8,
     },
     /// VERSION.
-    Version,
+    Version {
+        /// How it is asked for.
+        #[serde(default, skip_serializing_if = "Asking::is_plain")]
+        asking: Asking,
+    },
     /// The container's namespace goes away, as in a crash.
     DeleteNetns {
         /// The container.
@@ -317,7 +326,7 @@ mod tests {
             args: None,
             settle: true,
             steps: vec![
-                Step::Operate { operation: Operation::Add, at },
+                Step::Operate { operation: Operation::Add, at, harmless: Some(Harmless::OneDigit) },
                 Step::Broken {
                     operation: Operation::Del,
                     at,
@@ -327,13 +336,13 @@ mod tests {
                         code: Some(7),
                     },
                 },
-                Step::Version,
+                Step::Version { asking: Asking::Garbage },
             ],
         };
         let text = serde_json::to_string(&scenario).unwrap();
         assert_eq!(serde_json::from_str::<Scenario>(&text).unwrap(), scenario);
         assert!(
-            text.contains(r#"{"do":"operate","operation":"ADD","at":{"container":1,"interface":1}}"#),
+            text.contains(r#"{"do":"operate","operation":"ADD","at":{"container":1,"interface":1},"harmless":"one-digit"}"#),
             "{text}"
         );
     }

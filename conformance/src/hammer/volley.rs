@@ -83,7 +83,8 @@ pub(super) fn fire(
             volley.fired = *index;
         }
         for ((index, demand), answer) in demands.iter().zip(&answers) {
-            judge_faulty(case, demand, answer);
+            let works = scenarios[*index].plugin == case.configuration.plugin;
+            judge_faulty(case, demand, answer, works);
             let told = verdict::weigh(case.deviations(), case.version);
             let told = told.into_iter().filter(|(gravity, _)| rank(*gravity) < 2);
             let deviations = told.map(|(gravity, deviation)| {

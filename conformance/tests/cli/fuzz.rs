@@ -36,7 +36,7 @@ fn unbroken_plugins_are_clean() {
         assert_eq!(status, 0, "{plugin}: {stderr}");
         assert_eq!(report["fuzz"]["findings"], 0, "{plugin}: {stderr}");
         assert_eq!(report["fuzz"]["cases"], 40, "{plugin}");
-        assert!(report["fuzz"]["constraintsBroken"].as_u64().expect("a number") > 5, "{plugin}");
+        assert!(report["fuzz"]["constraintsBroken"].as_u64().expect("a number") > 2, "{plugin}");
         assert_eq!(report["results"][0]["verdict"], "pass", "{plugin}");
     }
 }
