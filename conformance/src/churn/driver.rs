@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::ChurnError;
 use super::plan::{Container, Plan, namespace};
 use super::tally::Tally;
-use crate::arena::Arena;
+use crate::arena::{Arena, Snapshot};
 use crate::invoke::{Execution, Invocation};
 use crate::runtime::policy::{Policy as _, Standard};
 use crate::suite::evidence;
@@ -118,6 +118,11 @@ impl<'a> Driver<'a> {
             self.arena.create_netns(&namespace(slot))?;
         }
         Ok(())
+    }
+
+    /// What is there, see [`super::leaks::look`].
+    pub(super) fn look(&mut self) -> Result<Snapshot, ChurnError> {
+        Ok(super::leaks::look(&mut self.arena, &self.namespaces)?)
     }
 
     /// How many operations are under way.

@@ -5,14 +5,23 @@ use std::collections::BTreeMap;
 use cnitest_reports::churn::{Held, Leak, Leaks};
 
 use super::driver::generic;
-use crate::arena::{Arena, ArenaError, Scope, Snapshot, difference};
+use super::plan::namespace;
+use crate::arena::{Arena, ArenaError, Place, Scope, Snapshot, difference};
 
 /// Kinds of leak that are told.
 const KINDS: usize = 50;
 
-/// Looks at the whole arena.
-pub(super) fn look(arena: &mut Arena) -> Result<Snapshot, ArenaError> {
-    arena.snapshot(Scope::usual())
+/// Containers that are looked at: thousands would take minutes, and each worker's is among them.
+pub(super) const CONTAINERS: usize = 64;
+
+/// Looks at the host, at files and processes, and at the namespaces of these slots, up to [`CONTAINERS`].
+pub(super) fn look<'a>(
+    arena: &mut Arena,
+    slots: impl IntoIterator<Item = &'a usize>,
+) -> Result<Snapshot, ArenaError> {
+    let scope = Scope::usual().only(Place::Host);
+    let containers = slots.into_iter().take(CONTAINERS).map(|slot| Place::container(namespace(*slot)));
+    arena.snapshot(containers.fold(scope, Scope::only))
 }
 
 /// What was left: what is there after and was not before.

@@ -74,7 +74,7 @@ impl Churn {
             driver.tally = Default::default();
             let start_ms = begun.elapsed().as_secs_f64() * 1000.0;
             let came = self.come_and_go(driver, containers, duration, on_event)?;
-            let held = leaks::held(&leaks::look(&mut driver.arena)?);
+            let held = leaks::held(&driver.look()?);
             let tally = std::mem::take(&mut driver.tally);
             all.push(Window {
                 start_ms,

@@ -214,7 +214,7 @@ impl Churn {
             duplicates: Default::default(),
             clean: false,
         };
-        let before = leaks::look(&mut driver.arena)?;
+        let before = driver.look()?;
         match &self.options.mode {
             Mode::Load => run.load = Some(self.load(&mut driver, on_event)?),
             Mode::Soak(windows) => run.soak = Some(self.soak(&mut driver, *windows, on_event)?),
@@ -222,7 +222,7 @@ impl Churn {
         }
         on_event(Event::Phase("looking for what is left".to_owned()));
         let left_running = driver.arena.kill_left_overs()?;
-        run.leaks = leaks::leaks(&before, &leaks::look(&mut driver.arena)?, &left_running);
+        run.leaks = leaks::leaks(&before, &driver.look()?, &left_running);
         run.failures = driver.failures();
         run.duplicates = std::mem::take(&mut driver.duplicates);
         run.duration_ms = clock.elapsed().as_secs_f64() * 1000.0;

@@ -281,9 +281,11 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new(DIGITS).expect("a possible number of digits")
 }
 
-/// Records a time in microseconds; less than one counts as one.
+/// Records a time in microseconds; less than one counts as one, more than a day as a day.
 pub fn record(histogram: &mut Histogram<u64>, micros: f64) {
-    histogram.saturating_record((micros.round() as u64).max(1));
+    const DAY: u64 = 86_400_000_000;
+    // The histogram grows by itself, up to far more than a day.
+    let _ = histogram.record((micros.round() as u64).clamp(1, DAY));
 }
 
 /// A histogram as text.
