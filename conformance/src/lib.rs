@@ -4,6 +4,7 @@
 //! - [`invoke`]: one execution of a plugin, exactly as asked for, with limits.
 //! - [`target`]: what must be known of a plugin to attach containers with it.
 //! - [`checks`]: what is asked of a plugin, and how it is decided.
+//! - [`churn`]: attaches and detaches many containers, and measures what it costs.
 //! - [`certify`]: profiles, and what a run says of a plugin as one of a profile.
 //! - [`mutants`]: deliberately broken plugins, which prove the checks.
 //! - [`selftest`]: plays the checks on the mutants.
@@ -17,6 +18,7 @@
 pub mod arena;
 pub mod certify;
 pub mod checks;
+pub mod churn;
 pub mod coverage;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

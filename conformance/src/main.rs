@@ -13,6 +13,9 @@ fn main() -> ExitCode {
     if let Some((seed, base)) = cnitest::mutants::hostile::called_as() {
         return cnitest::mutants::hostile::main(seed, base);
     }
+    if let Some(spied) = cnitest::churn::spy::called_as() {
+        return spied.main();
+    }
     if let Some(name) = cnitest::suite::subject::called_as() {
         return cni_plugins::main(name);
     }

@@ -324,3 +324,52 @@ fn every_test_holds_for_an_ordinary_user() {
     let id = run(&mut arena(), "id -u").stdout_text();
     assert_eq!(id, "0\n", "a plugin is root in its arena, whoever runs cnitest");
 }
+
+#[test]
+fn programs_run_side_by_side() {
+    let mut arena = arena();
+    let brief = Duration::from_millis(10);
+    // Each waits for the other: neither could end alone.
+    let meet = |own: &str, other: &str| {
+        shell(&format!(
+            "mkfifo /run/{own} 2>/dev/null; : >/run/came-{own}; while [ ! -e /run/came-{other} ]; do sleep 0.01; done; echo {own}"
+        ))
+    };
+    let ended = arena.advance(vec![(7, meet("a", "b"))], brief).expect("the arena answers");
+    assert!(ended.is_empty(), "it waits for the other");
+    // Other requests are answered meanwhile.
+    run(&mut arena, "true");
+    let mut all =
+        arena.advance(vec![(9, meet("b", "a"))], Duration::from_secs(20)).expect("the arena answers");
+    while all.len() < 2 {
+        all.extend(arena.advance(Vec::new(), Duration::from_secs(20)).expect("the arena answers"));
+    }
+    all.sort_by_key(|(number, _)| *number);
+    let seen: Vec<(u64, String)> = all.iter().map(|(number, one)| (*number, one.stdout_text())).collect();
+    assert_eq!(seen, [(7, "a\n".to_owned()), (9, "b\n".to_owned())]);
+    assert!(arena.advance(Vec::new(), Duration::from_secs(20)).expect("at once").is_empty(), "nothing runs");
+    let missing =
+        arena.advance(vec![(1, Invocation::new("/nonexistent"))], brief).expect("the arena answers");
+    assert!(matches!(missing[0], (1, Execution { outcome: Outcome::NotStarted { .. }, .. })));
+    let slow = shell("sleep 100").timeout(Duration::from_millis(50));
+    let late = arena.advance(vec![(2, slow)], Duration::from_secs(20)).expect("the arena answers");
+    assert_eq!(late[0].1.outcome, Outcome::TimedOut { stopped: false });
+    arena.advance(vec![(3, shell("sleep 100 & sleep 100"))], brief).expect("the arena answers");
+    assert!(arena.reset().expect("reset"), "what runs ends with a reset");
+    nothing_left(&mut arena);
+}
+
+#[test]
+fn memory_can_be_told_from_the_agents() {
+    let mut arena = arena();
+    let shared = execute(&mut arena, &Invocation::new("/bin/true"));
+    let own = execute(&mut arena, &Invocation::new("/bin/true").in_own_memory());
+    assert_eq!(own.outcome, Outcome::Exited(0));
+    assert!(own.peak_rss_kib < shared.peak_rss_kib, "{} KiB, {} KiB", own.peak_rss_kib, shared.peak_rss_kib);
+    let missing = execute(&mut arena, &Invocation::new("/nonexistent").in_own_memory());
+    assert!(
+        matches!(missing.outcome, Outcome::NotStarted { errno: libc::ENOENT, .. }),
+        "{}",
+        missing.outcome
+    );
+}

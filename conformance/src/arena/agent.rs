@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::geteuid;
 
@@ -98,6 +99,7 @@ impl Agent {
         unsafe { libc::umask(0o022) };
         let layers = root::build(config)?;
         name_host()?;
+        allow_descriptors();
         // In a user namespace they mean nothing beyond it.
         if !in_user_namespace() {
             withhold_capabilities()?;
@@ -131,13 +133,16 @@ impl Agent {
                 }
                 Some(Reply::Executions(executions))
             }
+            Request::Advance(starts, patience) => {
+                self.engine.advance(&starts, patience, &self.network, socket.as_fd()).map(Reply::Ended)
+            }
             other => Some(self.serve(other).unwrap_or_else(Reply::Refused)),
         }
     }
 
     fn serve(&mut self, request: Request) -> Result<Reply, Refusal> {
         match request {
-            Request::Start(_) | Request::Execute(_) | Request::ExecuteEach(_) => {
+            Request::Start(_) | Request::Execute(_) | Request::ExecuteEach(_) | Request::Advance(..) => {
                 return Err(Refusal::new("start an arena", "it has been started"));
             }
             Request::StartBackground(invocation) => {
@@ -251,6 +256,15 @@ impl Agent {
 
 fn name_host() -> Result<(), Refusal> {
     nix::unistd::sethostname("cnitest").map_err(|errno| Refusal::io("set the host name", &errno.into()))
+}
+
+/// As many descriptors as the system lets this process have: each namespace takes three. Programs get the limit of their
+/// invocation.
+fn allow_descriptors() {
+    // What cannot be raised stays; making one namespace too many says so.
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 /// Default dispositions and an empty mask, whatever cnitest was started with: plugins inherit them. Through the

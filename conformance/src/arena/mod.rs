@@ -266,6 +266,24 @@ impl Arena {
         }
     }
 
+    /// Starts these programs beside those that earlier calls started, and waits until any of them all has ended, at most
+    /// `patience`. Returns every one that has ended since the last call, under the number that it was given; numbers of
+    /// programs under way must differ.
+    ///
+    /// [`Execution::left_behind`] stays empty, since other programs are running: [`Self::kill_left_overs`] tells afterwards.
+    pub fn advance(
+        &mut self,
+        starts: Vec<(u64, Invocation)>,
+        patience: Duration,
+    ) -> Result<Vec<(u64, Execution)>, ArenaError> {
+        self.untouched = false;
+        let what = || "run programs side by side".to_owned();
+        match self.ask(&Request::Advance(starts, patience), what, patience.saturating_add(PATIENCE))? {
+            Reply::Ended(ended) => Ok(ended),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// What programs that were built with coverage counted since this was last asked for: nothing, where
     /// [`ArenaConfig::coverage`] does not ask for it. Programs that were killed count nothing.
     pub fn take_counters(&mut self) -> Result<Counted, ArenaError> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub(crate) enum Request {
     Execute(Vec<Invocation>),
     /// One after another, until one runs into its deadline.
     ExecuteEach(Vec<Invocation>),
+    /// Beside those under way, until one of them all ends.
+    Advance(Vec<(u64, Invocation)>, Duration),
     StartBackground(Box<Invocation>),
     StopBackground(u64),
     CreateNetns(String),
@@ -84,6 +87,7 @@ pub(crate) enum Request {
 pub(crate) enum Reply {
     Done,
     Executions(Vec<Execution>),
+    Ended(Vec<(u64, Execution)>),
     Background(u64),
     Snapshot(Box<Snapshot>),
     Exchanged(Exchanged),

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod baseline;
+mod churn;
 mod exec;
 mod explain;
 mod fuzz;
@@ -46,6 +47,8 @@ enum Command {
     Plugin(plugin::Arguments),
     /// Hammer plugins with generated configurations, faulty requests and sequences of operations; what is found is made small.
     Fuzz(fuzz::Arguments),
+    /// Attach and detach many containers, and measure what it costs: latency, growth, drift, leaks.
+    Churn(churn::Arguments),
     /// Execute a network configuration as cnitool does: attach a container, detach it, check it, ... This changes this host.
     Exec(exec::Arguments),
     /// Play again what `fuzz` found: a file that it wrote, or the scenario of a number.
@@ -120,6 +123,7 @@ pub(crate) fn main() -> ExitCode {
     let ended = match arguments.command {
         Command::Plugin(arguments) => arguments.run(),
         Command::Fuzz(arguments) => arguments.run(),
+        Command::Churn(arguments) => arguments.run(),
         Command::Exec(arguments) => arguments.run(),
         Command::Replay(arguments) => arguments.run(),
         Command::Verify(arguments) => arguments.run(),

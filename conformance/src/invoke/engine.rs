@@ -58,6 +58,8 @@ pub(crate) struct Engine {
     spawner: Spawner,
     background: BTreeMap<u64, Running>,
     next_background: u64,
+    /// Executions that began and whose end nobody has been told, by the number that the asker gave them.
+    flight: BTreeMap<u64, Running>,
     /// Processes that were there before the executions under way began: no business of theirs.
     bystanders: Vec<libc::pid_t>,
     /// Command names of processes that executions may leave running.
@@ -140,6 +142,7 @@ impl Engine {
             spawner: Spawner::new(),
             background: BTreeMap::new(),
             next_background: 1,
+            flight: BTreeMap::new(),
             bystanders: Vec::new(),
             spared: Vec::new(),
             chunk: vec![0; CHUNK],
@@ -157,7 +160,7 @@ impl Engine {
         self.bystanders.clear();
         self.spared.extend(invocations.iter().flat_map(|invocation| invocation.spares.iter().cloned()));
         self.spared.dedup();
-        if !self.background.is_empty() {
+        if !self.background.is_empty() || !self.flight.is_empty() {
             self.bystanders.extend(processes().iter().map(|process| process.pid));
         }
         // With several, stdin is the gate: none gets its input before all have started.
@@ -205,6 +208,66 @@ impl Engine {
                 })
                 .collect(),
         )
+    }
+
+    /// Starts these programs beside those under way, and waits until one of them all has ended, at most `patience`. Answers
+    /// all that have ended, each under its number; `None` when the asker has gone meanwhile.
+    ///
+    /// What a program leaves running is not looked for: others are running. [`Self::kill_left_overs`] finds it afterwards.
+    pub(crate) fn advance(
+        &mut self,
+        starts: &[(u64, Invocation)],
+        patience: Duration,
+        namespaces: &impl Namespaces,
+        asker: BorrowedFd<'_>,
+    ) -> Option<Vec<(u64, Execution)>> {
+        let mut ended = Vec::new();
+        for (number, invocation) in starts {
+            match self.start(invocation, namespaces, true) {
+                Ok(running) => {
+                    self.flight.insert(*number, running);
+                }
+                Err(failure) => {
+                    ended.push((*number, Execution::not_started(failure.errno, failure.message)));
+                }
+            }
+        }
+        let until = Instant::now() + patience;
+        let mut next_stop_check = Instant::now() + STOP_CHECK;
+        loop {
+            let over = self.flight.extract_if(.., |_, running| running.end.is_some());
+            let over: Vec<(u64, Running)> = over.collect();
+            for (number, mut running) in over {
+                running.stdout.finish(&mut self.chunk);
+                running.stderr.finish(&mut self.chunk);
+                ended.push((number, running.execution()));
+            }
+            let now = Instant::now();
+            if !ended.is_empty() || self.flight.is_empty() || now >= until {
+                break;
+            }
+            if now >= next_stop_check {
+                next_stop_check = now + STOP_CHECK;
+                self.flight.values_mut().for_each(Running::check_stopped);
+            }
+            let mut wake = next_stop_check.min(until);
+            for running in self.flight.values_mut().filter(|running| running.timed_out.is_none()) {
+                match running.deadline {
+                    Some(deadline) if now >= deadline => running.expire(),
+                    Some(deadline) => wake = wake.min(deadline),
+                    None => {}
+                }
+            }
+            match self.step(&mut [], asker, wake.saturating_duration_since(now)) {
+                Asker::Silent => {}
+                Asker::Gone => return None,
+                // It waits for this answer: if anything is to be read, it is the end.
+                Asker::Asks => break,
+            }
+        }
+        // Orphans of programs that have ended are this process's children.
+        self.reap(&mut []);
+        Some(ended)
     }
 
     /// Starts a program that runs until it is stopped.
@@ -262,6 +325,7 @@ impl Engine {
     pub(crate) fn kill_left_overs(&mut self, background_too: bool) -> Vec<String> {
         if background_too {
             self.background.clear();
+            self.flight.clear();
         }
         self.bystanders.clear();
         self.spared.clear();
@@ -362,7 +426,7 @@ impl Engine {
         // While programs run the asker can only go away; it speaks when it has its answer.
         let asker_events = if slots.is_empty() { libc::POLLIN | libc::POLLRDHUP } else { libc::POLLRDHUP };
         polled.push(entry(asker.as_raw_fd(), asker_events));
-        for running in slots.iter().flatten().chain(self.background.values()) {
+        for running in slots.iter().flatten().chain(self.background.values()).chain(self.flight.values()) {
             running.watch(&mut polled);
         }
         let spec = libc::timespec {
@@ -381,7 +445,8 @@ impl Engine {
                 revents if revents & libc::POLLIN != 0 => Asker::Asks,
                 _ => Asker::Gone,
             };
-            for running in slots.iter_mut().flatten().chain(self.background.values_mut()) {
+            let others = self.background.values_mut().chain(self.flight.values_mut());
+            for running in slots.iter_mut().flatten().chain(others) {
                 running.serve(&polled, &mut self.chunk);
             }
         }
@@ -498,6 +563,7 @@ impl Engine {
                 .iter_mut()
                 .flatten()
                 .chain(self.background.values_mut())
+                .chain(self.flight.values_mut())
                 .find(|running| running.pid == pid && running.end.is_none());
             match known {
                 Some(running) => running.collect(),
@@ -518,6 +584,7 @@ impl Engine {
             .flatten()
             .filter(|running| running.end.is_none())
             .chain(self.background.values())
+            .chain(self.flight.values())
             .map(|running| running.pid)
             .collect();
         let family = family_of(&all, &known);
@@ -528,7 +595,7 @@ impl Engine {
     }
 
     fn kill(&self, all: &[Process]) {
-        if self.background.is_empty() && self.spared.is_empty() {
+        if self.background.is_empty() && self.flight.is_empty() && self.spared.is_empty() {
             // One call reaches every process at once, those that are being made too.
             signal(-1, libc::SIGKILL);
         } else {

@@ -51,9 +51,50 @@ pub(crate) struct Spawner {
     stack: Vec<u128>,
     /// What this process may raise its limits to.
     hard: Vec<(c_int, libc::rlim_t)>,
+    failure: SharedFailure,
 }
 
-/// What the child reads, and writes what failed to; it runs in the parent's memory while the parent waits.
+/// Where a child says what failed: memory that it shares with this process even where it has a copy of all other.
+#[derive(Debug)]
+struct SharedFailure(*mut Failure);
+
+/// What failed.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    step: Step,
+    errno: c_int,
+}
+
+impl SharedFailure {
+    fn new() -> Self {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a fresh mapping at an address that the kernel chooses, of at least the size asked for.
+        let page =
+            unsafe { libc::mmap(std::ptr::null_mut(), size_of::<Failure>(), protection, flags, -1, 0) };
+        assert_ne!(page, libc::MAP_FAILED, "no memory for a page: {}", io::Error::last_os_error());
+        Self(page.cast())
+    }
+
+    fn clear(&self) {
+        // SAFETY: the mapping is as long as this object, aligned to a page, and no child is running that could write to it.
+        unsafe { self.0.write_volatile(Failure { step: Step::Clone, errno: 0 }) };
+    }
+
+    fn get(&self) -> Failure {
+        // SAFETY: as above; `clear` has made it a valid value.
+        unsafe { self.0.read_volatile() }
+    }
+}
+
+impl Drop for SharedFailure {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody keeps the pointer.
+        unsafe { libc::munmap(self.0.cast(), size_of::<Failure>()) };
+    }
+}
+
+/// What the child reads; it runs in the parent's memory, or in a copy of it, while the parent waits.
 struct Child {
     program: *const c_char,
     arguments: *const *const c_char,
@@ -63,8 +104,7 @@ struct Child {
     limit_count: usize,
     namespace: RawFd,
     descriptors: [RawFd; 3],
-    step: Step,
-    errno: c_int,
+    failure: *mut Failure,
 }
 
 impl Spawner {
@@ -79,7 +119,7 @@ impl Spawner {
                     (resource as c_int, limit.rlim_max)
                 })
                 .collect();
-        Self { stack: vec![0; STACK / size_of::<u128>()], hard }
+        Self { stack: vec![0; STACK / size_of::<u128>()], hard, failure: SharedFailure::new() }
     }
 
     /// Starts the program of `invocation` in the network namespace `namespace` (the current one if none).
@@ -126,14 +166,15 @@ impl Spawner {
                 descriptors.stdout.as_raw_fd(),
                 descriptors.stderr.as_raw_fd(),
             ],
-            step: Step::Clone,
-            errno: 0,
+            failure: self.failure.0,
         };
+        self.failure.clear();
         let mut process_descriptor: c_int = -1;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        let memory = if invocation.own_memory { 0 } else { libc::CLONE_VM };
+        let flags = memory | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         // SAFETY: the stack is as long as its vector and grows down from its end; the kernel keeps this thread,
         // the only user of the memory that the child touches, waiting until the child has executed the program
-        // or exited. `child` and what it points to live until then. The process has no signal handlers that
+        // or exited; a copy of the memory has the same at the same addresses. `child` and what it points to live until then. The process has no signal handlers that
         // could run in the child.
         let pid = unsafe {
             libc::clone(
@@ -148,10 +189,7 @@ impl Spawner {
             let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN);
             return Err(SpawnError { step: Step::Clone, errno });
         }
-        // The child wrote these fields behind the compiler's back.
-        // SAFETY: `child` is alive and aligned.
-        let (step, errno) =
-            unsafe { ((&raw const child.step).read_volatile(), (&raw const child.errno).read_volatile()) };
+        let Failure { step, errno } = self.failure.get();
         let descriptor = sys::owned(process_descriptor)
             .map_err(|_| SpawnError { step: Step::Clone, errno: libc::EMFILE })?;
         if errno != 0 {
@@ -179,8 +217,7 @@ extern "C" fn run_child(argument: *mut c_void) -> c_int {
     // pointer in it is valid, every call below is async-signal-safe and changes this process only.
     unsafe {
         let fail = |step: Step| {
-            (&raw mut (*child).errno).write_volatile(*libc::__errno_location());
-            (&raw mut (*child).step).write_volatile(step);
+            (*child).failure.write_volatile(Failure { step, errno: *libc::__errno_location() });
             libc::_exit(127)
         };
         libc::setsid();

@@ -25,7 +25,7 @@ use crate::checks::Observations;
 use crate::target::Target;
 
 pub use plan::{Plan, Planned, plan};
-pub(crate) use play::{conclude, execution as evidence_of};
+pub(crate) use play::{conclude, evidence, execution as evidence_of};
 pub use probe::{Probe, Unusable};
 use subject::Found;
 
@@ -239,7 +239,7 @@ fn environment(probe: &Probe) -> Environment {
 }
 
 /// A moment as RFC 3339 in UTC, to the second.
-fn rfc3339(moment: SystemTime) -> String {
+pub(crate) fn rfc3339(moment: SystemTime) -> String {
     let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Civil date from the day number, by eras of 400 years that begin in March.

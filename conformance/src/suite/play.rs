@@ -13,7 +13,7 @@ use super::plan::{Plan, Planned};
 use super::{Event, HANGS, Probe, Suite, verdict};
 use crate::arena::{Arena, ArenaConfig, ArenaError};
 use crate::checks::{Answer, Case, Check, Observations, Setting, Stop, reproducer_script};
-use crate::invoke::{Invocation, Stdin};
+use crate::invoke::{Execution, Invocation, Stdin};
 use crate::target::Target;
 
 /// Bytes of stdin, stdout and stderr that a report keeps, each.
@@ -277,7 +277,11 @@ fn result(
 
 /// An execution as reports show it.
 pub(crate) fn execution(invocation: &Invocation, answer: &Answer) -> ExecutionEvidence {
-    let execution = &answer.execution;
+    evidence(&answer.label, invocation, &answer.execution)
+}
+
+/// An execution as reports show it, under a label.
+pub(crate) fn evidence(label: &str, invocation: &Invocation, execution: &Execution) -> ExecutionEvidence {
     let stdin = match &invocation.stdin {
         Stdin::Bytes(bytes) | Stdin::OpenForever(bytes) => text_of(bytes, KEPT).0,
         Stdin::Empty => String::new(),
@@ -292,7 +296,7 @@ pub(crate) fn execution(invocation: &Invocation, answer: &Answer) -> ExecutionEv
         exit.push_str(&format!("; left running: {}", execution.left_behind.join(", ")));
     }
     ExecutionEvidence {
-        label: answer.label.clone(),
+        label: label.to_owned(),
         program: invocation.program.display().to_string(),
         environment: invocation
             .environment

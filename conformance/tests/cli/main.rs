@@ -2,6 +2,7 @@
 
 mod baseline;
 mod certificate;
+mod churn;
 mod common;
 mod coverage;
 mod exec;

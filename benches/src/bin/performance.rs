@@ -1,0 +1,274 @@
+//! `benches/performance`: the reference plugins beside the Go ones, in turn, and a report of it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cnitest::churn::beside::{Beside, beside};
+use cnitest::churn::plan::Plan;
+use cnitest::churn::{Churn, Mode, Options};
+use cnitest_reports::churn::plot::{Line, Plot, Scale};
+use cnitest_reports::churn::statistics::{Estimate, median, ratio_of_medians};
+use cnitest_reports::churn::{ChurnRun, html};
+
+/// The deadline of an execution.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is measured: a name, and the plugins of the list.
+const CASES: [(&str, &str); 4] = [
+    (
+        "bridge and host-local",
+        r#"{ "type": "bridge", "bridge": "perf0", "isDefaultGateway": true, "ipam": { "type": "host-local", "subnet": "10.70.0.0/16" } }"#,
+    ),
+    (
+        "ptp and host-local",
+        r#"{ "type": "ptp", "ipam": { "type": "host-local", "subnet": "10.71.0.0/16" } }"#,
+    ),
+    (
+        "bridge, host-local and portmap",
+        r#"{ "type": "bridge", "bridge": "perf0", "isDefaultGateway": true, "hairpinMode": true,
+             "ipam": { "type": "host-local", "subnet": "10.72.0.0/16" } },
+           { "type": "portmap", "backend": "nftables", "capabilities": { "portMappings": true } }"#,
+    ),
+    (
+        "host-local alone",
+        r#"{ "type": "host-local", "ipam": { "type": "host-local", "subnet": "10.73.0.0/16" } }"#,
+    ),
+];
+
+/// Containers that come and go side by side.
+const CONTAINERS: u64 = 400;
+
+fn main() -> ExitCode {
+    cnitest::arena::agent_entry();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("performance: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+fn run() -> Result<(), Failed> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [reference, go, scratch, report, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: performance REFERENCE-DIR GO-DIR SCRATCH-DIR REPORT.md [ROUNDS [SIZES]]".into());
+    };
+    let word = |index: usize| rest.get(index).and_then(|word| word.to_str());
+    let rounds: usize = word(0).unwrap_or("100").parse()?;
+    let sizes =
+        word(1).unwrap_or("1,10,100,1000").split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+    let folders = [reference.as_path(), go.as_path()];
+    let mut page = Page::new(&machine());
+    let mut pairs: [Vec<(f64, f64)>; 2] = Default::default();
+    for (index, (title, plugins)) in CASES.iter().enumerate() {
+        eprintln!("{title}");
+        let list = scratch.join(format!("{index}.conflist"));
+        let text = format!(r#"{{ "cniVersion": "1.0.0", "name": "perf", "plugins": [{plugins}] }}"#);
+        std::fs::write(&list, text)?;
+        let plan = |folder: &Path| Plan::new(std::slice::from_ref(&list), Some(folder), false, TIMEOUT);
+        let (one, other) = (plan(folders[0])?, plan(folders[1])?);
+        let both = beside([&one, &other], rounds)?;
+        for (points, one) in pairs.iter_mut().zip(&both) {
+            points.push((index as f64 + 1.0, median(one.pair.iter().copied()) / 1000.0));
+        }
+        page.case(title, &both);
+    }
+    let svg = page.plot(
+        report,
+        "pairs",
+        &Plot {
+            title: "ADD and DEL, one after another".to_owned(),
+            x: String::new(),
+            y: "ms, median".to_owned(),
+            x_scale: Scale::Linear,
+            y_scale: Scale::Logarithmic,
+            x_marks: CASES
+                .iter()
+                .enumerate()
+                .map(|(index, (title, _))| (index as f64 + 1.0, (*title).to_owned()))
+                .chain([(0.5, String::new()), (4.5, String::new())])
+                .collect(),
+            lines: ["reference", "Go"]
+                .into_iter()
+                .zip(&pairs)
+                .map(|(name, points)| Line { title: name.to_owned(), points: points.clone() })
+                .collect(),
+        },
+    )?;
+    page.text.push_str(&svg);
+    let churn = |folder: &Path, mode: Mode, many: bool| -> Result<ChurnRun, Failed> {
+        let options = Options {
+            containers: (mode == Mode::Load).then_some(CONTAINERS),
+            concurrency: 16,
+            duration: None,
+            rate: None,
+            attached: 0,
+            check: false,
+            mode,
+            timeout: TIMEOUT,
+        };
+        Ok(Churn::new(Plan::new(&[], Some(folder), many, TIMEOUT)?, options)?.run(&|_| {})?)
+    };
+    eprintln!("side by side");
+    let loads = [churn(folders[0], Mode::Load, false)?, churn(folders[1], Mode::Load, false)?];
+    page.loads(&loads);
+    let named: Vec<_> = ["reference", "Go"]
+        .into_iter()
+        .zip(&loads)
+        .filter_map(|(name, run)| Some((name, run.load.as_ref()?)))
+        .collect();
+    let svg =
+        page.plot(report, "percentiles", &html::percentiles("16 at a time: latency by percentile", &named)?)?;
+    page.text.push_str(&svg);
+    eprintln!("growth");
+    let growths = [
+        churn(folders[0], Mode::Growth(sizes.clone()), true)?,
+        churn(folders[1], Mode::Growth(sizes), true)?,
+    ];
+    page.growths(&growths);
+    let svg =
+        page.plot(report, "growth", &html::growth(&[("reference", &growths[0]), ("Go", &growths[1])]))?;
+    page.text.push_str(&svg);
+    std::fs::write(report, page.text)?;
+    Ok(())
+}
+
+fn machine() -> String {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{processors} processors, kernel {}, load average {load} before the run", kernel.trim())
+}
+
+/// The report.
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn new(machine: &str) -> Page {
+        let text = format!(
+            "# Performance\n\nMade by `benches/performance`; do not edit. Reference: `cni-plugins`, static. Go: containernetworking/plugins 1.9.1 as Debian\n\
+             builds it. Machine: {machine}. Where the load average is not near 0, others used the machine too: the\nratios count, \
+             not the times. The two sets took turns, one container each, so that both met the same disturbance.\nIntervals in \
+             brackets hold 95 %.\n\n## One container after another\n\n\
+             | case | reference ADD | Go ADD | reference DEL | Go DEL | Go takes times as long | CPU time | memory, reference | memory, Go |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        );
+        Page { text }
+    }
+
+    fn case(&mut self, title: &str, [reference, go]: &[Beside; 2]) {
+        let ms = |samples: &[f64]| format!("{:.2} ms", median(samples.iter().copied()) / 1000.0);
+        let _ = writeln!(
+            self.text,
+            "| {title} | {} | {} | {} | {} | {} | {} | {} KiB | {} KiB |",
+            ms(&reference.add),
+            ms(&go.add),
+            ms(&reference.del),
+            ms(&go.del),
+            ratio(&ratio_of_medians(&go.pair, &reference.pair)),
+            ratio(&ratio_of_medians(&go.cpu, &reference.cpu)),
+            reference.peak_kib,
+            go.peak_kib
+        );
+        for (whose, one) in [("reference", reference), ("Go", go)] {
+            for failure in &one.failures {
+                eprintln!(
+                    "{whose}: {} {} failed {} times: {}",
+                    failure.plugin, failure.operation, failure.count, failure.what
+                );
+            }
+        }
+    }
+
+    fn loads(&mut self, loads: &[ChurnRun; 2]) {
+        let _ = write!(
+            self.text,
+            "\n## {CONTAINERS} containers, 16 at a time\n\nThe chain of bridge, host-local and portmap. The two sets ran one after the other.\n\n\
+             | | containers in a second | ADD 50 % | ADD 99 % | DEL 50 % | DEL 99 % | failures | leaks | addresses twice |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        );
+        for (name, run) in ["reference", "Go"].into_iter().zip(loads) {
+            let Some(load) = &run.load else { continue };
+            let of = |operation: &str, late: bool| {
+                let timing = load.operations.iter().find(|timing| timing.operation == operation);
+                let us = timing
+                    .map_or(0, |timing| if late { timing.latency.p99_us } else { timing.latency.p50_us });
+                format!("{:.1} ms", us as f64 / 1000.0)
+            };
+            let failed: u64 = run.failures.iter().map(|failure| failure.count).sum();
+            let _ = writeln!(
+                self.text,
+                "| {name} | {:.1} | {} | {} | {} | {} | {failed} | {} | {} |",
+                load.throughput,
+                of("ADD", false),
+                of("ADD", true),
+                of("DEL", false),
+                of("DEL", true),
+                run.leaks.count,
+                run.duplicates.count
+            );
+        }
+    }
+
+    fn growths(&mut self, growths: &[ChurnRun; 2]) {
+        let _ = write!(
+            self.text,
+            "\n## One more among ever more\n\nThe same chain on four bridges, as one bridge of Linux has room for 1,023. Times that of one alone, in an arena beside it at\n\
+             the same time.\n\n| | operation | among | latency | times that of one alone | CPU time, times that of one alone |\n\
+             | --- | --- | --- | --- | --- | --- |\n"
+        );
+        for (name, run) in ["reference", "Go"].into_iter().zip(growths) {
+            let Some(growth) = &run.growth else { continue };
+            for point in &growth.points {
+                let _ = writeln!(
+                    self.text,
+                    "| {name} | {} | {} | {:.2} ms | {} | {} |",
+                    point.operation,
+                    point.attachments,
+                    point.latency.p50_us as f64 / 1000.0,
+                    ratio(&point.latency_ratio),
+                    ratio(&point.cpu_ratio)
+                );
+            }
+        }
+        let _ = write!(
+            self.text,
+            "\nOrder of growth (0: constant, 1: linear):\n\n| | operation | cost | exponent |\n| --- | --- | --- | --- |\n"
+        );
+        for (name, run) in ["reference", "Go"].into_iter().zip(growths) {
+            let Some(growth) = &run.growth else { continue };
+            for fit in &growth.fits {
+                let _ = writeln!(
+                    self.text,
+                    "| {name} | {} | {} | {} |",
+                    fit.operation,
+                    fit.cost,
+                    ratio(&fit.exponent)
+                );
+            }
+            if let Some(ended) = &growth.ended {
+                let _ = writeln!(self.text, "\n{name} ended early: {ended}\n");
+            }
+        }
+    }
+
+    /// Writes a plot beside the report; returns what shows it there.
+    fn plot(&self, report: &Path, name: &str, plot: &Plot) -> Result<String, Failed> {
+        let stem = report.file_stem().and_then(|stem| stem.to_str()).ok_or("the report has no name")?;
+        let file = format!("{stem}-{name}.svg");
+        std::fs::write(report.with_file_name(&file), plot.svg())?;
+        Ok(format!("\n![{}]({file})\n", plot.title))
+    }
+}
+
+fn ratio(estimate: &Estimate) -> String {
+    format!("{:.2} ({:.2} to {:.2})", estimate.value, estimate.low, estimate.high)
+}
