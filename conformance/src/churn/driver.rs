@@ -338,7 +338,9 @@ pub(super) fn generic(text: &str, id: &str) -> String {
     let text = if id.is_empty() { text.to_owned() } else { text.replace(id, "#") };
     let mut out = String::with_capacity(text.len());
     let mut word = String::new();
-    let flush = |word: &mut String, out: &mut String| {
+    let flush = |taken: &mut String, out: &mut String| {
+        // What ends a clause belongs to no address.
+        let word = taken.trim_end_matches(['.', ':']);
         let digits = word.chars().filter(char::is_ascii_digit).count();
         let hexadecimal = word.len() >= 6 && word.chars().all(|c| c.is_ascii_hexdigit());
         // `IPv4`, `eth0` and a code stay what they are.
@@ -347,7 +349,8 @@ pub(super) fn generic(text: &str, id: &str) -> String {
         } else {
             out.push_str(word);
         }
-        word.clear();
+        out.push_str(&taken[word.len()..]);
+        taken.clear();
     };
     for c in text.chars() {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | ':') {
