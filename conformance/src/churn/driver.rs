@@ -69,7 +69,10 @@ pub(super) struct Driver<'a> {
     starts: Vec<(u64, Invocation)>,
     next: u64,
     containers: u64,
+    /// Slots whose namespaces snapshots show.
     namespaces: BTreeSet<usize>,
+    /// Slots whose namespaces are bare.
+    bare: BTreeSet<usize>,
     holders: HashMap<(usize, IpAddr), String>,
     failures: BTreeMap<(Operation, usize, String), Failure>,
     pub(super) duplicates: Duplicates,
@@ -88,6 +91,7 @@ impl<'a> Driver<'a> {
             next: 0,
             containers: 0,
             namespaces: BTreeSet::new(),
+            bare: BTreeSet::new(),
             holders: HashMap::new(),
             failures: BTreeMap::new(),
             duplicates: Duplicates::default(),
@@ -103,19 +107,32 @@ impl<'a> Driver<'a> {
 
     /// A container that has not been there before, in a namespace of its own.
     pub(super) fn container(&mut self, slot: usize, net: usize) -> Result<Container, ChurnError> {
-        if self.namespaces.insert(slot) {
-            self.arena.create_netns(&namespace(slot))?;
+        if !self.namespaces.contains(&slot) && !self.bare.contains(&slot) {
+            self.make(slot)?;
         }
         self.containers += 1;
         // As long as those of real runtimes, which matters to names that plugins make of it.
         Ok(Container { id: format!("churn{:059}", self.containers), net, slot, result: None })
     }
 
+    /// Makes the namespace of a slot. Those beyond what is looked at are bare: the descriptors of thousands would make every
+    /// execution slower, which is no plugin's doing.
+    fn make(&mut self, slot: usize) -> Result<(), ChurnError> {
+        if self.namespaces.len() < super::leaks::CONTAINERS {
+            self.arena.create_netns(&namespace(slot))?;
+            self.namespaces.insert(slot);
+        } else {
+            self.arena.create_bare_netns(&namespace(slot))?;
+            self.bare.insert(slot);
+        }
+        Ok(())
+    }
+
     /// Gives a slot a fresh namespace: what a failed DEL left in the old one would be in the way of the next container.
     pub(super) fn renew(&mut self, slot: usize) -> Result<(), ChurnError> {
-        if self.namespaces.contains(&slot) {
+        if self.namespaces.remove(&slot) | self.bare.remove(&slot) {
             self.arena.delete_netns(&namespace(slot))?;
-            self.arena.create_netns(&namespace(slot))?;
+            self.make(slot)?;
         }
         Ok(())
     }
