@@ -161,8 +161,8 @@ impl Agent {
                 })?;
                 return Ok(Reply::Executions(vec![execution]));
             }
-            Request::CreateNetns(name) => {
-                let path = self.network.create(&name)?;
+            Request::CreateNetns(name, bare) => {
+                let path = self.network.create(&name, bare)?;
                 self.files.expect(&path).map_err(|error| Refusal::io("list written files", &error))?;
                 return Ok(Reply::Path(path));
             }

@@ -173,7 +173,8 @@ pub fn payloads(mut record: &[u8]) -> Vec<Vec<u8>> {
 pub fn messages() -> Vec<Vec<u8>> {
     let requests = [
         Request::Start(super::ArenaConfig::default()),
-        Request::CreateNetns("c1".to_owned()),
+        Request::CreateNetns("c1".to_owned(), false),
+        Request::CreateNetns("c2".to_owned(), true),
         Request::Snapshot(super::Scope::all()),
         Request::ReadFile("/etc/cni/net.d".into()),
         Request::WriteFile { path: "/tmp/x".into(), content: b"{}".to_vec(), mode: 0o600 },

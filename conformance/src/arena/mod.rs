@@ -206,7 +206,18 @@ impl Arena {
 
     /// Makes a network namespace; its loopback link is down, as the kernel makes it. Returns its path.
     pub fn create_netns(&mut self, name: &str) -> Result<PathBuf, ArenaError> {
-        match self.change(&Request::CreateNetns(name.to_owned()), || format!("make namespace {name}"))? {
+        self.make_netns(name, false)
+    }
+
+    /// Makes a network namespace that is a file and nothing else: for thousands of them. It is no [`Place`], so that snapshots
+    /// do not show it and nothing can be changed in it but by plugins.
+    pub fn create_bare_netns(&mut self, name: &str) -> Result<PathBuf, ArenaError> {
+        self.make_netns(name, true)
+    }
+
+    fn make_netns(&mut self, name: &str, bare: bool) -> Result<PathBuf, ArenaError> {
+        let request = Request::CreateNetns(name.to_owned(), bare);
+        match self.change(&request, || format!("make namespace {name}"))? {
             Reply::Path(path) => Ok(path),
             other => Err(unexpected(&other)),
         }

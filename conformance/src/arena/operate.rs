@@ -1,6 +1,6 @@
 //! The network namespaces of an arena as the agent holds them, and changes to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
@@ -69,6 +69,8 @@ impl Space {
 pub(super) struct Network {
     pub(super) host: Space,
     pub(super) containers: BTreeMap<String, Space>,
+    /// Namespaces that are a file and nothing else, by name.
+    bare: BTreeSet<String>,
     /// Namespaces that nobody uses any more, kept until they are [`RETIRED`] many.
     retired: Vec<File>,
 }
@@ -92,7 +94,12 @@ impl Namespaces for Network {
 impl Network {
     /// Takes the current namespace as the host's, with its loopback link up as on any host.
     pub(super) fn new() -> Result<Self, Refusal> {
-        Ok(Self { host: new_host()?, containers: BTreeMap::new(), retired: Vec::new() })
+        Ok(Self {
+            host: new_host()?,
+            containers: BTreeMap::new(),
+            bare: BTreeSet::new(),
+            retired: Vec::new(),
+        })
     }
 
     /// Replaces the host's namespace by a fresh one.
@@ -120,14 +127,15 @@ impl Network {
         }
     }
 
-    /// Makes a namespace and its file.
-    pub(super) fn create(&mut self, name: &str) -> Result<PathBuf, Refusal> {
+    /// Makes a namespace and its file. A bare one is held by its file alone: every descriptor of this process costs each
+    /// program that it starts a little.
+    pub(super) fn create(&mut self, name: &str, bare: bool) -> Result<PathBuf, Refusal> {
         let what = format!("make namespace {name:?}");
         if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
             return Err(Refusal::new(what, "its name must be one path component"));
         }
         let path = Path::new(NETNS_DIR).join(name);
-        if self.containers.contains_key(name) {
+        if self.containers.contains_key(name) || self.bare.contains(name) {
             return Err(Refusal::new(what, "there is one of this name"));
         }
         // It was there from the start, but a plugin may have removed it.
@@ -136,11 +144,14 @@ impl Network {
         let made = in_new_namespace(&self.host.file, || {
             let from = Some("/proc/self/ns/net");
             mount(from, &path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-            Space::current()
+            if bare { Ok(None) } else { Space::current().map(Some) }
         });
         match made {
             Ok(space) => {
-                self.containers.insert(name.to_owned(), space);
+                match space {
+                    Some(space) => drop(self.containers.insert(name.to_owned(), space)),
+                    None => drop(self.bare.insert(name.to_owned())),
+                }
                 Ok(path)
             }
             Err(error) => {
@@ -155,7 +166,8 @@ impl Network {
     pub(super) fn delete(&mut self, name: &str) -> Result<(), Refusal> {
         let what = format!("remove namespace {name:?}");
         let path = Path::new(NETNS_DIR).join(name);
-        if self.containers.remove(name).is_none() && !path.exists() {
+        let known = self.containers.remove(name).is_some() | self.bare.remove(name);
+        if !known && !path.exists() {
             return Err(Refusal::new(what, "the arena has no network namespace of this name"));
         }
         // The plugin may have done either itself.
@@ -168,7 +180,7 @@ impl Network {
 
     /// Removes every namespace; returns their names.
     pub(super) fn delete_all(&mut self) -> Vec<String> {
-        let names: Vec<String> = self.containers.keys().cloned().collect();
+        let names: Vec<String> = self.containers.keys().chain(&self.bare).cloned().collect();
         for (_, space) in std::mem::take(&mut self.containers) {
             self.retire(space);
         }

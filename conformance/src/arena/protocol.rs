@@ -34,7 +34,8 @@ pub(crate) enum Request {
     Advance(Vec<(u64, Invocation)>, Duration),
     StartBackground(Box<Invocation>),
     StopBackground(u64),
-    CreateNetns(String),
+    /// Bare or not.
+    CreateNetns(String, bool),
     DeleteNetns(String),
     Network(Place, NetOp),
     Exchange(Exchange),

@@ -69,7 +69,10 @@ pub(super) struct Driver<'a> {
     starts: Vec<(u64, Invocation)>,
     next: u64,
     containers: u64,
+    /// Slots whose namespaces snapshots show.
     namespaces: BTreeSet<usize>,
+    /// Slots whose namespaces are bare.
+    bare: BTreeSet<usize>,
     holders: HashMap<(usize, IpAddr), String>,
     failures: BTreeMap<(Operation, usize, String), Failure>,
     pub(super) duplicates: Duplicates,
@@ -88,6 +91,7 @@ impl<'a> Driver<'a> {
             next: 0,
             containers: 0,
             namespaces: BTreeSet::new(),
+            bare: BTreeSet::new(),
             holders: HashMap::new(),
             failures: BTreeMap::new(),
             duplicates: Duplicates::default(),
@@ -103,19 +107,32 @@ impl<'a> Driver<'a> {
 
     /// A container that has not been there before, in a namespace of its own.
     pub(super) fn container(&mut self, slot: usize, net: usize) -> Result<Container, ChurnError> {
-        if self.namespaces.insert(slot) {
-            self.arena.create_netns(&namespace(slot))?;
+        if !self.namespaces.contains(&slot) && !self.bare.contains(&slot) {
+            self.make(slot)?;
         }
         self.containers += 1;
         // As long as those of real runtimes, which matters to names that plugins make of it.
         Ok(Container { id: format!("churn{:059}", self.containers), net, slot, result: None })
     }
 
+    /// Makes the namespace of a slot. Those beyond what is looked at are bare: the descriptors of thousands would make every
+    /// execution slower, which is no plugin's doing.
+    fn make(&mut self, slot: usize) -> Result<(), ChurnError> {
+        if self.namespaces.len() < super::leaks::CONTAINERS {
+            self.arena.create_netns(&namespace(slot))?;
+            self.namespaces.insert(slot);
+        } else {
+            self.arena.create_bare_netns(&namespace(slot))?;
+            self.bare.insert(slot);
+        }
+        Ok(())
+    }
+
     /// Gives a slot a fresh namespace: what a failed DEL left in the old one would be in the way of the next container.
     pub(super) fn renew(&mut self, slot: usize) -> Result<(), ChurnError> {
-        if self.namespaces.contains(&slot) {
+        if self.namespaces.remove(&slot) | self.bare.remove(&slot) {
             self.arena.delete_netns(&namespace(slot))?;
-            self.arena.create_netns(&namespace(slot))?;
+            self.make(slot)?;
         }
         Ok(())
     }
@@ -338,7 +355,9 @@ pub(super) fn generic(text: &str, id: &str) -> String {
     let text = if id.is_empty() { text.to_owned() } else { text.replace(id, "#") };
     let mut out = String::with_capacity(text.len());
     let mut word = String::new();
-    let flush = |word: &mut String, out: &mut String| {
+    let flush = |taken: &mut String, out: &mut String| {
+        // What ends a clause belongs to no address.
+        let word = taken.trim_end_matches(['.', ':']);
         let digits = word.chars().filter(char::is_ascii_digit).count();
         let hexadecimal = word.len() >= 6 && word.chars().all(|c| c.is_ascii_hexdigit());
         // `IPv4`, `eth0` and a code stay what they are.
@@ -347,7 +366,8 @@ pub(super) fn generic(text: &str, id: &str) -> String {
         } else {
             out.push_str(word);
         }
-        word.clear();
+        out.push_str(&taken[word.len()..]);
+        taken.clear();
     };
     for c in text.chars() {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | ':') {

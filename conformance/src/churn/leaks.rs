@@ -11,16 +11,16 @@ use crate::arena::{Arena, ArenaError, Place, Scope, Snapshot, difference};
 /// Kinds of leak that are told.
 const KINDS: usize = 50;
 
-/// Containers that are looked at: thousands would take minutes, and each worker's is among them.
-pub(super) const CONTAINERS: usize = 64;
+/// Containers that are looked at: thousands would take minutes.
+pub(super) const CONTAINERS: usize = 32;
 
-/// Looks at the host, at files and processes, and at the namespaces of these slots, up to [`CONTAINERS`].
+/// Looks at the host, at files and processes, and at the namespaces of these slots.
 pub(super) fn look<'a>(
     arena: &mut Arena,
     slots: impl IntoIterator<Item = &'a usize>,
 ) -> Result<Snapshot, ArenaError> {
     let scope = Scope::usual().only(Place::Host);
-    let containers = slots.into_iter().take(CONTAINERS).map(|slot| Place::container(namespace(*slot)));
+    let containers = slots.into_iter().map(|slot| Place::container(namespace(*slot)));
     arena.snapshot(containers.fold(scope, Scope::only))
 }
 

@@ -1,6 +1,9 @@
 //! Containers that come and go side by side.
 //!
-//! Closed loop: each of N workers adds, deletes and adds again. Open loop: containers come at a rate, whether the plugins keep
+//! As many as run at a time stay attached meanwhile, and the one that came first goes first: an address that is given out twice
+//! shows only while both have it.
+//!
+//! Closed loop: an operation begins when another ends. Open loop: containers come at a rate, whether the plugins keep
 //! up or not, and one that has to wait for its turn counts as waiting from the moment at which it should have been added.
 //! Without that a slow plugin would be asked less often while it is slow, and the worst would be missing from the figures
 //! (coordinated omission).
@@ -12,6 +15,7 @@ use cni_spec::Operation;
 use cnitest_reports::churn::{Drift, Held, Load, Soak, Window};
 
 use super::driver::Driver;
+use super::plan::Container;
 use super::{Churn, ChurnError, Event, PATIENCE, Pace, leaks};
 use cnitest_reports::churn::statistics::drift;
 
@@ -24,7 +28,8 @@ struct Came {
 
 impl Churn {
     pub(super) fn load(&self, driver: &mut Driver<'_>, on_event: &dyn Fn(Event)) -> Result<Load, ChurnError> {
-        let workers = self.options.concurrency;
+        // Those that come and go have the slots before.
+        let workers = 2 * self.options.concurrency;
         let staying = if self.options.attached > 0 {
             on_event(Event::Phase(format!("attaching {} that stay", self.options.attached)));
             self.attach(driver, workers..workers + self.options.attached, on_event)?.0
@@ -99,7 +104,9 @@ impl Churn {
         duration: Option<Duration>,
         on_event: &dyn Fn(Event),
     ) -> Result<Came, ChurnError> {
-        let mut free: VecDeque<usize> = (0..self.options.concurrency).collect();
+        let most = self.options.concurrency;
+        let mut free: VecDeque<usize> = (0..2 * most).collect();
+        let mut live: VecDeque<Container> = VecDeque::new();
         // Before the clock runs: making namespaces is no plugin's work.
         for slot in &free {
             driver.container(*slot, 0)?;
@@ -107,15 +114,22 @@ impl Churn {
         let nets = self.plan.nets.len();
         let begun = Instant::now();
         let until = duration.and_then(|duration| begun.checked_add(duration));
-        let (mut come, mut gone, mut attached, mut most_attached) = (0_u64, 0_u64, 0_usize, 0_usize);
+        let (mut come, mut gone, mut most_attached) = (0_u64, 0_u64, 0_usize);
         let mut tried: HashSet<String> = HashSet::new();
         let mut pace = Pace::new(containers);
         loop {
-            let more = !self.is_cancelled()
-                && containers.is_none_or(|containers| come < containers)
-                && until.is_none_or(|until| Instant::now() < until);
             let mut patience = PATIENCE;
-            while more && !free.is_empty() && containers.is_none_or(|containers| come < containers) {
+            let mut more = false;
+            while driver.busy() < most {
+                more = !self.is_cancelled()
+                    && containers.is_none_or(|containers| come < containers)
+                    && until.is_none_or(|until| Instant::now() < until);
+                if (live.len() >= most || !more)
+                    && let Some(container) = live.pop_front()
+                {
+                    driver.begin(container, Operation::Del, None)?;
+                    continue;
+                }
                 let due = self.options.rate.map(|rate| begun + Duration::from_secs_f64(come as f64 / rate));
                 if let Some(early) = due.map(|due| due.saturating_duration_since(Instant::now()))
                     && !early.is_zero()
@@ -123,12 +137,15 @@ impl Churn {
                     patience = patience.min(early);
                     break;
                 }
+                if !more {
+                    break;
+                }
                 let Some(slot) = free.pop_front() else { break };
                 let container = driver.container(slot, (come % nets as u64) as usize)?;
                 driver.begin(container, Operation::Add, due)?;
                 come += 1;
             }
-            if driver.busy() == 0 && !more {
+            if driver.busy() == 0 && !more && live.is_empty() {
                 break;
             }
             if driver.busy() == 0 {
@@ -137,37 +154,29 @@ impl Churn {
             }
             for done in driver.pump(patience)? {
                 let container = done.container;
-                // What follows begins at once: where the rate counts, waiting for it would be the harness's.
-                let due = self.options.rate.map(|_| Instant::now());
                 match (done.operation, done.succeeded) {
-                    (Operation::Add, true) => {
-                        attached += 1;
-                        most_attached = most_attached.max(attached);
-                        let next = if self.options.check { Operation::Check } else { Operation::Del };
-                        driver.begin(container, next, due)?;
+                    (Operation::Add, true) if self.options.check => {
+                        driver.begin(container, Operation::Check, None)?;
                     }
                     // A failed ADD is followed by a DEL, as runtimes do it; that is no attachment that came and went.
                     (Operation::Add, false) => {
                         tried.insert(container.id.clone());
-                        driver.begin(container, Operation::Del, due)?;
+                        driver.begin(container, Operation::Del, None)?;
                     }
                     (Operation::Del, succeeded) => {
-                        let was_attached = container.result.is_some();
                         if !succeeded && tried.insert(container.id.clone()) {
-                            driver.begin(container, Operation::Del, due)?;
+                            driver.begin(container, Operation::Del, None)?;
                             continue;
                         }
-                        if was_attached {
-                            attached -= 1;
-                            gone += u64::from(succeeded);
-                        }
+                        gone += u64::from(succeeded && container.result.is_some());
                         if !succeeded {
                             driver.renew(container.slot)?;
                         }
                         free.push_back(container.slot);
                     }
-                    _ => driver.begin(container, Operation::Del, due)?,
+                    _ => live.push_back(container),
                 }
+                most_attached = most_attached.max(live.len());
             }
             pace.tell(gone, driver, on_event);
         }

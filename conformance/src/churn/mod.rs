@@ -1,8 +1,7 @@
 //! Containers that come and go: attaches and detaches many in one arena, side by side, and measures what it costs.
 //!
 //! Containers are network namespaces of one arena, so that plugins share the host's side as they do in life: the bridge, the
-//! firewall, the store of addresses. Each worker has a namespace, which every container of its uses in turn: what one leaves
-//! there meets the next. What plugins read is derived as [`crate::runtime`] derives it, and executions are timed by the arena's
+//! firewall, the store of addresses. Containers use namespaces in turn: what one leaves there meets the next. What plugins read is derived as [`crate::runtime`] derives it, and executions are timed by the arena's
 //! agent; neither the deriving nor the bookkeeping between two executions counts.
 //!
 //! - [`plan`]: what is executed.
@@ -246,9 +245,10 @@ impl Churn {
     /// What one attachment after another takes. Also makes what lasts, such as the bridge, before it is looked what is there.
     fn quiet(&self, driver: &mut Driver<'_>) -> Result<Vec<Quiet>, ChurnError> {
         for net in 0..self.plan.nets.len() {
-            if driver.pair(0, net)?.is_none()
-                && let Some(failure) = driver.failures().first().filter(|failure| failure.operation == "ADD")
-            {
+            if driver.pair(0, net)?.is_some() {
+                continue;
+            }
+            if let Some(failure) = driver.failures().iter().find(|failure| failure.operation == "ADD") {
                 let reason = format!("{} ADD: {}", failure.plugin, failure.what);
                 return Err(ChurnError::Useless(reason));
             }
