@@ -11,6 +11,7 @@
 //! - [`coverage`]: which requirements are decided by a check, and which checks are proven by a mutant.
 //! - [`hammer`]: plays generated scenarios on a plugin, and makes what it finds small.
 //! - [`runtime`]: a runtime of our own, which executes network configurations.
+//! - [`spy`]: plugins that write down how a runtime executes them.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
@@ -28,5 +29,6 @@ pub mod invoke;
 pub mod mutants;
 pub mod runtime;
 pub mod selftest;
+pub mod spy;
 pub mod suite;
 pub mod target;
