@@ -209,7 +209,7 @@ runtimes! {
                 fs::read_dir("/var/lib/cni/results").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
             files.sort();
             let read = |file: &PathBuf| serde_json::from_slice::<Value>(&fs::read(file).ok()?).ok();
-            files.iter().rev().find_map(read).and_then(|entry| entry.get("result").cloned()).or(Some(own))
+            files.iter().find_map(read).and_then(|entry| entry.get("result").cloned()).or(Some(own))
         }
     }
     "runtime-no-chain", ["runtime.inject-prevresult-add"], "gives no ADD the result before it" {
@@ -324,7 +324,10 @@ runtimes! {
     }
     "runtime-floating-point", ["runtime.passthrough-number-precision"], "reads every number as floating point" {
         fn request(&self, request: &Request<'_>, list: &NetworkList, plugin: &PluginConfig) -> Result<Value, RequestError> {
-            changed(request, list, plugin, |object| object.values_mut().for_each(as_floating_point))
+            changed(request, list, plugin, |object| {
+                let own = object.iter_mut().filter(|(key, _)| *key != keys::PREV_RESULT);
+                own.for_each(|(_, value)| as_floating_point(value));
+            })
         }
     }
     "runtime-name-of-plugin", ["runtime.name-cniversion-replaced", "version.runtime-single-version-per-run"], "leaves name and version of a plugin's object as they are" {
