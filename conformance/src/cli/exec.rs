@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::{Subcommand, ValueHint};
 use cni_spec::config::Attachment;
 use cni_spec::parameters::{CniArgs, Variable};
-use cnitest::runtime::cache::Key;
 use cnitest::runtime::error::RuntimeError;
+use cnitest::runtime::policy::Standard;
 use cnitest::runtime::{Attach, Runtime, Settings, Valid};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde_json::{Map, Value, json};
@@ -160,13 +160,15 @@ impl Common {
     fn runtime(&self) -> Runtime {
         let usual = Settings::default();
         let path = variable("CNI_PATH").map(|path| env::split_paths(&path).collect());
-        Runtime::new(Settings {
+        let mutant = cnitest::mutants::called_as().and_then(|mutant| mutant.policy());
+        let settings = Settings {
             plugin_path: path.unwrap_or(usual.plugin_path),
             networks: variable("NETCONFPATH").map_or(usual.networks, PathBuf::from),
             cache: self.cache_dir.clone(),
             timeout: self.timeout,
             wait: self.wait,
-        })
+        };
+        Runtime::with_policy(settings, mutant.unwrap_or_else(|| Box::new(Standard)))
     }
 }
 
@@ -182,8 +184,9 @@ impl OnAttachment {
             (None, None) => return Err(miette!("name the container with NETNS or --container-id")),
         };
         let ifname = self.ifname.clone().or_else(|| variable(Variable::Ifname.as_str()));
-        let key =
-            Key::new(&self.network, &container_id, ifname.as_deref().unwrap_or("eth0")).into_diagnostic()?;
+        let runtime = self.common.runtime();
+        let ifname = ifname.as_deref().unwrap_or("eth0");
+        let key = runtime.key(&self.network, &container_id, ifname).into_diagnostic()?;
         let args = CniArgs::parse(&variable(Variable::Args.as_str()).unwrap_or_default())
             .into_diagnostic()
             .wrap_err("CNI_ARGS cannot be read")?;
@@ -192,7 +195,7 @@ impl OnAttachment {
                 .into_diagnostic()
                 .wrap_err("CAP_ARGS is no JSON object: write one with a key for each capability")?;
         let attach = Attach { key, netns: netns.unwrap_or_default(), args, capability_args };
-        Ok((self.common.runtime(), attach))
+        Ok((runtime, attach))
     }
 }
 
