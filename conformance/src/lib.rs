@@ -10,6 +10,7 @@
 //! - [`coverage`]: which requirements are decided by a check, and which checks are proven by a mutant.
 //! - [`hammer`]: plays generated scenarios on a plugin, and makes what it finds small.
 //! - [`runtime`]: a runtime of our own, which executes network configurations.
+//! - [`cri`]: a client of the Container Runtime Interface, with which adapters operate runtimes.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
@@ -18,6 +19,7 @@ pub mod arena;
 pub mod certify;
 pub mod checks;
 pub mod coverage;
+pub mod cri;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod baseline;
+mod cri;
 mod exec;
 mod explain;
 mod fuzz;
@@ -64,6 +65,9 @@ enum Command {
     Report(report::Arguments),
     /// Test cnitest itself: play its checks on mutants, deliberately broken plugins, each of which must be found.
     Selftest(selftest::Arguments),
+    /// Call a runtime of the CRI, as adapters do.
+    #[command(hide = true)]
+    Cri(cri::Arguments),
     /// Work with target files, which tell cnitest how to attach with a plugin.
     Target(target::Arguments),
 }
@@ -129,6 +133,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema(arguments) => arguments.run(),
         Command::Report(arguments) => arguments.run(),
         Command::Selftest(arguments) => arguments.run(),
+        Command::Cri(arguments) => arguments.run(),
         Command::Target(arguments) => arguments.run(),
     };
     match ended {
