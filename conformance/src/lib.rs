@@ -1,5 +1,6 @@
 //! cnitest: conformance, fuzzing and comparison suite for the Container Network Interface (CNI).
 //!
+//! - [`adapter`]: how a runtime is driven.
 //! - [`arena`]: throw-away namespaces in which plugins run, and snapshots of what is in them.
 //! - [`invoke`]: one execution of a plugin, exactly as asked for, with limits.
 //! - [`target`]: what must be known of a plugin to attach containers with it.
@@ -15,6 +16,7 @@
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
 
+pub mod adapter;
 pub mod arena;
 pub mod certify;
 pub mod checks;
