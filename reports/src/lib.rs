@@ -7,10 +7,12 @@
 //! - [`evidence`]: what was executed and seen, as text; the terminal and JUnit share it.
 //! - [`baseline`]: known deviations, which do not fail a run.
 //! - [`certificate`]: what a run says of a plugin as one of a profile.
+//! - [`compare`]: runs side by side.
 //! - [`report`]: any kind, by name.
 
 pub mod baseline;
 pub mod certificate;
+pub mod compare;
 pub mod deviations;
 pub mod evidence;
 mod group;

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod baseline;
+mod compare;
 mod cri;
 mod exec;
 mod explain;
@@ -68,6 +69,8 @@ enum Command {
     /// Call a runtime of the CRI, as adapters do.
     #[command(hide = true)]
     Cri(cri::Arguments),
+    /// Show saved runs side by side, differences first. Exit status 1 when a requirement is decided differently.
+    Compare(compare::Arguments),
     /// Work with target files, which tell cnitest how to attach with a plugin.
     Target(target::Arguments),
 }
@@ -133,6 +136,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema(arguments) => arguments.run(),
         Command::Report(arguments) => arguments.run(),
         Command::Selftest(arguments) => arguments.run(),
+        Command::Compare(arguments) => arguments.run(),
         Command::Cri(arguments) => arguments.run(),
         Command::Target(arguments) => arguments.run(),
     };
