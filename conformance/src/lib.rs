@@ -12,6 +12,7 @@
 //! - [`hammer`]: plays generated scenarios on a plugin, and makes what it finds small.
 //! - [`runtime`]: a runtime of our own, which executes network configurations.
 //! - [`cri`]: a client of the Container Runtime Interface, with which adapters operate runtimes.
+//! - [`spy`]: plugins that write down how a runtime executes them.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
 //! The specification itself is data in [`cni_spec`] and [`cni_schemas`]; no fact about CNI is repeated here.
@@ -30,5 +31,6 @@ pub mod invoke;
 pub mod mutants;
 pub mod runtime;
 pub mod selftest;
+pub mod spy;
 pub mod suite;
 pub mod target;

@@ -124,6 +124,8 @@ impl Profile {
             Concerns::Addressing => matches!(self, Profile::Interface | Profile::Chained),
             // A certificate is about one release.
             Concerns::Upgrading | Concerns::Succeeding => false,
+            // Profiles are of plugins.
+            Concerns::Runtime => false,
             Concerns::Kinds(kinds) => checks::concern(kinds, self.kind()),
         }
     }

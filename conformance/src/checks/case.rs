@@ -14,10 +14,12 @@ use super::front;
 use super::observation::Observations;
 use super::reproducer::{Assertion, Step};
 use super::{Check, Concerns};
+use crate::adapter::Adapter;
 use crate::arena::dhcp::{self, Pool};
 use crate::arena::snapshot::{Scope as SnapshotScope, Snapshot};
 use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, Unrest, quote};
 use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
+use crate::spy::Record;
 use crate::target::{Configuration, Kind, PLUGIN, Target};
 
 /// The shell of [`Call::shell`].
@@ -46,6 +48,8 @@ pub struct Subject {
     pub timeout: Duration,
     /// Another release of the same plugin, which has to get on with its attachments.
     pub other: Option<Other>,
+    /// How it is driven, when it is a runtime. Nothing but the checks of runtimes is asked of it then.
+    pub runtime: Option<Adapter>,
 }
 
 /// Another release of the plugin under test.
@@ -242,7 +246,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(index: usize, label: String, execution: Execution) -> Answer {
+    pub(crate) fn new(index: usize, label: String, execution: Execution) -> Answer {
         let documents = Documents::parse(&execution.stdout);
         Answer { index, label, execution, documents }
     }
@@ -389,6 +393,8 @@ pub struct Case<'a> {
     pub(super) deviations: Vec<Deviation>,
     pub(super) notes: Vec<String>,
     pub(super) kernel_difference: Vec<String>,
+    /// What spies saw of a runtime.
+    pub(super) spies: Vec<Record>,
     containers: usize,
     hangs: usize,
     /// The DHCP server has no more addresses than that.
@@ -413,6 +419,7 @@ impl<'a> Case<'a> {
             deviations: Vec::new(),
             notes: Vec::new(),
             kernel_difference: Vec::new(),
+            spies: Vec::new(),
             containers: 0,
             hangs: 0,
             scarce: None,
@@ -917,7 +924,7 @@ impl<'a> Case<'a> {
             .sparing(self.target.map_or(&[], |target| target.leaves_running.as_slice()))
     }
 
-    fn record(&mut self, label: String, invocation: Invocation, execution: Execution) -> Answer {
+    pub(super) fn record(&mut self, label: String, invocation: Invocation, execution: Execution) -> Answer {
         let hung = matches!(execution.outcome, Outcome::TimedOut { .. });
         self.hangs += usize::from(hung && invocation.timeout == self.subject.timeout);
         let answer = Answer::new(self.executions.len(), label, execution);
@@ -930,6 +937,11 @@ impl<'a> Case<'a> {
     /// What was executed, in order.
     pub fn executions(&self) -> &[(Invocation, Answer)] {
         &self.executions
+    }
+
+    /// What spies saw of a runtime, in order.
+    pub fn spies(&self) -> &[Record] {
+        &self.spies
     }
 
     /// How many executions the case made that ran into their deadline.

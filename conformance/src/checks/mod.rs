@@ -1,6 +1,7 @@
 //! The checks: what cnitest asks of a plugin, and how it decides.
 //!
 //! A [`Check`] names the requirements that it decides and a function that plays one case of it in an arena.
+//! The checks of [`runtime`] ask a runtime instead, on the [`stage`] of spies.
 //! Checks state what they saw through [`Case::expect`]; the verdict follows from the level that the catalogue gives
 //! the requirement in the case's spec version, never from the check.
 
@@ -37,9 +38,11 @@ mod parameters;
 pub(crate) mod protocol;
 mod reproducer;
 mod returned;
+mod runtime;
 mod security;
 mod shaping;
 mod skew;
+pub(crate) mod stage;
 mod status;
 mod surroundings;
 mod version;
@@ -95,6 +98,8 @@ pub enum Concerns {
     Upgrading,
     /// Every plugin, target or not, where another release of it is given; nothing but the protocol is used.
     Succeeding,
+    /// Every runtime, and no plugin.
+    Runtime,
 }
 
 /// Why a check is not played on a target.
@@ -117,6 +122,9 @@ impl Concerns {
         if matches!(self, Concerns::Every | Concerns::Succeeding) {
             return None;
         }
+        if self == Concerns::Runtime {
+            return Some(Exclusion::NotConcerned);
+        }
         let Some(target) = target else {
             let hint = "no target describes this plugin; `cnitest target init` writes one to start from";
             return Some(Exclusion::Skip(hint.to_owned()));
@@ -137,6 +145,7 @@ impl Concerns {
             | Concerns::Unattended
             | Concerns::Attaching
             | Concerns::Upgrading => true,
+            Concerns::Runtime => false,
         };
         if !concerned {
             return Some(Exclusion::NotConcerned);
@@ -209,6 +218,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         skew::CHECKS,
     ]
     .into_iter()
+    .chain(runtime::ALL)
     .flatten()
 }
 

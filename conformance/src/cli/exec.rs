@@ -10,6 +10,7 @@ use cni_spec::config::Attachment;
 use cni_spec::parameters::{CniArgs, Variable};
 use cnitest::runtime::cache::Key;
 use cnitest::runtime::error::RuntimeError;
+use cnitest::runtime::policy::Standard;
 use cnitest::runtime::{Attach, Runtime, Settings, Valid};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde_json::{Map, Value, json};
@@ -160,13 +161,15 @@ impl Common {
     fn runtime(&self) -> Runtime {
         let usual = Settings::default();
         let path = variable("CNI_PATH").map(|path| env::split_paths(&path).collect());
-        Runtime::new(Settings {
+        let mutant = cnitest::mutants::called_as().and_then(|mutant| mutant.policy());
+        let settings = Settings {
             plugin_path: path.unwrap_or(usual.plugin_path),
             networks: variable("NETCONFPATH").map_or(usual.networks, PathBuf::from),
             cache: self.cache_dir.clone(),
             timeout: self.timeout,
             wait: self.wait,
-        })
+        };
+        Runtime::with_policy(settings, mutant.unwrap_or_else(|| Box::new(Standard)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use clap::ValueEnum;
 use cni_schemas::{Kind, PluginSchema};
 use cni_spec::{Version, catalogue};
+use cnitest::adapter::{self, Adapter};
 use cnitest::certify::{Feature, Profile};
 use cnitest::checks::{self, wild};
 use cnitest::coverage::{self, State};
@@ -35,7 +36,9 @@ enum Topic {
     Checks,
     /// Plugin types that cnitest knows how to attach with.
     Targets,
-    /// Deliberately broken plugins, with the requirements that they break.
+    /// Runtimes that cnitest knows how to drive.
+    Runtimes,
+    /// Deliberately broken plugins and runtimes, with the requirements that they break.
     Mutants,
     /// Kinds of documents, with the versions that have a schema.
     Schemas,
@@ -65,6 +68,7 @@ impl Arguments {
             Topic::Requirements => requirements(),
             Topic::Checks => check_rows(),
             Topic::Targets => targets(),
+            Topic::Runtimes => runtimes(),
             Topic::Schemas => schemas(),
             Topic::Profiles if self.format == Format::Human => return profiles_in_words(),
             Topic::Profiles => profiles(),
@@ -112,6 +116,20 @@ pub(super) fn range(since: Version, until: Option<Version>) -> String {
         Some(until) => format!("{since}-{until}"),
         None => format!("{since}-"),
     }
+}
+
+fn runtimes() -> Vec<Row> {
+    let row = |adapter: Adapter| Row {
+        cells: vec![adapter.name.clone(), adapter.about.clone()],
+        json: json!({
+            "name": adapter.name,
+            "about": adapter.about,
+            "find": adapter.find,
+            "install": adapter.install,
+            "specVersions": adapter.spec_versions().iter().map(Version::to_string).collect::<Vec<_>>(),
+        }),
+    };
+    adapter::builtin_names().filter_map(adapter::builtin).map(row).collect()
 }
 
 fn requirements() -> Vec<Row> {

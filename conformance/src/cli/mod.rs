@@ -13,6 +13,7 @@ mod plugin;
 mod progress;
 mod replay;
 mod report;
+mod runtime;
 mod schema;
 mod selftest;
 mod target;
@@ -46,6 +47,8 @@ struct Arguments {
 enum Command {
     /// Test plugins: executables, folders of them, or bundled reference plugins by name.
     Plugin(plugin::Arguments),
+    /// Test runtimes: what they execute plugins with, in which order, what they keep, and what they do when a plugin fails.
+    Runtime(runtime::Arguments),
     /// Hammer plugins with generated configurations, faulty requests and sequences of operations; what is found is made small.
     Fuzz(fuzz::Arguments),
     /// Execute a network configuration as cnitool does: attach a container, detach it, check it, ... This changes this host.
@@ -54,7 +57,7 @@ enum Command {
     Replay(replay::Arguments),
     /// Repeat what a certificate or a saved run says of a plugin, and say whether it still holds.
     Verify(verify::Arguments),
-    /// List requirements, checks, targets, schemas or profiles.
+    /// List requirements, checks, targets, runtimes, schemas or profiles.
     List(list::Arguments),
     /// Say all that is known of a requirement, a check or an ambiguity of the specification.
     Explain(explain::Arguments),
@@ -126,6 +129,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let ended = match arguments.command {
         Command::Plugin(arguments) => arguments.run(),
+        Command::Runtime(arguments) => arguments.run(),
         Command::Fuzz(arguments) => arguments.run(),
         Command::Exec(arguments) => arguments.run(),
         Command::Replay(arguments) => arguments.run(),

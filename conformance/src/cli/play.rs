@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_spec::Version;
+use cnitest::checks::Concerns;
 use cnitest::suite::subject::{self, Found};
 use cnitest::suite::{Options, Suite};
 use cnitest::target::{Target, builtin};
@@ -15,12 +16,19 @@ use miette::{Context as _, IntoDiagnostic as _, miette};
 use super::plugin::duration;
 use super::progress::Progress;
 
-/// How plugins are executed: arguments of commands that play something.
+/// How plugins are executed: arguments of commands that play something on plugins.
 #[derive(Debug, clap::Args)]
 pub(super) struct How {
     /// How to attach with the plugin, for one that cnitest does not know.
     #[arg(long, value_name = "FILE")]
     target: Option<PathBuf>,
+    #[command(flatten)]
+    playing: Playing,
+}
+
+/// How cases are played: arguments of commands that play something.
+#[derive(Debug, clap::Args)]
+pub(super) struct Playing {
     /// Play only in this version of the specification. May be repeated.
     #[arg(long, value_name = "VERSION")]
     spec_version: Vec<Version>,
@@ -33,7 +41,7 @@ pub(super) struct How {
     /// Cases played at the same time [default: two for each processor, since the kernel often lets them wait].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: Option<u16>,
-    /// Deadline of each execution of a plugin, e.g. `10s` or `500ms`.
+    /// Deadline of each execution, e.g. `10s` or `500ms`.
     #[arg(long, value_name = "DUR", default_value = "10s", value_parser = duration)]
     timeout: Duration,
 }
@@ -41,20 +49,27 @@ pub(super) struct How {
 impl How {
     /// What is to be played, but for which checks and against what.
     pub(super) fn wanted(&self) -> miette::Result<Wanted> {
-        Ok(Wanted {
+        Ok(self.playing.wanted(self.target.as_deref().map(target_text).transpose()?))
+    }
+}
+
+impl Playing {
+    /// What is to be played, with this file for a target, but for which checks and against what.
+    pub(super) fn wanted(&self, target_file: Option<TargetText>) -> Wanted {
+        Wanted {
             options: RunOptions {
                 only: Vec::new(),
                 skip: Vec::new(),
                 spec_versions: self.spec_version.iter().map(Version::to_string).collect(),
                 timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
-                target_file: self.target.as_deref().map(target_text).transpose()?,
+                target_file,
             },
             strict: self.strict,
             seed: self.seed,
             jobs: self.jobs,
             builtin: None,
             upgrade_from: None,
-        })
+        }
     }
 }
 
@@ -80,7 +95,7 @@ impl Wanted {
         let target = target(&self.options)?.or_else(|| self.builtin.as_deref().and_then(builtin));
         let others = releases(self.upgrade_from.as_deref(), &found)?;
         let options = self.into_options(others)?;
-        require_a_check(&options)?;
+        require_a_check(&options, found.iter().any(|found| found.runtime.is_some()))?;
         let suite = Arc::new(Suite::new(options));
         let player = Arc::clone(&suite);
         let set = interruptible(
@@ -176,10 +191,11 @@ pub(super) fn releases(path: Option<&Path>, found: &[Found]) -> miette::Result<V
     }
 }
 
-fn require_a_check(options: &Options) -> miette::Result<()> {
+fn require_a_check(options: &Options, runtimes: bool) -> miette::Result<()> {
     let chosen = cnitest::checks::all().any(|check| {
         (options.only.is_empty() || options.only.is_match(check.id))
             && !options.skip.is_match(check.id)
+            && (check.concerns == Concerns::Runtime) == runtimes
             && (!check.concerns.needs_other_release() || !options.upgrade_from.is_empty())
     });
     match chosen {

@@ -52,6 +52,7 @@ pub fn plugin(seed: u64, base: &str) -> Found {
         program: Path::new(PLUGIN_DIR).join(below),
         host_path: std::env::current_exe().unwrap_or_default(),
         folder: None,
+        runtime: None,
     }
 }
 

@@ -27,6 +27,7 @@ mod kernel;
 mod lease;
 mod meta;
 mod result;
+mod runtime;
 mod security;
 mod shaping;
 mod skew;
@@ -40,6 +41,8 @@ use cni_spec::Version;
 
 pub use execution::{Defect, Execution};
 
+use crate::runtime::policy::Policy;
+
 /// The folder below [`PLUGIN_DIR`](crate::arena::PLUGIN_DIR) that holds the folders of the mutants.
 const FOLDER: &str = "mutants";
 
@@ -47,7 +50,7 @@ const FOLDER: &str = "mutants";
 pub struct Mutant {
     /// Its name: the plugin's, and what is wrong with it.
     pub name: &'static str,
-    /// The reference plugin that it is but for the defect.
+    /// The reference plugin, or runtime, that it is but for the defect.
     pub base: &'static str,
     /// The requirements that it breaks. A check that decides one of them has to find it.
     pub breaks: &'static [&'static str],
@@ -59,8 +62,17 @@ pub struct Mutant {
     pub bare: bool,
     /// A version in which it shows, where it does not in the newest ones.
     pub also_in: Option<Version>,
-    /// Executes it.
-    pub play: fn(&mut Execution) -> Result<(), Defect>,
+    /// What it does wrong.
+    pub play: Play,
+}
+
+/// What a mutant does wrong.
+#[derive(Clone, Copy)]
+pub enum Play {
+    /// Executes a plugin.
+    Plugin(fn(&mut Execution) -> Result<(), Defect>),
+    /// Decides for the runtime.
+    Runtime(fn() -> Box<dyn Policy>),
 }
 
 /// A mutant; the order is that of the fields.
@@ -71,7 +83,7 @@ const fn mutant(
     about: &'static str,
     play: fn(&mut Execution) -> Result<(), Defect>,
 ) -> Mutant {
-    Mutant { name, base, breaks, about, target: None, bare: false, also_in: None, play }
+    Mutant { name, base, breaks, about, target: None, bare: false, also_in: None, play: Play::Plugin(play) }
 }
 
 impl std::fmt::Debug for Mutant {
@@ -96,6 +108,19 @@ impl Mutant {
         Mutant { also_in: Some(version), ..self }
     }
 
+    /// How the runtime decides that it is, if it is one.
+    pub fn policy(&self) -> Option<Box<dyn Policy>> {
+        match self.play {
+            Play::Plugin(_) => None,
+            Play::Runtime(policy) => Some(policy()),
+        }
+    }
+
+    /// Whether it is a runtime.
+    pub fn is_runtime(&self) -> bool {
+        matches!(self.play, Play::Runtime(_))
+    }
+
     /// Where it is below [`PLUGIN_DIR`](crate::arena::PLUGIN_DIR).
     pub fn path(&self) -> PathBuf {
         Path::new(FOLDER).join(self.name).join(self.base)
@@ -104,7 +129,11 @@ impl Mutant {
     /// Behaves as the mutant: environment, standard input, output and error are those of the process.
     pub fn main(&self) -> ExitCode {
         let mut execution = Execution::of_process(self.base);
-        if let Err(defect) = (self.play)(&mut execution) {
+        let Play::Plugin(play) = self.play else {
+            eprintln!("mutant {}: it is a runtime, and answers `exec` alone", self.name);
+            return ExitCode::from(99);
+        };
+        if let Err(defect) = play(&mut execution) {
             eprintln!("mutant {}: {defect}", self.name);
             return ExitCode::from(99);
         }
@@ -136,6 +165,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
         incidents::MUTANTS,
         faults::MUTANTS,
         skew::MUTANTS,
+        runtime::MUTANTS,
     ]
     .into_iter()
     .flatten()
@@ -174,6 +204,16 @@ mod tests {
         let mut seen = BTreeSet::new();
         for mutant in all().chain(unbroken()) {
             assert!(seen.insert(mutant.name), "{} is there twice", mutant.name);
+            if mutant.is_runtime() {
+                assert!(mutant.name.starts_with("runtime-"), "{}", mutant.name);
+                assert!(
+                    crate::adapter::builtin(mutant.base).is_some(),
+                    "{}: no {}",
+                    mutant.name,
+                    mutant.base
+                );
+                continue;
+            }
             assert!(cni_plugins::NAMES.contains(&mutant.base), "{}: no plugin {}", mutant.name, mutant.base);
             assert!(mutant.name.starts_with(&format!("{}-", mutant.base)), "{}", mutant.name);
         }

@@ -20,6 +20,7 @@ use cnitest_reports::model::{
 };
 use globset::GlobSet;
 
+use crate::adapter;
 use crate::arena::{Arena, ArenaConfig, ArenaError, Bind, PLUGIN_DIR, PluginAlias};
 use crate::checks::Observations;
 use crate::target::Target;
@@ -149,7 +150,7 @@ impl Suite {
             started: rfc3339(started),
             duration_ms: 0.0,
             subject: ReportSubject {
-                kind: "plugin".to_owned(),
+                kind: if found.runtime.is_some() { "runtime" } else { "plugin" }.to_owned(),
                 name: found.name.clone(),
                 path: found.program.display().to_string(),
                 sha256: subject::digest(&found.host_path).unwrap_or_default(),
@@ -195,16 +196,17 @@ impl Suite {
 
     pub(crate) fn arena_config(&self, found: &Found) -> ArenaConfig {
         let both = || [Some(found), self.other_of(found)].into_iter().flatten();
-        let alias = |name: &&str| PluginAlias {
-            name: (*name).to_owned(),
-            executable: self.options.executable.clone(),
-        };
+        let alias =
+            |name: &str| PluginAlias { name: name.to_owned(), executable: self.options.executable.clone() };
         let mutant = |found: &Found| -> Option<PluginAlias> {
             let below =
                 found.program.strip_prefix(PLUGIN_DIR).ok().filter(|below| below.components().count() > 1)?;
             let name = below.display().to_string();
             Some(PluginAlias { name, executable: self.options.executable.clone() })
         };
+        // A runtime meets spies, and the bundled plugins are none of its business.
+        let names =
+            if found.runtime.is_some() { vec![adapter::DEFAULT] } else { cni_plugins::NAMES.to_vec() };
         let mut folders: Vec<&PathBuf> = both().filter_map(|found| found.folder.as_ref()).collect();
         folders.sort();
         folders.dedup();
@@ -213,7 +215,8 @@ impl Suite {
         ArenaConfig {
             agent_executable: self.options.executable.clone(),
             binds: folders.into_iter().map(Bind::at_own_path).collect(),
-            plugin_aliases: cni_plugins::NAMES.iter().map(alias).chain(mutants).collect(),
+            plugin_aliases: names.into_iter().map(alias).chain(mutants).collect(),
+            containers: found.runtime.as_ref().is_some_and(|adapter| adapter.containers),
             ..ArenaConfig::default()
         }
     }

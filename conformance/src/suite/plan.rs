@@ -82,13 +82,19 @@ fn plan_check<'a>(
         reason,
         cause,
     };
-    match check.concerns.excludes(target) {
+    let exclusion = match (&probe.subject.runtime, check.concerns == Concerns::Runtime) {
+        (Some(_), true) => None,
+        (Some(_), false) => Some(Exclusion::NotConcerned),
+        (None, _) => check.concerns.excludes(target),
+    };
+    match exclusion {
         Some(Exclusion::NotConcerned) => return Vec::new(),
         Some(Exclusion::Skip(reason)) => return vec![skip(None, reason, SkipCause::Host)],
         None => {}
     }
     if let Some(reason) = &probe.unstartable {
-        return vec![skip(None, reason.clone(), SkipCause::Precondition)];
+        let cause = if probe.subject.runtime.is_some() { SkipCause::Host } else { SkipCause::Precondition };
+        return vec![skip(None, reason.clone(), cause)];
     }
     let mut versions = versions.to_vec();
     let mut unusable = probe.unusable.clone();

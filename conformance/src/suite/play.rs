@@ -14,6 +14,7 @@ use super::{Event, HANGS, Probe, Suite, verdict};
 use crate::arena::{Arena, ArenaConfig, ArenaError};
 use crate::checks::{Answer, Case, Check, Observations, Setting, Stop, reproducer_script};
 use crate::invoke::{Invocation, Stdin};
+use crate::spy::Record;
 use crate::target::Target;
 
 /// Bytes of stdin, stdout and stderr that a report keeps, each.
@@ -207,7 +208,12 @@ pub(crate) fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop
         result.evidence = Some(Evidence {
             expected: lines(|deviation| &deviation.expected),
             observed: lines(|deviation| &deviation.observed),
-            executions: case.executions().iter().map(|(call, answer)| execution(call, answer)).collect(),
+            executions: case
+                .executions()
+                .iter()
+                .map(|(call, answer)| execution(call, answer))
+                .chain(case.spies().iter().map(witnessed))
+                .collect(),
             kernel_difference: difference,
         });
     }
@@ -226,7 +232,10 @@ pub(crate) fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop
             format!("expected: {}", deviation.expected),
             format!("cnitest saw: {}", deviation.observed),
         ];
-        result.reproducer = Some(reproducer_script(case, &heading, deviation.assertion.as_ref()));
+        // What a runtime did cannot be repeated without the spies.
+        if case.subject.runtime.is_none() {
+            result.reproducer = Some(reproducer_script(case, &heading, deviation.assertion.as_ref()));
+        }
     }
     result
 }
@@ -238,7 +247,8 @@ fn describe(error: &ArenaError) -> String {
 pub(super) fn planned_result(planned: &Planned<'_>, verdict: Verdict, reason: Option<String>) -> CaseResult {
     let mut case = planned.configuration.name.clone();
     if !planned.variant.is_empty() {
-        case = format!("{case}: {}", planned.variant);
+        case =
+            if case.is_empty() { planned.variant.to_owned() } else { format!("{case}: {}", planned.variant) };
     }
     result(planned.check, Some(planned.version), case, verdict, reason)
 }
@@ -272,6 +282,35 @@ fn result(
         evidence: None,
         reproducer: None,
         duration_ms: 0.0,
+    }
+}
+
+/// What a spy saw, as reports show it.
+fn witnessed(record: &Record) -> ExecutionEvidence {
+    let nanoseconds = record.ending.as_ref().map_or(0, |ending| ending.ended.saturating_sub(record.began));
+    let signals = |signals: &[String]| match signals.is_empty() {
+        true => String::new(),
+        false => format!("; it got {}", signals.join(", ")),
+    };
+    let (stdin, _) = text_of(record.stdin.as_bytes(), KEPT);
+    let stdout = record.ending.as_ref().map(|ending| ending.stdout.as_str()).unwrap_or_default();
+    let (stdout, stdout_truncated) = text_of(stdout.as_bytes(), KEPT);
+    ExecutionEvidence {
+        label: format!("spy {}: {}", record.number, record.label()),
+        program: record.program.clone(),
+        environment: record.environment.iter().cloned().collect(),
+        stdin,
+        exit: match &record.ending {
+            Some(ending) => format!("exit status {}{}", ending.status, signals(&ending.signals)),
+            None => "it was killed before it had answered".to_owned(),
+        },
+        stdout,
+        stderr: String::new(),
+        stdout_truncated,
+        stderr_truncated: false,
+        wall_ms: std::time::Duration::from_nanos(nanoseconds).as_secs_f64() * 1000.0,
+        cpu_ms: 0.0,
+        peak_rss_kib: 0,
     }
 }
 

@@ -6,7 +6,9 @@ use cnitest_reports::model::SkipCause;
 
 use super::subject::Found;
 use super::{Options, cni_path};
+use crate::adapter::Adapter;
 use crate::arena::{Arena, ArenaError};
+use crate::checks::stage;
 use crate::checks::{self, Case, Documents, Observations, Other, Setting, Stop, Subject};
 use crate::invoke::{Invocation, Outcome};
 use crate::target::{Configuration, Requires, Target};
@@ -56,6 +58,9 @@ impl Probe {
         target: Option<&Target>,
         options: &Options,
     ) -> Result<Probe, ArenaError> {
+        if let Some(adapter) = &found.runtime {
+            return Probe::of_runtime(arena, found, adapter, options);
+        }
         let mut subject = Subject {
             program: found.program.clone(),
             name: found.name.clone(),
@@ -64,6 +69,7 @@ impl Probe {
             advertised: Vec::new(),
             timeout: options.timeout,
             other: None,
+            runtime: None,
         };
         let execution = arena.execute(&version_request(found, options))?;
         let mut unstartable = None;
@@ -116,6 +122,58 @@ impl Probe {
         }
         arena.reset()?;
         Ok(probe)
+    }
+
+    /// What must be known of a runtime: whether it is there.
+    fn of_runtime(
+        arena: &mut Arena,
+        found: &Found,
+        adapter: &Adapter,
+        options: &Options,
+    ) -> Result<Probe, ArenaError> {
+        let mut missing = Vec::new();
+        for program in &adapter.find {
+            let look = ["/bin/sh", "-c", "command -v \"$1\"", "sh", program].map(str::to_owned);
+            let look = stage::invocation(&look, &found.values(), adapter, options.timeout);
+            if !arena.execute(&look)?.outcome.success() {
+                missing.push(format!("program {program}"));
+            }
+        }
+        let install = adapter.install.as_ref().map(|how| format!("; install it: {how}"));
+        let unstartable = (!missing.is_empty()).then(|| {
+            format!("{} is not here: {}{}", adapter.name, missing.join(", "), install.unwrap_or_default())
+        });
+        let mut note = None;
+        if unstartable.is_none() && !adapter.version.is_empty() {
+            let invocation = stage::invocation(&adapter.version, &found.values(), adapter, options.timeout);
+            let answer = arena.execute(&invocation)?;
+            note = answer
+                .stdout_text()
+                .lines()
+                .find(|line| !line.trim().is_empty())
+                .map(|line| line.trim().to_owned());
+        }
+        arena.reset()?;
+        let subject = Subject {
+            program: found.program.clone(),
+            name: found.name.clone(),
+            cni_path: Vec::new(),
+            versions: adapter.spec_versions(),
+            advertised: adapter.spec_versions().iter().map(Version::to_string).collect(),
+            timeout: adapter.takes.unwrap_or(options.timeout).max(options.timeout),
+            other: None,
+            runtime: Some(adapter.clone()),
+        };
+        Ok(Probe {
+            configurations: vec![Configuration { name: String::new(), ..Configuration::bare(&found.name) }],
+            subject,
+            unusable: Vec::new(),
+            spare: Vec::new(),
+            unstartable,
+            missing,
+            note,
+            other_advertised: Vec::new(),
+        })
     }
 
     fn choose_configurations(&mut self, arena: &mut Arena, target: &Target) -> Result<(), ArenaError> {

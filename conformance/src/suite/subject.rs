@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::adapter::{self, Adapter, Values};
 use crate::arena::PLUGIN_DIR;
 use crate::mutants::{self, Mutant};
 use crate::target::{Target, builtin};
@@ -28,6 +29,21 @@ pub struct Found {
     pub host_path: PathBuf,
     /// Folder on the host that the arena must show; none for bundled plugins.
     pub folder: Option<PathBuf>,
+    /// How it is driven, when it is a runtime.
+    pub runtime: Option<Adapter>,
+}
+
+impl Found {
+    /// What an adapter's variables stand for before there is a case.
+    pub(crate) fn values(&self) -> Values {
+        Values::default().with("cnitest", self.program.display().to_string())
+    }
+}
+
+/// A runtime, driven as the adapter says. Its `program` is what `{cnitest}` stands for.
+pub fn runtime(adapter: Adapter) -> Found {
+    let program = Path::new(PLUGIN_DIR).join(adapter::DEFAULT);
+    Found { program, name: adapter.name.clone(), runtime: Some(adapter), ..bundled(adapter::DEFAULT) }
 }
 
 /// Why a PATH names no plugin.
@@ -103,12 +119,14 @@ fn bundled(name: &str) -> Found {
         program: Path::new(PLUGIN_DIR).join(name),
         host_path: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")),
         folder: None,
+        runtime: None,
     }
 }
 
 /// A mutant, under the name of the plugin that it is but for its defect.
 pub fn broken(mutant: &Mutant) -> Found {
-    Found { program: Path::new(PLUGIN_DIR).join(mutant.path()), ..bundled(mutant.base) }
+    let runtime = adapter::builtin(mutant.base).filter(|_| mutant.is_runtime());
+    Found { program: Path::new(PLUGIN_DIR).join(mutant.path()), runtime, ..bundled(mutant.base) }
 }
 
 /// The target that comes with a plugin: a mutant's own where it has one, otherwise the one for the plugin's type.
@@ -125,7 +143,13 @@ fn file(asked: &Path, real: &Path) -> Found {
     let name = asked.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let parent = absolute.parent().and_then(|parent| parent.canonicalize().ok());
     let folder = parent.unwrap_or_else(|| PathBuf::from("/"));
-    Found { program: folder.join(&name), host_path: real.to_owned(), folder: Some(folder), name }
+    Found {
+        program: folder.join(&name),
+        host_path: real.to_owned(),
+        folder: Some(folder),
+        name,
+        runtime: None,
+    }
 }
 
 fn is_executable(path: &Path) -> bool {

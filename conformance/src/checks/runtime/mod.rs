@@ -1,0 +1,39 @@
+//! The checks of runtimes: what they execute plugins with, in which order, what they keep, and what they do when a plugin
+//! fails. All is decided by what spies saw, and by how the runtime's own command ended.
+
+mod chain;
+mod collecting;
+mod failures;
+mod keeping;
+mod loading;
+mod parameters;
+mod request;
+
+use cni_spec::Version;
+
+use super::case::{Case, Stop};
+use super::{Check, Concerns, Scope};
+
+/// Every check of runtimes.
+pub(super) const ALL: [&[Check]; 7] = [
+    chain::CHECKS,
+    request::CHECKS,
+    parameters::CHECKS,
+    failures::CHECKS,
+    collecting::CHECKS,
+    keeping::CHECKS,
+    loading::CHECKS,
+];
+
+/// A check; the order is that of the fields.
+const fn check(
+    id: &'static str,
+    title: &'static str,
+    requirements: &'static [&'static str],
+    scope: Scope,
+    since: Version,
+    variants: &'static [&'static str],
+    run: fn(&mut Case<'_>) -> Result<(), Stop>,
+) -> Check {
+    Check { id, title, requirements, concerns: Concerns::Runtime, scope, since, variants, run }
+}

@@ -1,0 +1,454 @@
+//! The stage on which a runtime is watched: spies in its folder of plugins, a network that names them, and the adapter's
+//! commands.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cni_spec::{Operation, Version};
+use serde_json::{Map, Value, json};
+
+use super::case::{Answer, Case, Stop};
+use crate::adapter::{self, Adapter, Step, Values};
+use crate::arena::PLUGIN_DIR;
+use crate::invoke::Invocation;
+use crate::spy::{self, Record, Rule, Script};
+
+/// The folder of the spies.
+pub(super) const SPIES: &str = "/opt/cnitest/spies";
+/// Another folder of spies, which is searched after the first.
+pub(super) const MORE_SPIES: &str = "/opt/cnitest/more-spies";
+/// The folder of network configurations.
+pub(super) const NETWORKS: &str = "/etc/cni/net.d";
+/// The folder of the runtime's cache: libcni's own.
+pub(super) const CACHE: &str = "/var/lib/cni";
+/// The folder for whatever the adapter keeps.
+const WORK: &str = "/var/lib/cnitest";
+/// The network that containers join.
+pub(super) const NETWORK: &str = "spynet";
+/// The spies that are always there, in the order of [`Stage::join`].
+pub(super) const CHAIN: [&str; 3] = ["alpha", "beta", "gamma"];
+
+/// What a container is attached with.
+#[derive(Debug, Clone)]
+pub(super) struct Pod {
+    /// The container's name, its ID where the runtime takes one.
+    pub(super) container: String,
+    /// The path of its namespace, where the runtime takes one.
+    pub(super) netns: String,
+    /// The interface's name.
+    pub(super) ifname: String,
+    /// Generic arguments.
+    pub(super) args: String,
+    /// Capability arguments.
+    pub(super) capability_args: Map<String, Value>,
+}
+
+impl Pod {
+    /// The same container with another interface.
+    pub(super) fn second_interface(&self, ifname: &str) -> Pod {
+        Pod { ifname: ifname.to_owned(), ..self.clone() }
+    }
+}
+
+/// A runtime among spies.
+pub(super) struct Stage<'c, 'a> {
+    /// The case.
+    pub(super) case: &'c mut Case<'a>,
+    /// How the runtime is driven.
+    pub(super) adapter: &'a Adapter,
+    script: Script,
+    pods: usize,
+}
+
+/// Sets the stage, plays on it, and keeps what the spies saw.
+pub(super) fn play<'a>(
+    case: &mut Case<'a>,
+    act: fn(&mut Stage<'_, 'a>) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let Some(adapter) = &case.subject.runtime else {
+        return Err(Stop::Undecided("there is no runtime to be watched".to_owned()));
+    };
+    let mut stage = Stage { case, adapter, script: Script::default(), pods: 0 };
+    stage.set()?;
+    let acted = act(&mut stage);
+    stage.records()?;
+    if let Some(step) = &stage.adapter.teardown {
+        stage.step("teardown", step, &stage.values(None, NETWORK), &[])?;
+    }
+    acted
+}
+
+/// An execution that an adapter asks for.
+pub(crate) fn invocation(
+    command: &[String],
+    values: &Values,
+    adapter: &Adapter,
+    timeout: Duration,
+) -> Invocation {
+    let words = command.iter().map(|word| values.fill(word));
+    // Searches the PATH where the command has no path.
+    let mut made = Invocation::new("/usr/bin/env")
+        .args(words)
+        .env("PATH", adapter::search_path())
+        .env("HOME", "/root")
+        .timeout(timeout)
+        .sparing(&adapter.leaves_running);
+    for (name, value) in &adapter.environment {
+        made = made.env(name, values.fill(value));
+    }
+    made
+}
+
+impl<'c, 'a> Stage<'c, 'a> {
+    fn set(&mut self) -> Result<(), Stop> {
+        for (folder, names) in [(SPIES, &CHAIN[..]), (MORE_SPIES, &["delta"][..])] {
+            for name in names {
+                self.spy(folder, name)?;
+            }
+        }
+        let own = Path::new(SPIES).join(spy::FOLDER);
+        self.case.arena.make_dir(own.join(spy::RECORDS), 0o777)?;
+        self.case.arena.make_symlink(own, Path::new(MORE_SPIES).join(spy::FOLDER))?;
+        for folder in [NETWORKS, WORK] {
+            self.case.arena.make_dir(folder, 0o755)?;
+        }
+        self.write_script()?;
+        if let Some(step) = &self.adapter.prepare {
+            let answer = self.step("prepare", step, &self.values(None, NETWORK), &[])?;
+            if !answer.succeeded() {
+                return Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer))));
+            }
+        }
+        self.start_daemon()
+    }
+
+    fn start_daemon(&mut self) -> Result<(), Stop> {
+        let Some(daemon) = &self.adapter.daemon else { return Ok(()) };
+        let values = self.values(None, NETWORK);
+        let long = Duration::from_secs(24 * 3600);
+        self.case.arena.start_background(&invocation(&daemon.command, &values, self.adapter, long))?;
+        let clock = Instant::now();
+        loop {
+            let ready = invocation(&daemon.ready, &values, self.adapter, daemon.ready_within);
+            let execution = self.case.arena.execute(&ready)?;
+            if execution.outcome.success() {
+                return Ok(());
+            }
+            if clock.elapsed() >= daemon.ready_within {
+                let answer = self.case.record("ready".to_owned(), ready, execution);
+                return Err(Stop::unmet(format!("the daemon is not ready: {}", said(&answer))));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Places a spy of this name in a folder.
+    pub(super) fn spy(&mut self, folder: &str, name: &str) -> Result<(), Stop> {
+        let own = Path::new(PLUGIN_DIR).join(adapter::DEFAULT);
+        Ok(self.case.arena.make_symlink(own, Path::new(folder).join(name))?)
+    }
+
+    fn write_script(&mut self) -> Result<(), Stop> {
+        let text = serde_json::to_vec(&self.script)
+            .map_err(|error| Stop::Undecided(format!("the script cannot be written: {error}")))?;
+        Ok(self.case.arena.write_file(Path::new(SPIES).join(spy::FOLDER).join(spy::SCRIPT), text, 0o644)?)
+    }
+
+    /// Has a spy answer so from here on; an earlier rule that fits comes first.
+    pub(super) fn answer(&mut self, rule: Rule) -> Result<(), Stop> {
+        self.script.rules.push(rule);
+        self.write_script()
+    }
+
+    /// Has all spies answer as plugins without a defect.
+    pub(super) fn heal(&mut self) -> Result<(), Stop> {
+        self.script.rules.clear();
+        self.write_script()
+    }
+
+    // ---- networks
+
+    /// A network of these plugins, in the case's version.
+    pub(super) fn list(&self, plugins: &[&str]) -> Value {
+        let plugins: Vec<Value> = plugins.iter().map(|name| json!({ "type": name })).collect();
+        json!({ "cniVersion": self.case.version.as_str(), "name": NETWORK, "plugins": plugins })
+    }
+
+    /// Writes a file into the folder of networks.
+    pub(super) fn file(&mut self, name: &str, text: impl AsRef<str>) -> Result<(), Stop> {
+        let path = format!("{NETWORKS}/{name}");
+        self.case.write_file(&path, text.as_ref(), 0o644)
+    }
+
+    /// Makes this the network.
+    pub(super) fn network(&mut self, list: &Value) -> Result<(), Stop> {
+        self.file("10-spynet.conflist", super::pretty(list))
+    }
+
+    /// Makes these spies the network, and a container that can join it.
+    pub(super) fn join(&mut self, plugins: &[&str]) -> Result<Pod, Stop> {
+        let list = self.list(plugins);
+        self.network(&list)?;
+        self.pod()
+    }
+
+    // ---- containers
+
+    /// A container that is attached to nothing.
+    pub(super) fn pod(&mut self) -> Result<Pod, Stop> {
+        self.pods += 1;
+        let container = format!("pod{}", self.pods);
+        let netns = match self.adapter.can.netns {
+            true => self.case.arena.create_netns(&container)?.display().to_string(),
+            false => String::new(),
+        };
+        let ifname = if self.adapter.can.ifname { "net7" } else { "eth0" }.to_owned();
+        Ok(Pod { container, netns, ifname, args: String::new(), capability_args: Map::new() })
+    }
+
+    /// Skips the case unless the adapter says that the runtime can do this.
+    pub(super) fn needs(&self, able: bool, key: &str, what: &str) -> Result<(), Stop> {
+        match able {
+            true => Ok(()),
+            false => Err(Stop::skip(format!("needs a runtime that {what} ([can] {key} of the adapter)"))),
+        }
+    }
+
+    /// Skips the case unless the runtime has the operation.
+    pub(super) fn needs_operation(&self, operation: Operation) -> Result<(), Stop> {
+        match self.has(operation) {
+            true => Ok(()),
+            false => Err(Stop::skip(format!(
+                "the runtime has no {operation}: the adapter has no [operations.{}]",
+                operation.as_str().to_lowercase()
+            ))),
+        }
+    }
+
+    /// Whether the runtime has the operation, in this version.
+    pub(super) fn has(&self, operation: Operation) -> bool {
+        self.adapter.operations.get(operation).is_some() && self.case.version >= operation.since()
+    }
+
+    // ---- operations
+
+    fn values(&self, pod: Option<&Pod>, network: &str) -> Values {
+        let path = match self.adapter.can.plugin_path {
+            true => format!("{SPIES}:{MORE_SPIES}"),
+            false => SPIES.to_owned(),
+        };
+        let values = Values::default()
+            .with("network", network)
+            .with("conf_dir", NETWORKS)
+            .with("plugin_dir", SPIES)
+            .with("plugin_path", path)
+            .with("cache_dir", CACHE)
+            .with("work_dir", WORK)
+            .with("cnitest", self.case.subject.program.display().to_string())
+            .with("ifname", "eth0")
+            .with("capability_args", "{}");
+        let Some(pod) = pod else { return values };
+        values
+            .with("container", &pod.container)
+            .with("netns", &pod.netns)
+            .with("ifname", &pod.ifname)
+            .with("args", &pod.args)
+            .with("capability_args", Value::Object(pod.capability_args.clone()).to_string())
+    }
+
+    fn prepared(&self, step: &Step, values: &Values, more: &[(&str, &str)]) -> Invocation {
+        let script = ["/bin/sh", "-ec", step.script.as_str()].map(str::to_owned);
+        let timeout = self.case.subject.timeout;
+        let mut made = match step.command.is_empty() {
+            true => invocation(&[], values, self.adapter, timeout).args(&script),
+            false => invocation(&step.command, values, self.adapter, timeout),
+        };
+        if step.command.is_empty() {
+            for (name, value) in values.environment() {
+                made = made.env(name, value);
+            }
+        }
+        for (name, value) in &step.environment {
+            made = made.env(name, values.fill(value));
+        }
+        more.iter().fold(made, |made, (name, value)| made.env(name, value))
+    }
+
+    fn step(
+        &mut self,
+        label: &str,
+        step: &Step,
+        values: &Values,
+        more: &[(&str, &str)],
+    ) -> Result<Answer, Stop> {
+        let invocation = self.prepared(step, values, more);
+        let execution = self.case.arena.execute(&invocation)?;
+        Ok(self.case.record(label.to_owned(), invocation, execution))
+    }
+
+    /// The execution that asks the runtime for an operation.
+    fn asking(
+        &self,
+        operation: Operation,
+        pod: &Pod,
+        network: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Invocation, Stop> {
+        self.needs_operation(operation)?;
+        let Some(step) = self.adapter.operations.get(operation) else {
+            return Err(Stop::skip(format!("the runtime has no {operation}")));
+        };
+        Ok(self.prepared(step, &self.values(Some(pod), network), more))
+    }
+
+    /// Asks the runtime for an operation on the network.
+    pub(super) fn ask(&mut self, operation: Operation, pod: &Pod) -> Result<Answer, Stop> {
+        self.ask_of(operation, pod, NETWORK, &[])
+    }
+
+    /// Asks the runtime for an operation on a network, with these variables in its environment too.
+    pub(super) fn ask_of(
+        &mut self,
+        operation: Operation,
+        pod: &Pod,
+        network: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Answer, Stop> {
+        let invocation = self.asking(operation, pod, network, more)?;
+        let execution = self.case.arena.execute(&invocation)?;
+        Ok(self.case.record(format!("the runtime's {operation}"), invocation, execution))
+    }
+
+    /// Asks for several operations at the same moment; answers in their order.
+    pub(super) fn ask_together(&mut self, asked: &[(Operation, &Pod)]) -> Result<Vec<Answer>, Stop> {
+        let made: Vec<Invocation> = asked
+            .iter()
+            .map(|(operation, pod)| self.asking(*operation, pod, NETWORK, &[]))
+            .collect::<Result<_, _>>()?;
+        let executions = self.case.arena.execute_all(&made)?;
+        let done = asked.iter().zip(made).zip(executions);
+        Ok(done
+            .map(|(((operation, _), invocation), execution)| {
+                self.case.record(format!("the runtime's {operation}"), invocation, execution)
+            })
+            .collect())
+    }
+
+    /// Asks for an operation, and kills the runtime after this time.
+    pub(super) fn ask_and_kill(
+        &mut self,
+        operation: Operation,
+        pod: &Pod,
+        after: Duration,
+    ) -> Result<Answer, Stop> {
+        let invocation = self.asking(operation, pod, NETWORK, &[])?.timeout(after);
+        let execution = self.case.arena.execute(&invocation)?;
+        Ok(self.case.record(format!("the runtime's {operation}, killed"), invocation, execution))
+    }
+
+    /// ADD that must succeed for the check to make sense.
+    pub(super) fn add(&mut self, pod: &Pod) -> Result<Answer, Stop> {
+        let answer = self.ask(Operation::Add, pod)?;
+        match answer.succeeded() {
+            true => Ok(answer),
+            false => Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer)))),
+        }
+    }
+
+    // ---- what the spies saw
+
+    /// Every execution of a spy, in the order in which they began.
+    pub(super) fn records(&mut self) -> Result<Vec<Record>, Stop> {
+        let folder = spy::records_of(Path::new(SPIES));
+        let mut records = Vec::new();
+        for entry in self.case.arena.list_dir(&folder)? {
+            let Some(ending) = spy::complete(&entry.name) else { continue };
+            let ending = self.case.arena.read_file(folder.join(ending)).ok();
+            let text = self.case.arena.read_file(folder.join(&entry.name))?;
+            let record = spy::read(&text, ending.as_deref()).map_err(|error| {
+                Stop::Undecided(format!("the record {} cannot be read: {error}", entry.name))
+            })?;
+            records.push(record);
+        }
+        records.sort_by_key(|record| record.number);
+        self.case.spies.clone_from(&records);
+        Ok(records)
+    }
+
+    /// The executions with an operation that began after the `known` first ones.
+    pub(super) fn since(&mut self, known: usize, operation: Operation) -> Result<Vec<Record>, Stop> {
+        let later = self.records()?.into_iter().skip(known);
+        Ok(later.filter(|record| record.command() == operation.as_str()).collect())
+    }
+
+    /// The executions with an operation.
+    pub(super) fn seen(&mut self, operation: Operation) -> Result<Vec<Record>, Stop> {
+        self.since(0, operation)
+    }
+
+    /// How many executions there were.
+    pub(super) fn count(&mut self) -> Result<usize, Stop> {
+        Ok(self.records()?.len())
+    }
+
+    /// States what a requirement asks for.
+    pub(super) fn expect(
+        &mut self,
+        holds: bool,
+        requirement: &'static str,
+        expected: impl Into<String>,
+        observed: impl Into<String>,
+    ) -> bool {
+        self.case.expect(holds, requirement, expected, observed)
+    }
+
+    /// Expects executions of these plugins, in this order, and one at a time.
+    pub(super) fn expect_order(
+        &mut self,
+        seen: &[Record],
+        plugins: &[&str],
+        requirement: &'static str,
+        what: &str,
+    ) {
+        let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
+        let expected = format!("{what} executes {}, one after another", plugins.join(", "));
+        if !self.expect(names == plugins, requirement, &expected, format!("it executed {}", listed(&names))) {
+            return;
+        }
+        let overlap = seen.windows(2).find(|pair| overlap(&pair[0], &pair[1]));
+        if let Some([one, other]) = overlap {
+            let observed = format!("{} began before {} had ended", other.label(), one.label());
+            self.expect(false, requirement, expected, observed);
+        }
+    }
+
+    /// Whether the case's version is at least this one.
+    pub(super) fn at_least(&self, version: Version) -> bool {
+        self.case.version >= version
+    }
+}
+
+/// Whether two executions ran at the same time at some moment.
+pub(super) fn overlap(one: &Record, other: &Record) -> bool {
+    let ended = |record: &Record| record.ending.as_ref().map_or(u64::MAX, |ending| ending.ended);
+    one.began < ended(other) && other.began < ended(one)
+}
+
+/// Names in a list; words for none.
+pub(super) fn listed(names: &[&str]) -> String {
+    match names.is_empty() {
+        true => "no spy".to_owned(),
+        false => names.join(", "),
+    }
+}
+
+/// What an execution said: the end of stderr, or of stdout.
+pub(super) fn said(answer: &Answer) -> String {
+    let text = match answer.execution.stderr_text() {
+        text if text.trim().is_empty() => answer.execution.stdout_text(),
+        text => text,
+    };
+    let trimmed = text.trim();
+    let start = trimmed.char_indices().rev().nth(399).map_or(0, |(index, _)| index);
+    trimmed[start..].to_owned()
+}
