@@ -11,6 +11,7 @@ use cni_spec::{Version, catalogue};
 use cnitest_reports::model::{CaseResult, Run, Verdict};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
+use crate::adapter;
 use crate::arena::ArenaError;
 use crate::checks::{self, Check};
 use crate::hammer::{self, Cause, Hammer, HammerError};
@@ -123,6 +124,9 @@ pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outc
         .iter()
         .map(|found| suite.run(found, subject::target(found).as_ref(), &|_| ()))
         .collect::<Result<Vec<_>, _>>()?;
+    if let Some(own) = adapter::builtin(adapter::DEFAULT) {
+        unbroken.push(suite.run(&subject::runtime(own), None, &|_| ())?);
+    }
     for plugin in mutants::unbroken() {
         unbroken.push(play_unbroken(plugin, options)?);
     }
@@ -151,7 +155,7 @@ pub fn hammer(
     feedback: bool,
     on_trial: &(dyn Fn(&Hammered) + Sync),
 ) -> Result<Vec<Hammered>, HammerError> {
-    in_parallel(&chosen(options), options.jobs, |mutant| {
+    in_parallel(&chosen_plugins(options), options.jobs, |mutant| {
         let trial = hammer_one(mutant, options, cases, feedback)?;
         on_trial(&trial);
         Ok(trial)
@@ -220,6 +224,11 @@ fn chosen(options: &Options) -> Vec<&'static Mutant> {
     mutants::all().filter(|mutant| options.only.is_empty() || options.only.is_match(mutant.name)).collect()
 }
 
+/// The mutants chosen that are plugins.
+fn chosen_plugins(options: &Options) -> Vec<&'static Mutant> {
+    chosen(options).into_iter().filter(|mutant| !mutant.is_runtime()).collect()
+}
+
 /// Plays everything on a plugin that is made as mutants are, and has no defect.
 ///
 /// # Errors
@@ -243,7 +252,9 @@ fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaErr
     }
     let mut chosen = suite_options(options, exactly(&deciding), versions(mutant), 1);
     chosen.sought = mutant.breaks;
-    chosen.upgrade_from = subject::find(&[PathBuf::from(mutant.base)]).unwrap_or_default();
+    if !mutant.is_runtime() {
+        chosen.upgrade_from = subject::find(&[PathBuf::from(mutant.base)]).unwrap_or_default();
+    }
     let suite = Suite::new(chosen);
     let found = subject::broken(mutant);
     let run = suite.run(&found, subject::target(&found).as_ref(), &|_| ())?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::{Subcommand, ValueHint};
 use cni_spec::config::Attachment;
 use cni_spec::parameters::{CniArgs, Variable};
-use cnitest::runtime::cache::Key;
 use cnitest::runtime::error::RuntimeError;
 use cnitest::runtime::policy::Standard;
 use cnitest::runtime::{Attach, Runtime, Settings, Valid};
@@ -185,8 +184,9 @@ impl OnAttachment {
             (None, None) => return Err(miette!("name the container with NETNS or --container-id")),
         };
         let ifname = self.ifname.clone().or_else(|| variable(Variable::Ifname.as_str()));
-        let key =
-            Key::new(&self.network, &container_id, ifname.as_deref().unwrap_or("eth0")).into_diagnostic()?;
+        let runtime = self.common.runtime();
+        let ifname = ifname.as_deref().unwrap_or("eth0");
+        let key = runtime.key(&self.network, &container_id, ifname).into_diagnostic()?;
         let args = CniArgs::parse(&variable(Variable::Args.as_str()).unwrap_or_default())
             .into_diagnostic()
             .wrap_err("CNI_ARGS cannot be read")?;
@@ -195,7 +195,7 @@ impl OnAttachment {
                 .into_diagnostic()
                 .wrap_err("CAP_ARGS is no JSON object: write one with a key for each capability")?;
         let attach = Attach { key, netns: netns.unwrap_or_default(), args, capability_args };
-        Ok((self.common.runtime(), attach))
+        Ok((runtime, attach))
     }
 }
 

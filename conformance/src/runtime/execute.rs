@@ -82,7 +82,8 @@ pub(super) fn excerpt(output: &[u8]) -> String {
     }
 }
 
-/// Executes a plugin with these parameters and this input.
+/// Executes a plugin with these parameters and this input. Variables of the protocol that this process has itself reach the
+/// plugin only where they are not hidden.
 ///
 /// # Errors
 /// When it cannot be executed, or prints more than [`CAP`].
@@ -91,10 +92,11 @@ pub(super) fn execute(
     parameters: &Parameters,
     input: &[u8],
     timeout: Duration,
+    hides_variables: bool,
 ) -> Result<Ended, Problem> {
     let deadline = Instant::now() + timeout;
     let mut command = Command::new(program);
-    for variable in Variable::ALL {
+    for variable in Variable::ALL.into_iter().filter(|_| hides_variables) {
         command.env_remove(variable.as_str());
     }
     command

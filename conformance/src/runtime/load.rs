@@ -9,11 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cni_spec::config::{NetworkList, PluginConfig};
-use cni_spec::{Version, keys, parameters};
+use cni_spec::keys;
 use serde_json::Value;
 
 use super::error::LoadError;
-use super::policy::Policy;
+use super::policy::{Policy, Standard};
 
 /// A network as it was loaded.
 #[derive(Debug, Clone)]
@@ -30,17 +30,21 @@ impl Network {
     /// # Errors
     /// When it is no network configuration; `path` is what the error names.
     pub fn from_bytes(text: &[u8], path: &Path) -> Result<Network, LoadError> {
-        let list = NetworkList::parse(&json(text, path)?)
-            .map_err(|source| LoadError::Form { path: path.to_owned(), source })?;
+        Network::of(&json(text, path, &Standard)?, text, path)
+    }
+
+    fn of(value: &Value, text: &[u8], path: &Path) -> Result<Network, LoadError> {
+        let list =
+            NetworkList::parse(value).map_err(|source| LoadError::Form { path: path.to_owned(), source })?;
         Ok(Network { list, text: text.to_vec() })
     }
 
     /// Checks every name in it by the rules of the newest version, whatever its own.
-    fn check_names(&self, path: &Path) -> Result<(), LoadError> {
+    fn check_names(&self, path: &Path, policy: &dyn Policy) -> Result<(), LoadError> {
         let named = |source| LoadError::Name { path: path.to_owned(), source };
-        parameters::network_name(self.list.name(), Version::LATEST).map_err(named)?;
+        policy.check_network_name(self.list.name()).map_err(named)?;
         for plugin in self.list.plugins() {
-            parameters::plugin_type(plugin.plugin_type(), Version::LATEST).map_err(named)?;
+            policy.check_type(plugin.plugin_type()).map_err(named)?;
         }
         Ok(())
     }
@@ -52,10 +56,9 @@ impl Network {
         }
         let mut plugins = Vec::new();
         for path in policy.files(folder_files(&folder.join(self.list.name()), &["conf"])?) {
-            let plugin = PluginConfig::parse(&json(&read(&path)?, &path)?)
+            let plugin = PluginConfig::parse(&json(&read(&path)?, &path, policy)?)
                 .map_err(|source| LoadError::Form { path: path.clone(), source })?;
-            parameters::plugin_type(plugin.plugin_type(), Version::LATEST)
-                .map_err(|source| LoadError::Name { path, source })?;
+            policy.check_type(plugin.plugin_type()).map_err(|source| LoadError::Name { path, source })?;
             plugins.push(plugin);
         }
         if !plugins.is_empty() {
@@ -75,7 +78,7 @@ pub fn load(folder: &Path, name: &str, policy: &dyn Policy) -> Result<Network, L
     for extensions in [&["conflist"][..], &["conf", "json"]] {
         for path in policy.files(folder_files(folder, extensions)?) {
             let text = read(&path)?;
-            let value = json(&text, &path)?;
+            let value = json(&text, &path, policy)?;
             // Tells the network of a file that is broken elsewhere.
             match value.get(keys::NAME).and_then(Value::as_str) {
                 Some(other) if other != name => {
@@ -84,8 +87,8 @@ pub fn load(folder: &Path, name: &str, policy: &dyn Policy) -> Result<Network, L
                 }
                 _ => {}
             }
-            let mut network = Network::from_bytes(&text, &path)?;
-            network.check_names(&path)?;
+            let mut network = Network::of(&value, &text, &path)?;
+            network.check_names(&path, policy)?;
             network.append_folder(folder, policy)?;
             if network.list.plugins().is_empty() {
                 return Err(LoadError::NoPlugins { path, folder: folder.join(name) });
@@ -100,8 +103,8 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
 }
 
-fn json(text: &[u8], path: &Path) -> Result<Value, LoadError> {
-    serde_json::from_slice(text).map_err(|source| LoadError::Json { path: path.to_owned(), source })
+fn json(text: &[u8], path: &Path, policy: &dyn Policy) -> Result<Value, LoadError> {
+    policy.read_json(text).map_err(|source| LoadError::Json { path: path.to_owned(), source })
 }
 
 /// The files with one of the extensions, in no order; none if there is no such folder.

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cni_spec::config::{Attachment, PluginConfig, Request, version_request};
-use cni_spec::parameters::CniArgs;
+use cni_spec::parameters::{CniArgs, ValueError};
 use cni_spec::result::{AddResult, VersionResult};
 use cni_spec::version::AnyVersion;
 use cni_spec::{Operation, Version};
@@ -134,6 +134,14 @@ impl Runtime {
         Runtime { settings, policy, cache, locks }
     }
 
+    /// Names an attachment.
+    ///
+    /// # Errors
+    /// When a name could lead elsewhere.
+    pub fn key(&self, network: &str, container_id: &str, ifname: &str) -> Result<Key, ValueError> {
+        self.policy.key(network, container_id, ifname)
+    }
+
     /// The attachments that exist.
     pub fn cache(&self) -> &Cache {
         &self.cache
@@ -238,6 +246,9 @@ impl Runtime {
         match self.cache.find(&attach.key)? {
             Found::Entry(entry) => self.delete_entry(&entry, &attach.netns),
             Found::Bare(result) => self.delete_by_file(attach, Some(&result)),
+            Found::Damaged if !self.policy.overlooks_damage() => {
+                Err(CacheError::Damaged(self.cache.file(&attach.key)?).into())
+            }
             Found::Nothing | Found::Damaged => self.delete_by_file(attach, None),
         }
     }
@@ -249,6 +260,9 @@ impl Runtime {
     }
 
     fn delete_entry(&self, entry: &Entry, given: &str) -> Result<(), RuntimeError> {
+        if !self.policy.deletes(entry.state()) {
+            return Ok(self.cache.remove(entry.key())?);
+        }
         let network = self.network_of(entry)?;
         let run = self.run(&network, Operation::Del)?;
         if entry.state() == State::Added {
@@ -271,6 +285,9 @@ impl Runtime {
     /// The configuration of an attachment: that of its ADD (`runtime.config-stable-add-del`), or the network's file.
     fn network_of(&self, entry: &Entry) -> Result<Network, RuntimeError> {
         let name = entry.key().network();
+        if !self.policy.keeps_config() {
+            return self.load(name);
+        }
         let origin = Path::new("the cached configuration");
         let cached = entry.config().and_then(|text| Network::from_bytes(&text, origin).ok());
         let Some(mut network) = cached.filter(|network| network.list.name() == name) else {
@@ -477,7 +494,11 @@ impl Runtime {
         };
         let input = self.policy.request(&request, &run.network.list, plugin)?.to_string();
         let ended = self.execute(run, index, attach, input.as_bytes())?;
-        if self.policy.succeeded(&ended) { Ok(ended) } else { Err(run.failed(index, ended.problem())) }
+        if self.policy.succeeded(&ended) {
+            Ok(ended)
+        } else {
+            Err(run.failed(index, self.policy.problem(&ended)))
+        }
     }
 
     fn execute(
@@ -488,7 +509,8 @@ impl Runtime {
         input: &[u8],
     ) -> Result<Ended, RuntimeError> {
         let parameters = self.policy.parameters(run.operation, attach, &self.settings.plugin_path);
-        execute(&run.programs[index], &parameters, input, self.settings.timeout)
+        let deadline = self.policy.deadline(self.settings.timeout);
+        execute(&run.programs[index], &parameters, input, deadline, self.policy.hides_variables())
             .map_err(|problem| run.failed(index, problem))
     }
 

@@ -4,16 +4,17 @@
 //! overrides one method, which is how the checks of runtimes are proven.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cni_spec::config::{NetworkList, PluginConfig, Request, RequestError};
-use cni_spec::parameters::{self, Parameters, Variable};
+use cni_spec::parameters::{self, Parameters, ValueError, Variable};
 use cni_spec::result::AddResult;
 use cni_spec::version::{AnyVersion, negotiate};
 use cni_spec::{Operation, Version, keys};
 use serde_json::{Map, Value};
 
-use super::cache::{Entry, State};
-use super::error::FindError;
+use super::cache::{Entry, Key, State};
+use super::error::{FindError, Problem};
 use super::execute::Ended;
 use super::lock::Sharing;
 use super::{Attach, shown};
@@ -29,6 +30,38 @@ pub struct Chain<'a> {
 
 /// How a runtime decides.
 pub trait Policy: Send + Sync {
+    /// Reads a file as JSON: one document and nothing after it (`config.strict-json`).
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    fn read_json(&self, text: &[u8]) -> serde_json::Result<Value> {
+        serde_json::from_slice(text)
+    }
+
+    /// Names an attachment by names that are safe in a path (`runtime.validates-input-del-check`).
+    ///
+    /// # Errors
+    /// Says which rule is broken.
+    fn key(&self, network: &str, container_id: &str, ifname: &str) -> Result<Key, ValueError> {
+        Key::new(network, container_id, ifname)
+    }
+
+    /// Whether a network may have this name (`config.name-charset`), by the rules of the newest version whatever its own.
+    ///
+    /// # Errors
+    /// Says which rule is broken.
+    fn check_network_name(&self, name: &str) -> Result<(), ValueError> {
+        parameters::network_name(name, Version::LATEST)
+    }
+
+    /// Whether a plugin may have this type: one with a directory in it may not (`config.type-no-path-chars`).
+    ///
+    /// # Errors
+    /// Says which rule is broken.
+    fn check_type(&self, plugin_type: &str) -> Result<(), ValueError> {
+        parameters::plugin_type(plugin_type, Version::LATEST)
+    }
+
     /// Puts the files of a folder in the order in which they count: by name (`runtime.load-first-by-filename`,
     /// `runtime.aggregate-dir-layout`).
     fn files(&self, mut files: Vec<PathBuf>) -> Vec<PathBuf> {
@@ -58,7 +91,7 @@ pub trait Policy: Send + Sync {
     /// # Errors
     /// When the type is no file's name, or no folder has the file.
     fn find(&self, plugin_type: &str, path: &[PathBuf]) -> Result<PathBuf, FindError> {
-        parameters::plugin_type(plugin_type, Version::LATEST)?;
+        self.check_type(plugin_type)?;
         let candidates = path.iter().map(|folder| folder.join(plugin_type));
         candidates
             .into_iter()
@@ -131,6 +164,21 @@ pub trait Policy: Send + Sync {
         parameters
     }
 
+    /// Whether the caller's own variables of the protocol are kept from the plugins.
+    fn hides_variables(&self) -> bool {
+        true
+    }
+
+    /// How long an execution may take (`exec.no-timeout-defined`).
+    fn deadline(&self, given: Duration) -> Duration {
+        given
+    }
+
+    /// What is told of an execution that failed (`runtime.error-surfaced`).
+    fn problem(&self, ended: &Ended) -> Problem {
+        ended.problem()
+    }
+
     /// Whether an execution succeeded: its exit status alone says so (`exec.runtime-treats-nonzero-as-error`,
     /// `exec.runtime-ignores-stderr`, `exec.signal-death-is-error`).
     fn succeeded(&self, ended: &Ended) -> bool {
@@ -170,6 +218,21 @@ pub trait Policy: Send + Sync {
 
     /// Whether a failed ADD is followed by a DEL (`runtime.del-after-failed-add`).
     fn cleans_up(&self) -> bool {
+        true
+    }
+
+    /// Whether DEL goes to the plugins: whatever the attachment's state (`runtime.del-after-failed-add`).
+    fn deletes(&self, _state: State) -> bool {
+        true
+    }
+
+    /// Whether DEL uses the configuration of the ADD (`runtime.config-stable-add-del`).
+    fn keeps_config(&self) -> bool {
+        true
+    }
+
+    /// Whether DEL goes on where what is kept of the attachment cannot be read (`cache.corrupt-entry`).
+    fn overlooks_damage(&self) -> bool {
         true
     }
 

@@ -192,15 +192,15 @@ mod tests {
         assert_eq!(record::calls_before(folder.path(), second, "alpha", "ADD"), 1);
         assert_eq!(record::calls_before(folder.path(), second, "alpha", "DEL"), 0);
         Ending { status: 3, ..Ending::default() }.end(folder.path(), first).expect("written");
-        let read = |number: u32| {
+        let load = |number: u32| {
             let file = |suffix| {
                 std::fs::read(folder.path().join(RECORDS).join(file_name(number, "alpha", "ADD", suffix)))
             };
             let ending = std::fs::read(folder.path().join(RECORDS).join(record::ending_name(number))).ok();
-            super::read(&file("json").expect("a record"), ending.as_deref()).expect("a record")
+            read(&file("json").expect("a record"), ending.as_deref()).expect("a record")
         };
-        assert_eq!(read(first).ending.expect("ended").status, 3);
-        assert_eq!(read(second).ending, None);
-        assert_eq!(read(second).stdin, record.stdin);
+        assert_eq!(load(first).ending.expect("ended").status, 3);
+        assert_eq!(load(second).ending, None);
+        assert_eq!(load(second).stdin, record.stdin);
     }
 }

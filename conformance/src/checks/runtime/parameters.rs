@@ -100,13 +100,14 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let version = stage.case.version;
     let can = stage.adapter.can;
     let pod = stage.join(&CHAIN)?;
-    let records = live(stage, &pod)?;
-    let Some(first) = records.iter().find(|record| record.command() == "ADD") else {
-        return Err(Stop::unmet("no plugin was executed for ADD"));
-    };
+    // What is wrong with the variables may well make the plugins fail.
+    for operation in [Operation::Add, Operation::Check, Operation::Gc, Operation::Del] {
+        if stage.has(operation) {
+            stage.ask(operation, &pod)?;
+        }
+    }
+    let records = stage.records()?;
     for record in &records {
-        let label = record.label();
-        let value = |name: &str| record.variable(name).unwrap_or_default().to_owned();
         let command = record.command();
         let known = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"].contains(&command);
         stage.expect(
@@ -115,6 +116,14 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             "CNI_COMMAND names an operation",
             format!("it was {command:?} for {}", record.plugin),
         );
+    }
+    let Some(first) = records.iter().find(|record| record.command() == "ADD") else {
+        return Err(Stop::unmet("no plugin was executed for ADD"));
+    };
+    for record in &records {
+        let label = record.label();
+        let value = |name: &str| record.variable(name).unwrap_or_default().to_owned();
+        let command = record.command();
         stage.expect(
             record.arguments.is_empty(),
             "exec.env-carries-parameters",
