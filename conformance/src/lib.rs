@@ -12,6 +12,7 @@
 //! - [`coverage`]: which requirements are decided by a check, and which checks are proven by a mutant.
 //! - [`hammer`]: plays generated scenarios on a plugin, and makes what it finds small.
 //! - [`runtime`]: a runtime of our own, which executes network configurations.
+//! - [`cri`]: a client of the Container Runtime Interface, with which adapters operate runtimes.
 //! - [`spy`]: plugins that write down how a runtime executes them.
 //! - [`suite`]: plays the checks and gathers a run, as [`cnitest_reports`] renders it.
 //!
@@ -23,6 +24,7 @@ pub mod certify;
 pub mod checks;
 pub mod churn;
 pub mod coverage;
+pub mod cri;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -8,11 +8,13 @@
 //! - [`baseline`]: known deviations, which do not fail a run.
 //! - [`certificate`]: what a run says of a plugin as one of a profile.
 //! - [`churn`]: what attaching and detaching many containers costs.
+//! - [`compare`]: runs side by side.
 //! - [`report`]: any kind, by name.
 
 pub mod baseline;
 pub mod certificate;
 pub mod churn;
+pub mod compare;
 pub mod deviations;
 pub mod evidence;
 mod group;

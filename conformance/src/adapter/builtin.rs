@@ -8,7 +8,16 @@ macro_rules! adapters {
     };
 }
 
-adapters!["cnitest", "cnitool"];
+adapters![
+    "buildah",
+    "cnitest",
+    "cnitool",
+    "containerd-cri",
+    "containerd-ctr",
+    "crio",
+    "nerdctl",
+    "podman",
+];
 
 /// The runtime that is tested when none is named: cnitest's own.
 pub const DEFAULT: &str = "cnitest";

@@ -147,6 +147,9 @@ pub struct Adapter {
     /// How long an operation may take, where it is longer than `--timeout`.
     #[serde(default, deserialize_with = "optional_duration")]
     pub takes: Option<Duration>,
+    /// Whether it runs containers of its own: it may make device nodes then, and finds an empty `/sys/fs/cgroup`.
+    #[serde(default)]
+    pub containers: bool,
     /// Command names of processes that stay after an operation.
     #[serde(default)]
     pub leaves_running: Vec<String>,
@@ -231,6 +234,22 @@ impl Adapter {
         Version::ALL.into_iter().filter(named).collect()
     }
 }
+
+/// The folders in which a runtime's programs are found: those of the caller's `PATH`, by which one of several releases is
+/// chosen, and then the usual ones.
+pub fn search_path() -> String {
+    let own = std::env::var("PATH").unwrap_or_default();
+    let mut folders: Vec<&str> = own.split(':').filter(|folder| folder.starts_with('/')).collect();
+    for usual in USUAL {
+        if !folders.contains(&usual) {
+            folders.push(usual);
+        }
+    }
+    folders.join(":")
+}
+
+const USUAL: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// `2s`, `500ms` or `1m`.
 fn read_duration(text: &str) -> Result<Duration, String> {

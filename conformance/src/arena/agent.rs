@@ -48,6 +48,8 @@ struct Agent {
     storage: u64,
     /// Less than that may be written at the moment.
     bounded: bool,
+    /// Programs may run containers.
+    containers: bool,
     unrest: Option<Disturber>,
 }
 
@@ -102,7 +104,7 @@ impl Agent {
         allow_descriptors();
         // In a user namespace they mean nothing beyond it.
         if !in_user_namespace() {
-            withhold_capabilities()?;
+            withhold_capabilities(config.containers)?;
         }
         let network = Network::new()?;
         let files = Files::new(layers).map_err(|error| Refusal::io("read the new root", &error))?;
@@ -112,6 +114,7 @@ impl Agent {
             files,
             storage: config.storage,
             bounded: false,
+            containers: config.containers,
             unrest: None,
         })
     }
@@ -249,7 +252,7 @@ impl Agent {
         self.files.restore().map_err(|error| Refusal::io("remove written files", &error))?;
         // A fresh namespace is as new in all that a snapshot could show, and in what it could not.
         self.network.renew_host()?;
-        root::renew_sysfs()?;
+        root::renew_sysfs(self.containers)?;
         name_host()
     }
 }
@@ -302,8 +305,12 @@ fn in_user_namespace() -> bool {
 }
 
 /// Drops capabilities from the bounding set, so that no program gets them when it is executed.
-fn withhold_capabilities() -> Result<(), Refusal> {
+fn withhold_capabilities(containers: bool) -> Result<(), Refusal> {
     for (name, number) in WITHHELD {
+        // A runtime of containers makes their /dev.
+        if containers && name == "CAP_MKNOD" {
+            continue;
+        }
         // SAFETY: plain numbers; the call changes the bounding set of this thread, the only one.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) } != 0 {
             let error = io::Error::last_os_error();

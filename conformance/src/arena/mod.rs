@@ -102,10 +102,13 @@ pub struct ArenaConfig {
     pub process_ids: u32,
     /// Whether programs that were built with coverage are asked for their counters.
     pub coverage: bool,
+    /// Whether programs may run containers of their own, as container runtimes do: root may make device nodes, and
+    /// `/sys/fs/cgroup` is an empty file system, so that they find no hierarchy in which they would leave groups behind.
+    pub containers: bool,
 }
 
 impl Default for ArenaConfig {
-    /// cnitest itself as the agent, no binds, no aliases, 256 MiB of files, 4096 process ids, no coverage.
+    /// cnitest itself as the agent, no binds, no aliases, 256 MiB of files, 4096 process ids, no coverage, no containers.
     fn default() -> Self {
         Self {
             agent_executable: PathBuf::from("/proc/self/exe"),
@@ -114,6 +117,7 @@ impl Default for ArenaConfig {
             storage: 256 << 20,
             process_ids: 4096,
             coverage: false,
+            containers: false,
         }
     }
 }

@@ -150,9 +150,9 @@ pub(super) fn leave_room(blocks: Option<u64>, storage: u64) -> Result<()> {
 /// Mounts sysfs for the current network namespace, and over it itself again, writable only below the directory of
 /// virtual network interfaces. In a user namespace the kernel allows a new sysfs only while another one can be
 /// seen, and `ip -n` unmounts the one on top before it mounts its own.
-fn mount_sysfs(at: &Path) -> Result<()> {
+fn mount_sysfs(at: &Path, containers: bool) -> Result<()> {
     plain_sysfs(at)?;
-    cover_sysfs(at)
+    cover_sysfs(at, containers)
 }
 
 fn plain_sysfs(at: &Path) -> Result<()> {
@@ -160,13 +160,21 @@ fn plain_sysfs(at: &Path) -> Result<()> {
     mount(Some("sysfs"), at, Some("sysfs"), flags, none()).map_err(refused("mount sysfs"))
 }
 
-fn cover_sysfs(at: &Path) -> Result<()> {
+fn cover_sysfs(at: &Path, containers: bool) -> Result<()> {
     bind(at, at).map_err(failed("bind /sys"))?;
     let net = at.join("devices/virtual/net");
     if net.is_dir() {
         bind(&net, &net).map_err(failed("bind /sys/devices/virtual/net"))?;
     }
-    read_only(at, false).map_err(failed("make sysfs read-only"))
+    read_only(at, false).map_err(failed("make sysfs read-only"))?;
+    let groups = at.join("fs/cgroup");
+    if containers && groups.is_dir() {
+        // A real hierarchy would outlive the arena: groups are the kernel's, not the namespace's.
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+        mount(Some("cnitest"), &groups, Some("tmpfs"), flags, none())
+            .map_err(refused("mount an empty /sys/fs/cgroup"))?;
+    }
+    Ok(())
 }
 
 /// The devices of the PCI bus.
@@ -199,7 +207,7 @@ pub(super) fn add_pci_device(address: &str, link: &str) -> Result<()> {
 const DRIVER: &str = "cnitest-driver";
 
 /// Replaces /sys: a sysfs shows the network namespace in which it was mounted.
-pub(super) fn renew_sysfs() -> Result<()> {
+pub(super) fn renew_sysfs(containers: bool) -> Result<()> {
     let aside = Path::new("/.sys");
     make_dir(aside, 0o555)?;
     plain_sysfs(aside)?;
@@ -209,7 +217,7 @@ pub(super) fn renew_sysfs() -> Result<()> {
     mount(Some(aside), to, none(), MsFlags::MS_MOVE, none())
         .map_err(refused("move the new sysfs to /sys"))?;
     fs::remove_dir(aside).map_err(failed("remove /.sys"))?;
-    cover_sysfs(to)
+    cover_sysfs(to, containers)
 }
 
 impl Builder<'_> {
@@ -408,7 +416,7 @@ impl Builder<'_> {
         }
         let sys = inside(Path::new("/sys"));
         make_dir(&sys, 0o555)?;
-        mount_sysfs(&sys)
+        mount_sysfs(&sys, self.config.containers)
     }
 
     /// What the configuration asks to be seen: directories and files, and the plugins.

@@ -8,7 +8,7 @@ use cni_spec::{Operation, Version};
 use serde_json::{Map, Value, json};
 
 use super::case::{Answer, Case, Stop};
-use crate::adapter::{Adapter, Step, Values};
+use crate::adapter::{self, Adapter, Step, Values};
 use crate::arena::PLUGIN_DIR;
 use crate::invoke::Invocation;
 use crate::spy::{self, Record, Rule, Script};
@@ -89,7 +89,7 @@ pub(crate) fn invocation(
     // Searches the PATH where the command has no path.
     let mut made = Invocation::new("/usr/bin/env")
         .args(words)
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", adapter::search_path())
         .env("HOME", "/root")
         .timeout(timeout)
         .sparing(&adapter.leaves_running);
@@ -144,7 +144,7 @@ impl<'c, 'a> Stage<'c, 'a> {
 
     /// Places a spy of this name in a folder.
     pub(super) fn spy(&mut self, folder: &str, name: &str) -> Result<(), Stop> {
-        let own = Path::new(PLUGIN_DIR).join(crate::adapter::DEFAULT);
+        let own = Path::new(PLUGIN_DIR).join(adapter::DEFAULT);
         Ok(self.case.arena.make_symlink(own, Path::new(folder).join(name))?)
     }
 

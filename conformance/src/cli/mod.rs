@@ -2,6 +2,8 @@
 
 mod baseline;
 mod churn;
+mod compare;
+mod cri;
 mod exec;
 mod explain;
 mod fuzz;
@@ -70,6 +72,11 @@ enum Command {
     Report(report::Arguments),
     /// Test cnitest itself: play its checks on mutants, deliberately broken plugins, each of which must be found.
     Selftest(selftest::Arguments),
+    /// Call a runtime of the CRI, as adapters do.
+    #[command(hide = true)]
+    Cri(cri::Arguments),
+    /// Show saved runs side by side, differences first. Exit status 1 when a requirement is decided differently.
+    Compare(compare::Arguments),
     /// Work with target files, which tell cnitest how to attach with a plugin.
     Target(target::Arguments),
 }
@@ -137,6 +144,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema(arguments) => arguments.run(),
         Command::Report(arguments) => arguments.run(),
         Command::Selftest(arguments) => arguments.run(),
+        Command::Compare(arguments) => arguments.run(),
+        Command::Cri(arguments) => arguments.run(),
         Command::Target(arguments) => arguments.run(),
     };
     match ended {

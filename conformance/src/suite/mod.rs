@@ -216,6 +216,7 @@ impl Suite {
             agent_executable: self.options.executable.clone(),
             binds: folders.into_iter().map(Bind::at_own_path).collect(),
             plugin_aliases: names.into_iter().map(alias).chain(mutants).collect(),
+            containers: found.runtime.as_ref().is_some_and(|adapter| adapter.containers),
             ..ArenaConfig::default()
         }
     }

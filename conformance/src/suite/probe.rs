@@ -133,7 +133,9 @@ impl Probe {
     ) -> Result<Probe, ArenaError> {
         let mut missing = Vec::new();
         for program in &adapter.find {
-            if !arena.has_program(program)? {
+            let look = ["/bin/sh", "-c", "command -v \"$1\"", "sh", program].map(str::to_owned);
+            let look = stage::invocation(&look, &found.values(), adapter, options.timeout);
+            if !arena.execute(&look)?.outcome.success() {
                 missing.push(format!("program {program}"));
             }
         }

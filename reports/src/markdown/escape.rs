@@ -3,7 +3,7 @@
 use crate::text::visible;
 
 /// A text on one line, to be read as it is.
-pub(super) fn prose(text: &str) -> String {
+pub(crate) fn prose(text: &str) -> String {
     let text = visible(text);
     let words: Vec<&str> = text.split_whitespace().collect();
     let mut out = String::new();
@@ -27,7 +27,7 @@ pub(super) fn prose(text: &str) -> String {
 }
 
 /// A text on one line, as code.
-pub(super) fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let text = visible(text).replace(['\n', '\t'], " ");
     let fence = "`".repeat(longest_run(&text) + 1);
     match text.starts_with('`') || text.ends_with('`') {
@@ -38,14 +38,14 @@ pub(super) fn code(text: &str) -> String {
 }
 
 /// Lines as a block of code.
-pub(super) fn block(text: &str) -> String {
+pub(crate) fn block(text: &str) -> String {
     let text = visible(text);
     let fence = "`".repeat(longest_run(&text).max(2) + 1);
     format!("{fence}text\n{}\n{fence}\n", text.trim_end_matches('\n'))
 }
 
 /// What a cell of a table can hold: `prose` escapes bars, code does not.
-pub(super) fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }

@@ -1,7 +1,7 @@
 //! The report in Markdown, for a maintainer: counts, then each distinct deviation in the order of gravity, with what was
 //! judged about it, then what was skipped and what exactly was tested.
 
-mod escape;
+pub(crate) mod escape;
 mod finding;
 
 use std::io;
