@@ -11,6 +11,7 @@ mod hostile;
 mod kill;
 mod plugin;
 mod report;
+mod runtime;
 mod selftest;
 mod skew;
 mod text;
