@@ -41,7 +41,11 @@ const CASES: [(&str, &str); 4] = [
 const CONTAINERS: u64 = 400;
 
 fn main() -> ExitCode {
+    // This executable is the agent of its arenas, and the spy before delegated plugins.
     cnitest::arena::agent_entry();
+    if let Some(spied) = cnitest::churn::spy::called_as() {
+        return spied.main();
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -155,8 +159,8 @@ impl Page {
     fn new(machine: &str) -> Page {
         let text = format!(
             "# Performance\n\nMade by `benches/performance`; do not edit. Reference: `cni-plugins`, static. Go: containernetworking/plugins 1.9.1 as Debian\n\
-             builds it. Machine: {machine}. Where the load average is not near 0, others used the machine too: the\nratios count, \
-             not the times. The two sets took turns, one container each, so that both met the same disturbance.\nIntervals in \
+             builds it. Machine: {machine}. Where the load\naverage is not near 0, others used the machine too: the ratios count, \
+             not the times, and CPU time more than latency, which then is mostly\nwaiting for others. The two sets took turns, one container each, so that both met the same disturbance.\nIntervals in \
              brackets hold 95 %.\n\n## One container after another\n\n\
              | case | reference ADD | Go ADD | reference DEL | Go DEL | Go takes times as long | CPU time | memory, reference | memory, Go |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"

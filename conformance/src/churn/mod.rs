@@ -1,15 +1,12 @@
 //! Containers that come and go: attaches and detaches many in one arena, side by side, and measures what it costs.
 //!
 //! Containers are network namespaces of one arena, so that plugins share the host's side as they do in life: the bridge, the
-//! firewall, the store of addresses. Containers use namespaces in turn: what one leaves there meets the next. What plugins read is derived as [`crate::runtime`] derives it, and executions are timed by the arena's
-//! agent; neither the deriving nor the bookkeeping between two executions counts.
+//! firewall, the store of addresses. Containers use namespaces in turn: what one leaves there meets the next. What plugins
+//! read is derived as [`crate::runtime`] derives it, and executions are timed by the arena's agent; neither the deriving nor
+//! the bookkeeping between two executions counts.
 //!
-//! - [`plan`]: what is executed.
-//! - [`driver`]: executes it side by side.
-//! - [`tally`]: histograms.
-//! - [`beside`]: two sets of plugins in turn.
-//! - [`load`], [`growth`]: the three kinds of run.
-//! - [`spy`]: watches delegated plugins.
+//! [`plan`] says what is executed, `driver` executes it side by side, `tally` keeps histograms; `load` and `growth` are the kinds
+//! of run, [`beside`] has two sets of plugins take turns, and [`spy`] watches delegated plugins.
 
 pub mod beside;
 mod driver;

@@ -105,7 +105,7 @@ fn nice(value: f64) -> f64 {
 
 fn number(value: f64) -> String {
     match value {
-        value if value == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         value if value >= 1.0 => {
             let whole = format!("{:.0}", value);
             if (value - value.round()).abs() < 0.01 { whole } else { format!("{value:.1}") }
