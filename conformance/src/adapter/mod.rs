@@ -144,6 +144,12 @@ pub struct Adapter {
     /// The spec versions that it supports; all of them when empty.
     #[serde(default)]
     pub versions: Vec<Version>,
+    /// Releases that support others.
+    #[serde(default)]
+    pub releases: Vec<Release>,
+    /// The folder in which it looks for plugins, whatever it is told: `prepare` has links to the spies there.
+    #[serde(default)]
+    pub plugin_dir: Option<String>,
     /// How long an operation may take, where it is longer than `--timeout`.
     #[serde(default, deserialize_with = "optional_duration")]
     pub takes: Option<Duration>,
@@ -171,6 +177,16 @@ pub struct Adapter {
     /// Variables of the environment of everything that is executed.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+}
+
+/// What holds for some releases of a runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Release {
+    /// What `version` prints then: a pattern in which `*` stands for anything.
+    pub prints: String,
+    /// The spec versions that it supports.
+    pub versions: Vec<Version>,
 }
 
 impl Adapter {
@@ -224,13 +240,26 @@ impl Adapter {
                 template::check("daemon", command)?;
             }
         }
+        for release in &self.releases {
+            if let Err(error) = globset::Glob::new(&release.prints) {
+                return Err(format!("[[releases]] prints = {:?}: {error}", release.prints));
+            }
+            if self.version.is_empty() {
+                return Err("[[releases]] needs `version`: the command whose output `prints` is about".to_owned());
+            }
+        }
         template::check("version", &self.version)?;
         template::check("environment", self.environment.values())
     }
 
-    /// The spec versions that it is tried in, oldest first.
-    pub fn spec_versions(&self) -> Vec<Version> {
-        let named = |version: &Version| self.versions.is_empty() || self.versions.contains(version);
+    /// The spec versions that the release which prints this is tried in, oldest first.
+    pub fn spec_versions(&self, printed: Option<&str>) -> Vec<Version> {
+        let fits = |release: &&Release| {
+            let pattern = globset::Glob::new(&release.prints);
+            pattern.is_ok_and(|pattern| printed.is_some_and(|line| pattern.compile_matcher().is_match(line)))
+        };
+        let versions = self.releases.iter().find(fits).map_or(&self.versions, |release| &release.versions);
+        let named = |version: &Version| versions.is_empty() || versions.contains(version);
         Version::ALL.into_iter().filter(named).collect()
     }
 }
@@ -295,7 +324,25 @@ mod tests {
         assert_eq!(adapter.can, Can::default());
         assert!(adapter.operations.get(Operation::Add).is_some());
         assert!(adapter.operations.get(Operation::Del).is_none());
-        assert_eq!(adapter.spec_versions(), Version::ALL);
+        assert_eq!(adapter.spec_versions(None), Version::ALL);
+    }
+
+    #[test]
+    fn a_release_has_versions_of_its_own() {
+        let text = format!(
+            "version = ['r', '--version']\nversions = ['1.1.0']\n{SMALLEST}[[releases]]\nprints = 'r 1.*'\nversions = ['0.4.0', '1.0.0']\n"
+        );
+        let adapter = Adapter::parse(&text, "r.toml").expect("an adapter");
+        assert_eq!(adapter.spec_versions(Some("r 1.6.20~ds1")), [Version::V0_4_0, Version::V1_0_0]);
+        assert_eq!(adapter.spec_versions(Some("r 2.1.9")), [Version::V1_1_0]);
+        assert_eq!(adapter.spec_versions(None), [Version::V1_1_0]);
+    }
+
+    #[test]
+    fn programs_are_looked_for_in_the_usual_folders_too() {
+        let path = search_path();
+        assert!(path.split(':').any(|folder| folder == "/usr/bin"), "{path}");
+        assert!(path.split(':').all(|folder| folder.starts_with('/')), "{path}");
     }
 
     #[test]

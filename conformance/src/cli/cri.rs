@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Call {
-    /// RunPodSandbox; prints the id of the sandbox.
+    /// RunPodSandbox; prints the id of the sandbox. Where the pod has sandboxes already, it is another attempt.
     Run {
         /// The pod's name.
         pod: String,
@@ -35,7 +35,7 @@ enum Call {
         #[arg(long, value_name = "JSON")]
         capability_args: Option<String>,
     },
-    /// StopPodSandbox, for every sandbox of the pod.
+    /// StopPodSandbox, for the pod's newest sandbox. A pod without one has nothing left to be done.
     Stop {
         /// The pod's name.
         pod: String,
@@ -57,11 +57,19 @@ impl Arguments {
         let client = Client::connect(&self.socket, self.timeout).into_diagnostic()?;
         let done = match self.call {
             Call::Run { pod, namespace, capability_args } => {
-                let config = sandbox(&pod, &namespace, capability_args.as_deref()).into_diagnostic()?;
+                let before = client.sandboxes_of(&pod).into_diagnostic()?;
+                let newest = before.first().and_then(|sandbox| sandbox.metadata.as_ref());
+                let attempt = newest.map_or(0, |data| data.attempt + 1);
+                let config =
+                    sandbox(&pod, &namespace, attempt, capability_args.as_deref()).into_diagnostic()?;
                 client.run(config).map(|id| println!("{id}"))
             }
-            Call::Stop { pod } => each(&client, &pod, |id| client.stop(id)),
-            Call::Remove { pod } => each(&client, &pod, |id| client.remove(id)),
+            Call::Stop { pod } => client
+                .sandboxes_of(&pod)
+                .and_then(|found| found.first().map_or(Ok(()), |newest| client.stop(&newest.id))),
+            Call::Remove { pod } => client
+                .sandboxes_of(&pod)
+                .and_then(|found| found.iter().try_for_each(|sandbox| client.remove(&sandbox.id))),
             Call::Status => {
                 let conditions = client.status().into_diagnostic()?;
                 for condition in &conditions {
@@ -82,13 +90,4 @@ impl Arguments {
             }
         }
     }
-}
-
-/// Does something with each sandbox of a pod; a pod without any has nothing left to be done.
-fn each(
-    client: &Client,
-    pod: &str,
-    act: impl Fn(&str) -> Result<(), cnitest::cri::CriError>,
-) -> Result<(), cnitest::cri::CriError> {
-    client.sandboxes_of(pod)?.iter().try_for_each(|sandbox| act(&sandbox.id))
 }

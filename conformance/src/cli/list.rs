@@ -126,7 +126,7 @@ fn runtimes() -> Vec<Row> {
             "about": adapter.about,
             "find": adapter.find,
             "install": adapter.install,
-            "specVersions": adapter.spec_versions().iter().map(Version::to_string).collect::<Vec<_>>(),
+            "specVersions": adapter.spec_versions(None).iter().map(Version::to_string).collect::<Vec<_>>(),
         }),
     };
     adapter::builtin_names().filter_map(adapter::builtin).map(row).collect()

@@ -94,11 +94,13 @@ impl Client {
         self.call::<_, Empty>("RemovePodSandbox", PodSandboxRequest { pod_sandbox_id: id.to_owned() }).map(drop)
     }
 
-    /// ListPodSandbox: those of the pods of this name, whatever their namespace.
+    /// ListPodSandbox: those of the pods of this name, whatever their namespace, the newest attempt first.
     pub fn sandboxes_of(&self, pod: &str) -> Result<Vec<PodSandbox>, CriError> {
         let answer: ListPodSandboxResponse = self.call("ListPodSandbox", ListPodSandboxRequest {})?;
         let is_of = |sandbox: &PodSandbox| sandbox.metadata.as_ref().is_some_and(|data| data.name == pod);
-        Ok(answer.items.into_iter().filter(is_of).collect())
+        let mut found: Vec<PodSandbox> = answer.items.into_iter().filter(is_of).collect();
+        found.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.metadata.as_ref().map_or(0, |data| data.attempt)));
+        Ok(found)
     }
 
     /// Status: the runtime's conditions.
@@ -152,15 +154,20 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What is asked of the sandbox of a pod. `capability_args` is what CNI calls so, a JSON object: the CRI has places for
+/// What is asked of the sandbox of a pod, of which there were `attempt` others. `capability_args` is what CNI calls so, a JSON object: the CRI has places for
 /// `portMappings` and `dns`.
-pub fn sandbox(pod: &str, namespace: &str, capability_args: Option<&str>) -> Result<PodSandboxConfig, CriError> {
+pub fn sandbox(
+    pod: &str,
+    namespace: &str,
+    attempt: u32,
+    capability_args: Option<&str>,
+) -> Result<PodSandboxConfig, CriError> {
     let mut config = PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: pod.to_owned(),
             uid: format!("uid-of-{pod}"),
             namespace: namespace.to_owned(),
-            attempt: 0,
+            attempt,
         }),
         hostname: pod.to_owned(),
         linux: Some(LinuxPodSandboxConfig {}),
@@ -239,7 +246,7 @@ mod tests {
     fn capability_arguments_find_their_places() {
         let text = r#"{"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "udp", "hostIP": "::1"}],
                        "dns": {"servers": ["10.0.0.1"]}}"#;
-        let config = sandbox("pod", "default", Some(text)).expect("arguments that the CRI has places for");
+        let config = sandbox("pod", "default", 0, Some(text)).expect("arguments that the CRI has places for");
         let mapping = &config.port_mappings[0];
         assert_eq!((mapping.host_port, mapping.container_port), (8080, 80));
         assert_eq!((mapping.protocol(), mapping.host_ip.as_str()), (Protocol::Udp, "::1"));
@@ -254,15 +261,15 @@ mod tests {
             (r#"{"portMappings": [{"hostPort": 70000, "containerPort": 1}]}"#, "portMappings"),
             ("[]", "not a JSON object"),
         ] {
-            let error = sandbox("pod", "default", Some(text)).expect_err(text).to_string();
+            let error = sandbox("pod", "default", 0, Some(text)).expect_err(text).to_string();
             assert!(error.contains(part), "{error}");
         }
-        assert!(sandbox("pod", "default", Some("")).is_ok());
+        assert!(sandbox("pod", "default", 0, Some("")).is_ok());
     }
 
     #[test]
     fn messages_are_those_of_the_wire() {
-        let config = sandbox("p", "n", Some(r#"{"portMappings": [{"hostPort": 2, "containerPort": 1}]}"#))
+        let config = sandbox("p", "n", 0, Some(r#"{"portMappings": [{"hostPort": 2, "containerPort": 1}]}"#))
             .expect("a configuration");
         let bytes = RunPodSandboxRequest { config: Some(config) }.encode_to_vec();
         // Written down from api.proto: config = 1 {metadata = 1 {name, uid, namespace}, hostname = 2, port_mappings = 5, linux = 8}.

@@ -154,12 +154,13 @@ impl Probe {
                 .map(|line| line.trim().to_owned());
         }
         arena.reset()?;
+        let versions = adapter.spec_versions(note.as_deref());
         let subject = Subject {
             program: found.program.clone(),
             name: found.name.clone(),
             cni_path: Vec::new(),
-            versions: adapter.spec_versions(),
-            advertised: adapter.spec_versions().iter().map(Version::to_string).collect(),
+            advertised: versions.iter().map(Version::to_string).collect(),
+            versions,
             timeout: adapter.takes.unwrap_or(options.timeout).max(options.timeout),
             other: None,
             runtime: Some(adapter.clone()),

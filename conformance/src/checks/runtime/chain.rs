@@ -110,10 +110,11 @@ fn order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         "plugins are executed in the order of the list",
         "the order was another",
     );
+    let folder = stage.adapter.plugin_dir.as_deref().unwrap_or(SPIES);
     for record in &seen {
         let type_of = record.request().get("type").cloned().unwrap_or_default();
         let same =
-            type_of == record.plugin.as_str() && record.program == format!("{SPIES}/{}", record.plugin);
+            type_of == record.plugin.as_str() && record.program == format!("{folder}/{}", record.plugin);
         for requirement in ["exec.lookup-by-type", "config.type-names-binary"] {
             stage.expect(
                 same,

@@ -143,7 +143,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         if command != "VERSION" {
             let wanted: Vec<&str> = match can.plugin_path {
                 true => vec![SPIES, MORE_SPIES],
-                false => vec![SPIES],
+                false => vec![stage.adapter.plugin_dir.as_deref().unwrap_or(SPIES)],
             };
             let folders: Vec<&str> = path.split(':').collect();
             let holds = wanted.iter().all(|folder| folders.contains(folder));
@@ -231,8 +231,11 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         };
         for name in needed {
             let (was, is) = (first.variable(name).unwrap_or_default(), value(name));
+            // Generic arguments are pairs, and no order is given to them.
+            let pairs = |text: &str| text.split(';').map(str::to_owned).collect::<BTreeSet<_>>();
+            let same = was == is || (*name == "CNI_ARGS" && pairs(was) == pairs(&is));
             stage.expect(
-                was == is,
+                same,
                 requirement,
                 format!("{label} has {name} {was:?} as {} had", first.label()),
                 format!("it was {is:?}"),
