@@ -104,6 +104,32 @@ fn a_runtime_that_is_not_here_is_a_skip_that_says_what_to_install() {
 }
 
 #[test]
+fn runtimes_have_no_certificate() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let folder = Folder::new();
+    let saved = folder.path().join("run.json").display().to_string();
+    let keep = format!("json={saved}");
+    let played = run(&["runtime", "--only", "runtime.stderr", "--report", &keep]);
+    assert_eq!(played.status.code(), Some(0));
+    let wanted = format!("certificate={}", folder.path().join("certificate.json").display());
+    for arguments in [&["report", &saved, "--report", &wanted][..], &["verify", &saved, "bridge"]] {
+        let output = run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("cnitest is a runtime, and certificates are of plugins"), "{text}");
+    }
+}
+
+#[test]
+fn runtimes_are_listed() {
+    let output = run(&["list", "runtimes"]);
+    insta::assert_snapshot!("list_runtimes", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
 fn what_is_no_runtime_is_said() {
     let folder = Folder::new();
     let broken = folder.plugin_with_mode("broken.toml", "name = 'x'\nabot = 'y'\n", 0o644);
