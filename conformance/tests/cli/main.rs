@@ -1,8 +1,10 @@
 //! The `cnitest` command as users run it.
 
+mod adapters;
 mod baseline;
 mod certificate;
 mod common;
+mod compare;
 mod coverage;
 mod exec;
 mod fuzz;
