@@ -24,12 +24,9 @@ fn installed_runtimes_are_driven() {
         let Ok(run) = serde_json::from_slice::<Value>(&output.stdout) else { panic!("{name}: {said}") };
         let found = results(&run, "runtime.order");
         let reasons: Vec<&str> = found.iter().filter_map(|result| result["reason"].as_str()).collect();
-        if found.is_empty() || reasons.iter().any(|reason| reason.contains("is not here")) {
+        let unable = ["is not here", "cannot run containers here"];
+        if found.is_empty() || reasons.iter().any(|reason| unable.iter().any(|words| reason.contains(words))) {
             eprintln!("skipped: {name}: {}", reasons.first().unwrap_or(&"not installed"));
-            continue;
-        }
-        if run["environment"]["privilege"] != "root" {
-            eprintln!("skipped: {name} runs containers as root alone");
             continue;
         }
         assert!(found.iter().all(|result| result["verdict"] == "pass"), "{name}: {reasons:?}");
