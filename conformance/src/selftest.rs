@@ -13,7 +13,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::adapter;
 use crate::arena::ArenaError;
-use crate::checks::{self, Check};
+use crate::checks::{self, Check, Concerns};
 use crate::hammer::{self, Cause, Hammer, HammerError};
 use crate::mutants::{self, Mutant};
 use crate::suite::{self, Suite, subject};
@@ -244,6 +244,7 @@ fn play_unbroken(plugin: &'static Mutant, options: &Options) -> Result<Run, Aren
 fn attempt(mutant: &'static Mutant, options: &Options) -> Result<Trial, ArenaError> {
     let deciding: Vec<&Check> = checks::all()
         .filter(|check| check.requirements.iter().any(|id| mutant.breaks.contains(id)))
+        .filter(|check| (check.concerns == Concerns::Runtime) == mutant.is_runtime())
         .filter(|check| !options.skip.is_match(check.id))
         .collect();
     if deciding.is_empty() {

@@ -73,7 +73,7 @@ pub(super) fn check<'a>(place: &str, texts: impl IntoIterator<Item = &'a String>
 fn next(text: &str) -> Option<(&str, &str, &str)> {
     for (open, _) in text.match_indices('{') {
         let inner = &text[open + 1..];
-        let Some(close) = inner.find(|c: char| !c.is_ascii_lowercase() && c != '_') else { return None };
+        let close = inner.find(|c: char| !c.is_ascii_lowercase() && c != '_')?;
         if close > 0 && inner[close..].starts_with('}') {
             return Some((&text[..open], &inner[..close], &inner[close + 1..]));
         }

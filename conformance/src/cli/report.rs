@@ -12,7 +12,7 @@ use cnitest_reports::certificate::CertificateSet;
 use cnitest_reports::judgement::Judgements;
 use cnitest_reports::model::{Run, RunSet, Verdict};
 use cnitest_reports::summary::{Finding, SetSummary};
-use miette::{Context as _, IntoDiagnostic as _};
+use miette::{Context as _, IntoDiagnostic as _, miette};
 
 use super::{FileKind, ReportFile};
 
@@ -147,6 +147,13 @@ fn write_content(report: &ReportFile, content: Content<'_>) -> miette::Result<()
 /// The certificates of these runs, each by the target that the run used.
 pub(super) fn certificates(set: &RunSet) -> miette::Result<CertificateSet> {
     let one = |run: &Run| {
+        if run.subject.kind == "runtime" {
+            return Err(miette!(
+                help = "compare two runs of it instead, or keep the run itself",
+                "{} is a runtime, and certificates are of plugins",
+                run.subject.name
+            ));
+        }
         let given = super::play::target(&run.options)?;
         let target = given.or_else(|| run.subject.target.as_deref().and_then(builtin));
         certificate(run, target.as_ref()).into_diagnostic()

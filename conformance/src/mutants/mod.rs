@@ -234,7 +234,9 @@ mod tests {
             for id in mutant.breaks {
                 assert!(cni_spec::catalogue::requirement(id).is_some(), "{}: no {id}", mutant.name);
                 assert!(
-                    checks::all().any(|check| check.requirements.contains(id)),
+                    checks::all()
+                        .filter(|check| (check.concerns == checks::Concerns::Runtime) == mutant.is_runtime())
+                        .any(|check| check.requirements.contains(id)),
                     "{}: no check decides {id}",
                     mutant.name
                 );

@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -215,13 +216,10 @@ fn now() -> u64 {
 }
 
 fn inode(path: impl AsRef<Path>) -> Option<u64> {
-    // A file that is no namespace has an inode too: only what lies on nsfs counts, which has names without a path.
-    let path = path.as_ref();
-    let file = fs::File::open(path).ok()?;
-    let kind = nix::sys::statfs::fstatfs(file.as_fd()).ok()?;
-    const NSFS: i64 = 0x6e73_6673;
-    (i64::try_from(kind.filesystem_type().0).ok()? == NSFS)
-        .then(|| file.metadata().ok().map(|meta| meta.ino()))?
+    // A file that is no namespace has an inode too.
+    let file = fs::File::open(path.as_ref()).ok()?;
+    let kind = fstatfs(file.as_fd()).ok()?.filesystem_type();
+    if kind == NSFS_MAGIC { file.metadata().ok().map(|meta| meta.ino()) } else { None }
 }
 
 fn descriptors() -> Vec<Descriptor> {

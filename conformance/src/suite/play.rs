@@ -298,7 +298,7 @@ fn witnessed(record: &Record) -> ExecutionEvidence {
     ExecutionEvidence {
         label: format!("spy {}: {}", record.number, record.label()),
         program: record.program.clone(),
-        environment: record.environment.iter().cloned().collect(),
+        environment: record.environment.clone(),
         stdin,
         exit: match &record.ending {
             Some(ending) => format!("exit status {}{}", ending.status, signals(&ending.signals)),

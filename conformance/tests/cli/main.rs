@@ -12,6 +12,7 @@ mod hostile;
 mod kill;
 mod plugin;
 mod report;
+mod runtime;
 mod selftest;
 mod skew;
 mod text;

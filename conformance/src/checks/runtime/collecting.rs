@@ -58,7 +58,7 @@ pub(super) const CHECKS: &[Check] = &[
     check(
         "runtime.one-at-a-time",
         "No two operations run on one container at the same time",
-        &["runtime.no-parallel-same-container"],
+        &["runtime.no-parallel-same-container", "runtime.add-followed-by-del"],
         Scope::Once,
         Version::V0_4_0,
         &["ADD and DEL", "two interfaces"],
@@ -266,7 +266,15 @@ fn one_at_a_time(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             stage.ask_together(&[(Operation::Add, &pod), (Operation::Add, &second)])?;
         }
         _ => {
-            stage.ask_together(&[(Operation::Add, &pod), (Operation::Del, &pod)])?;
+            let answers = stage.ask_together(&[(Operation::Add, &pod), (Operation::Del, &pod)])?;
+            let deleted = !stage.seen(Operation::Del)?.is_empty();
+            let refused = answers.last().is_some_and(|answer| !answer.succeeded());
+            stage.expect(
+                deleted || refused,
+                "runtime.add-followed-by-del",
+                "DEL reaches the plugin, or fails, though ADD is under way",
+                "it succeeded, and no plugin was asked",
+            );
         }
     }
     let seen = stage.records()?;
