@@ -749,6 +749,29 @@ fn unrest_interrupts_lists_until_it_ends() {
 }
 
 #[test]
+fn only_where_containers_may_run_are_devices_made_and_groups_hidden() {
+    let own = ArenaConfig { containers: true, ..config() };
+    let mut arena = Arena::start(&own).unwrap_or_else(|error| panic!("these tests need namespaces: {error}"));
+    let make = "mknod /run/null c 1 3 && echo x >/run/null";
+    // In a user namespace the kernel lets nobody make devices.
+    if is_root() {
+        run(&mut arena, make);
+        let refused = support::arena().execute(&shell(make)).expect("the arena answers");
+        assert!(!refused.outcome.success(), "a device was made where no containers run");
+    }
+    for again in [false, true] {
+        if again {
+            arena.reset().expect("reset");
+        }
+        let script = "test -z \"$(ls -A /sys/fs/cgroup)\" && test \"$(stat -fc %T /sys/fs/cgroup)\" = tmpfs \
+            && ! mkdir /sys/fs/cgroup/group 2>/dev/null";
+        if Path::new("/sys/fs/cgroup").is_dir() {
+            run(&mut arena, script);
+        }
+    }
+}
+
+#[test]
 fn a_reset_arena_is_as_new() {
     let mut arena = arena();
     assert!(arena.reset().expect("reset"), "nothing happened");

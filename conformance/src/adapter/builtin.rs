@@ -8,16 +8,7 @@ macro_rules! adapters {
     };
 }
 
-adapters![
-    "buildah",
-    "cnitest",
-    "cnitool",
-    "containerd-cri",
-    "containerd-ctr",
-    "crio",
-    "nerdctl",
-    "podman",
-];
+adapters!["buildah", "cnitest", "cnitool", "containerd-cri", "containerd-ctr", "crio", "nerdctl", "podman",];
 
 /// The runtime that is tested when none is named: cnitest's own.
 pub const DEFAULT: &str = "cnitest";

@@ -245,7 +245,9 @@ impl Adapter {
                 return Err(format!("[[releases]] prints = {:?}: {error}", release.prints));
             }
             if self.version.is_empty() {
-                return Err("[[releases]] needs `version`: the command whose output `prints` is about".to_owned());
+                return Err(
+                    "[[releases]] needs `version`: the command whose output `prints` is about".to_owned()
+                );
             }
         }
         template::check("version", &self.version)?;
@@ -277,8 +279,7 @@ pub fn search_path() -> String {
     folders.join(":")
 }
 
-const USUAL: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const USUAL: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// `2s`, `500ms` or `1m`.
 fn read_duration(text: &str) -> Result<Duration, String> {

@@ -70,8 +70,9 @@ impl Arguments {
         let comparison = Comparison::of(&sources);
         for report in &self.report {
             let name = report.file.display().to_string();
-            let file =
-                File::create(&report.file).into_diagnostic().wrap_err_with(|| format!("cannot create {name}"))?;
+            let file = File::create(&report.file)
+                .into_diagnostic()
+                .wrap_err_with(|| format!("cannot create {name}"))?;
             let mut out = BufWriter::new(file);
             let style = Style { verbose: true, ..Style::default() };
             write(&comparison, report.kind, &style, &mut out)
@@ -97,7 +98,12 @@ fn read(file: &PathBuf) -> miette::Result<(String, RunSet)> {
     Ok((name, set))
 }
 
-fn write(comparison: &Comparison<'_>, kind: Format, style: &Style, out: &mut dyn io::Write) -> io::Result<()> {
+fn write(
+    comparison: &Comparison<'_>,
+    kind: Format,
+    style: &Style,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     match kind {
         Format::Human => compare::human::write(comparison, style, out),
         Format::Json => compare::write_json(comparison, out),

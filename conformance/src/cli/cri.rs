@@ -73,9 +73,13 @@ impl Arguments {
             Call::Status => {
                 let conditions = client.status().into_diagnostic()?;
                 for condition in &conditions {
-                    println!("{} {} {} {}", condition.r#type, condition.status, condition.reason, condition.message);
+                    println!(
+                        "{} {} {} {}",
+                        condition.r#type, condition.status, condition.reason, condition.message
+                    );
                 }
-                let Some(network) = conditions.iter().find(|condition| condition.r#type == "NetworkReady") else {
+                let Some(network) = conditions.iter().find(|condition| condition.r#type == "NetworkReady")
+                else {
                     bail!("the runtime's status says nothing of NetworkReady");
                 };
                 return Ok(u8::from(!network.status));

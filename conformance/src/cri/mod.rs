@@ -91,7 +91,8 @@ impl Client {
 
     /// RemovePodSandbox.
     pub fn remove(&self, id: &str) -> Result<(), CriError> {
-        self.call::<_, Empty>("RemovePodSandbox", PodSandboxRequest { pod_sandbox_id: id.to_owned() }).map(drop)
+        self.call::<_, Empty>("RemovePodSandbox", PodSandboxRequest { pod_sandbox_id: id.to_owned() })
+            .map(drop)
     }
 
     /// ListPodSandbox: those of the pods of this name, whatever their namespace, the newest attempt first.
@@ -99,7 +100,9 @@ impl Client {
         let answer: ListPodSandboxResponse = self.call("ListPodSandbox", ListPodSandboxRequest {})?;
         let is_of = |sandbox: &PodSandbox| sandbox.metadata.as_ref().is_some_and(|data| data.name == pod);
         let mut found: Vec<PodSandbox> = answer.items.into_iter().filter(is_of).collect();
-        found.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.metadata.as_ref().map_or(0, |data| data.attempt)));
+        found.sort_by_key(|sandbox| {
+            std::cmp::Reverse(sandbox.metadata.as_ref().map_or(0, |data| data.attempt))
+        });
         Ok(found)
     }
 
@@ -180,8 +183,8 @@ pub fn sandbox(
     for (name, value) in arguments {
         match name.as_str() {
             "portMappings" => {
-                let mappings: Vec<Mapping> = serde_json::from_value(value)
-                    .map_err(|error| wrong(format!("portMappings: {error}")))?;
+                let mappings: Vec<Mapping> =
+                    serde_json::from_value(value).map_err(|error| wrong(format!("portMappings: {error}")))?;
                 config.port_mappings =
                     mappings.into_iter().map(Mapping::sent).collect::<Result<_, _>>().map_err(wrong)?;
             }

@@ -140,9 +140,20 @@ impl Probe {
             }
         }
         let install = adapter.install.as_ref().map(|how| format!("; install it: {how}"));
-        let unstartable = (!missing.is_empty()).then(|| {
+        let mut unstartable = (!missing.is_empty()).then(|| {
             format!("{} is not here: {}{}", adapter.name, missing.join(", "), install.unwrap_or_default())
         });
+        if unstartable.is_none() && adapter.containers {
+            let make = ["/bin/sh", "-c", "mknod /run/device c 1 3 && rm /run/device"].map(str::to_owned);
+            let make = stage::invocation(&make, &found.values(), adapter, options.timeout);
+            if !arena.execute(&make)?.outcome.success() {
+                missing.push("device nodes".to_owned());
+                unstartable = Some(format!(
+                    "{} cannot run containers here: no device can be made; run cnitest as root",
+                    adapter.name
+                ));
+            }
+        }
         let mut note = None;
         if unstartable.is_none() && !adapter.version.is_empty() {
             let invocation = stage::invocation(&adapter.version, &found.values(), adapter, options.timeout);

@@ -1,9 +1,11 @@
 //! The `cnitest` command as users run it.
 
+mod adapters;
 mod baseline;
 mod certificate;
 mod churn;
 mod common;
+mod compare;
 mod coverage;
 mod exec;
 mod fuzz;

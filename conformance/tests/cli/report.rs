@@ -18,7 +18,7 @@ fixed = "no"
 "#;
 
 /// A run of bridge whose second DEL fails.
-fn saved(folder: &Folder) -> String {
+pub(crate) fn saved(folder: &Folder) -> String {
     let result = CaseResult {
         check: "del.repeated".to_owned(),
         title: "DEL succeeds again and again".to_owned(),

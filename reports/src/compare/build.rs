@@ -69,7 +69,9 @@ impl<'a> Place<'a> {
             return self.name().to_owned();
         }
         let stem = |file: &str| {
-            Path::new(file).file_stem().map_or_else(|| file.to_owned(), |stem| stem.to_string_lossy().into_owned())
+            Path::new(file)
+                .file_stem()
+                .map_or_else(|| file.to_owned(), |stem| stem.to_string_lossy().into_owned())
         };
         if namesakes().filter(|other| stem(other.file) == stem(self.file)).count() == 1 {
             return format!("{} ({})", self.name(), stem(self.file));

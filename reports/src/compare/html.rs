@@ -85,7 +85,12 @@ fn table(
     writeln!(out, "</tr></thead>")?;
     for row in rows {
         let statement = text(row.statement);
-        write!(out, "<tr><td title=\"{statement}\">{}</td><td>{}</td>", text(row.requirement), text(&row.level))?;
+        write!(
+            out,
+            "<tr><td title=\"{statement}\">{}</td><td>{}</td>",
+            text(row.requirement),
+            text(&row.level)
+        )?;
         for (column, found) in row.cells.iter().enumerate() {
             data(number, row, column, found, out)?;
         }
@@ -94,7 +99,13 @@ fn table(
     writeln!(out, "</table>")
 }
 
-fn data(matrix: usize, row: &Row<'_>, column: usize, found: &Cell<'_>, out: &mut dyn io::Write) -> io::Result<()> {
+fn data(
+    matrix: usize,
+    row: &Row<'_>,
+    column: usize,
+    found: &Cell<'_>,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let class = found.verdict.map_or("none", |verdict| verdict.as_str());
     write!(out, "<td class=\"{class}\" title=\"{}\">", text(&found.reason))?;
     match found.deviates() {
@@ -110,7 +121,13 @@ fn details(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     for row in matrix.rows.iter().filter(|row| row.cells.iter().any(|cell| cell.deviates())) {
-        writeln!(out, "<h3>{}</h3>\n<p>{} {}</p>", text(row.requirement), text(&row.level), text(row.statement))?;
+        writeln!(
+            out,
+            "<h3>{}</h3>\n<p>{} {}</p>",
+            text(row.requirement),
+            text(&row.level),
+            text(row.statement)
+        )?;
         for (column, found) in row.cells.iter().enumerate().filter(|(_, cell)| cell.deviates()) {
             let label = &comparison.subjects[matrix.subjects[column]].label;
             // Open: a browser does not open what a link leads to.
@@ -162,7 +179,9 @@ fn address(file: &str) -> String {
     }
     for byte in path.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => out.push(byte.into()),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
+                out.push(byte.into())
+            }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }

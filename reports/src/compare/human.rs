@@ -28,12 +28,17 @@ pub fn write(comparison: &Comparison<'_>, style: &Style, out: &mut dyn io::Write
     }
     alone(&mut page, comparison);
     page.gap();
-    let differing: usize = comparison.matrices.iter().map(|matrix| matrix.of(Contrast::Verdict).count()).sum();
-    page.paragraph(0, BOLD, &match differing {
-        0 => "No requirement is decided differently.".to_owned(),
-        1 => "1 requirement is decided differently.".to_owned(),
-        more => format!("{more} requirements are decided differently."),
-    });
+    let differing: usize =
+        comparison.matrices.iter().map(|matrix| matrix.of(Contrast::Verdict).count()).sum();
+    page.paragraph(
+        0,
+        BOLD,
+        &match differing {
+            0 => "No requirement is decided differently.".to_owned(),
+            1 => "1 requirement is decided differently.".to_owned(),
+            more => format!("{more} requirements are decided differently."),
+        },
+    );
     out.write_all(page.into_text().as_bytes())
 }
 
@@ -89,7 +94,8 @@ fn told(cell: &Cell<'_>) -> String {
 }
 
 fn numbers(page: &mut Page, matrix: &Matrix<'_>) {
-    let heads: String = (1..=matrix.subjects.len()).map(|number| format!("{:<CELL$}", format!("[{number}]"))).collect();
+    let heads: String =
+        (1..=matrix.subjects.len()).map(|number| format!("{:<CELL$}", format!("[{number}]"))).collect();
     page.line(&format!("  {heads}"));
 }
 

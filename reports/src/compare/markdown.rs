@@ -88,17 +88,22 @@ fn details(
     number: usize,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let rows: Vec<&Row<'_>> = matrix.rows.iter().filter(|row| row.cells.iter().any(|cell| cell.deviates())).collect();
+    let rows: Vec<&Row<'_>> =
+        matrix.rows.iter().filter(|row| row.cells.iter().any(|cell| cell.deviates())).collect();
     if rows.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n## Evidence{}", matrix.name.map_or_else(String::new, |name| format!(": {}", prose(name))))?;
+    writeln!(
+        out,
+        "\n## Evidence{}",
+        matrix.name.map_or_else(String::new, |name| format!(": {}", prose(name)))
+    )?;
     for row in rows {
         writeln!(out, "\n### {}\n\n{} {}", code(row.requirement), row.level, prose(row.statement))?;
         for (column, found) in row.cells.iter().enumerate().filter(|(_, cell)| cell.deviates()) {
             let label = &comparison.subjects[matrix.subjects[column]].label;
             let name = anchor(number, row, column);
-            writeln!(out, "\n<a id=\"{name}\"></a>\n**{}**: {}", prose(label), found.word())?;
+            write!(out, "\n<a id=\"{name}\"></a>\n**{}**: {}", prose(label), found.word())?;
             if !found.versions.is_empty() {
                 write!(out, " in CNI {}", prose(&found.versions.join(", ")))?;
             }
