@@ -25,7 +25,8 @@ fn installed_runtimes_are_driven() {
         let found = results(&run, "runtime.order");
         let reasons: Vec<&str> = found.iter().filter_map(|result| result["reason"].as_str()).collect();
         let unable = ["is not here", "cannot run containers here"];
-        if found.is_empty() || reasons.iter().any(|reason| unable.iter().any(|words| reason.contains(words))) {
+        if found.is_empty() || reasons.iter().any(|reason| unable.iter().any(|words| reason.contains(words)))
+        {
             eprintln!("skipped: {name}: {}", reasons.first().unwrap_or(&"not installed"));
             continue;
         }

@@ -74,7 +74,9 @@ impl<'a> Place<'a> {
                 .map_or_else(|| file.to_owned(), |stem| stem.to_string_lossy().into_owned())
         };
         if namesakes().filter(|other| stem(other.file) == stem(self.file)).count() == 1 {
-            return format!("{} ({})", self.name(), stem(self.file));
+            let stem = stem(self.file);
+            // A file that is named after its subject says more than the subject's name.
+            return if stem.contains(self.name()) { stem } else { format!("{} ({stem})", self.name()) };
         }
         format!("{} ({}#{})", self.name(), self.file, self.index)
     }
