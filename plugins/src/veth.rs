@@ -169,7 +169,11 @@ impl<'a> Pair<'a> {
         let link = self.container_link()?;
         let ipv6 = ips.iter().any(|ip| ip.address.addr().is_ipv6());
         let ifname = &self.request.attachment.ifname;
-        self.request.netns()?.run(|| prepare_protocols(ifname, ipv6))??;
+        // Neighbours learn at once who has the address now.
+        self.container.apply(vec![link::announce_ipv4(ifname, link.index)])?;
+        if ipv6 {
+            self.request.netns()?.run(|| prepare_ipv6(ifname))??;
+        }
         self.add_own_routes(addresses, own_routes, link.index)?;
         let mut steps = Vec::new();
         let mut unique: Vec<Route> = Vec::new();
@@ -232,17 +236,11 @@ fn kernel_route(route: &Route, ips: &[Ip], index: u32) -> Result<KernelRoute, Re
     })
 }
 
-/// Sets what the addresses of an interface need; runs in the container's namespace.
-fn prepare_protocols(ifname: &str, ipv6: bool) -> Result<(), Refusal> {
-    if ipv6 {
-        sysctl(&format!("ipv6/conf/{ifname}/disable_ipv6"), "0")?;
-    }
-    // Neighbours learn at once who has the address now. Not having these is no obstacle.
-    let notify = if ipv6 { &["ipv4", "ipv6"][..] } else { &["ipv4"] };
-    for family in notify {
-        let key = if *family == "ipv4" { "arp_notify" } else { "ndisc_notify" };
-        let _ = sysctl(&format!("{family}/conf/{ifname}/{key}"), "1");
-    }
+/// Sets what the IPv6 addresses of an interface need; runs in the container's namespace.
+fn prepare_ipv6(ifname: &str) -> Result<(), Refusal> {
+    sysctl(&format!("ipv6/conf/{ifname}/disable_ipv6"), "0")?;
+    // Neighbours learn at once who has the address now. Not having this is no obstacle.
+    let _ = sysctl(&format!("ipv6/conf/{ifname}/ndisc_notify"), "1");
     Ok(())
 }
 

@@ -212,6 +212,26 @@ pub fn change(name: &str, index: u32, change: Change) -> Step {
     Step::new(format!("change link {name}"), message)
 }
 
+/// Has a link tell its neighbours of IPv4 addresses that it gets: the setting `arp_notify`. Not through `/proc/sys`, where
+/// every namespace in which a setting was looked up makes the same look-up slower in all others, for as long as the kernel
+/// remembers it. A kernel that does not take it, or has no IPv4, is no obstacle.
+pub fn announce_ipv4(name: &str, index: u32) -> Step {
+    // include/uapi/linux/if_link.h and ip.h.
+    const IFLA_INET_CONF: u16 = 1;
+    const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
+    let message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &header(libc::AF_UNSPEC, index, 0, 0))
+        .nest(libc::IFLA_AF_SPEC, |families| {
+            families.nest(libc::AF_INET as u16, |inet| {
+                inet.nest(IFLA_INET_CONF, |settings| settings.u32(IPV4_DEVCONF_ARP_NOTIFY, 1))
+            })
+        });
+    Step::new(format!("have link {name} announce its addresses"), message).or(&[
+        libc::EOPNOTSUPP,
+        libc::EAFNOSUPPORT,
+        libc::EINVAL,
+    ])
+}
+
 /// Notes a free text on a link.
 pub fn set_alias(name: &str, alias: &str) -> Step {
     let message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &header(libc::AF_UNSPEC, 0, 0, 0))
