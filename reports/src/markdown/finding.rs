@@ -117,6 +117,9 @@ fn reproduce(text: &mut String, finding: &Finding) {
         example.spec_version.as_ref().map(|version| format!(" --spec-version {version}")).unwrap_or_default();
     let command = match finding.check.as_str() {
         FUZZ => format!("cnitest fuzz ./{} --keep DIR", example.subject),
+        check if check.starts_with("runtime.") => {
+            format!("cnitest runtime {} --only {check}{version}", example.subject)
+        }
         check => format!("cnitest plugin ./{} --only {check}{version} --keep DIR", example.subject),
     };
     text.push_str(&format!("- reproduce: {}\n", code(&command)));
