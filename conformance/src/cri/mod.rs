@@ -277,7 +277,7 @@ mod tests {
         let bytes = RunPodSandboxRequest { config: Some(config) }.encode_to_vec();
         // Written down from api.proto: config = 1 {metadata = 1 {name, uid, namespace}, hostname = 2, port_mappings = 5, linux = 8}.
         let expected =
-            b"\x0a\x1f\x0a\x10\x0a\x01p\x12\x08uid-of-p\x1a\x01n\x12\x01p\x2a\x04\x10\x01\x18\x02\x42\x00";
+            b"\x0a\x1d\x0a\x10\x0a\x01p\x12\x08uid-of-p\x1a\x01n\x12\x01p\x2a\x04\x10\x01\x18\x02\x42\x00";
         assert_eq!(bytes, expected);
     }
 
