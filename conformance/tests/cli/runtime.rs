@@ -134,7 +134,7 @@ fn what_is_no_runtime_is_said() {
     let folder = Folder::new();
     let broken = folder.plugin_with_mode("broken.toml", "name = 'x'\nabot = 'y'\n", 0o644);
     for (name, words) in [
-        ("no-such-runtime", "name a file with an adapter, or a known runtime (cnitest"),
+        ("no-such-runtime", "name a file with an adapter, or a known runtime (buildah, cnitest"),
         (broken.to_str().expect("text"), "unknown field `abot`"),
         ("bridge-del-once", "name a file with an adapter"),
     ] {
