@@ -1,7 +1,7 @@
 //! The checks: what cnitest asks of a plugin, and how it decides.
 //!
 //! A [`Check`] names the requirements that it decides and a function that plays one case of it in an arena.
-//! The checks of [`runtime`] ask a runtime instead, on the [`stage`] of spies.
+//! The checks of `runtime` ask a runtime instead, on the `stage` of spies.
 //! Checks state what they saw through [`Case::expect`]; the verdict follows from the level that the catalogue gives
 //! the requirement in the case's spec version, never from the check.
 
