@@ -17,6 +17,8 @@ use std::time::Duration;
 use cni_spec::{Operation, Version};
 use serde::Deserialize;
 
+use crate::arena::SEARCH_PATH;
+
 pub use builtin::{DEFAULT, TEMPLATE, builtin, builtin_names, builtin_text};
 pub use template::Values;
 
@@ -271,15 +273,13 @@ impl Adapter {
 pub fn search_path() -> String {
     let own = std::env::var("PATH").unwrap_or_default();
     let mut folders: Vec<&str> = own.split(':').filter(|folder| folder.starts_with('/')).collect();
-    for usual in USUAL {
+    for usual in SEARCH_PATH.split(':') {
         if !folders.contains(&usual) {
             folders.push(usual);
         }
     }
     folders.join(":")
 }
-
-const USUAL: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// `2s`, `500ms` or `1m`.
 fn read_duration(text: &str) -> Result<Duration, String> {

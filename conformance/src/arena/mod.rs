@@ -625,7 +625,7 @@ impl Drop for Arena {
 }
 
 /// The `PATH` of tools, and where programs are looked for.
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn unexpected(reply: &Reply) -> ArenaError {
     let mut text = format!("{reply:?}");

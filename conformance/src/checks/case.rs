@@ -17,7 +17,7 @@ use super::{Check, Concerns};
 use crate::adapter::Adapter;
 use crate::arena::dhcp::{self, Pool};
 use crate::arena::snapshot::{Scope as SnapshotScope, Snapshot};
-use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, Unrest, quote};
+use crate::arena::{Arena, ArenaError, Exchange, Exchanged, NetOp, SEARCH_PATH, Unrest, quote};
 use crate::invoke::{Execution, Invocation, Outcome, Place, Stdin};
 use crate::spy::Record;
 use crate::target::{Configuration, Kind, PLUGIN, Target};
@@ -187,6 +187,12 @@ impl Call {
         self
     }
 
+    /// The document on stdin, if it holds one.
+    pub(crate) fn parsed(&self) -> Option<Value> {
+        let Stdin::Bytes(bytes) = &self.stdin else { return None };
+        serde_json::from_slice(bytes).ok()
+    }
+
     /// Replaces stdin by this text.
     pub fn text(mut self, text: impl Into<Vec<u8>>) -> Call {
         self.stdin = Stdin::Bytes(text.into());
@@ -200,8 +206,7 @@ impl Call {
 
     /// Changes the object on stdin. Does nothing when stdin holds no object.
     pub fn edit(self, change: impl FnOnce(&mut Map<String, Value>)) -> Call {
-        let Stdin::Bytes(bytes) = &self.stdin else { return self };
-        let Ok(Value::Object(mut object)) = serde_json::from_slice(bytes) else { return self };
+        let Some(Value::Object(mut object)) = self.parsed() else { return self };
         change(&mut object);
         self.document(&Value::Object(object))
     }
@@ -626,8 +631,7 @@ impl<'a> Case<'a> {
             let plugin = self.subject.program.display().to_string();
             let words: Vec<String> = start.command.iter().map(|word| word.replace(PLUGIN, &plugin)).collect();
             let Some((program, arguments)) = words.split_first() else { return Ok(()) };
-            let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-            let invocation = Invocation::new(program).args(arguments).env("PATH", path);
+            let invocation = Invocation::new(program).args(arguments).env("PATH", SEARCH_PATH);
             let shown = |word: &String| match word.as_str() {
                 PLUGIN => "\"$plugin\"".to_owned(),
                 word => quote(word),
@@ -808,7 +812,7 @@ impl<'a> Case<'a> {
         let path: Vec<String> = self.subject.cni_path.iter().map(|dir| dir.display().to_string()).collect();
         if operation != Operation::Version {
             set("CNI_PATH", path.join(":"));
-            set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
+            set("PATH", SEARCH_PATH.to_owned());
         }
         let stdin = match operation {
             Operation::Add | Operation::Del | Operation::Check => {

@@ -34,7 +34,7 @@ mod legacy;
 mod meta;
 mod negotiation;
 pub(crate) mod observation;
-mod parameters;
+pub(crate) mod parameters;
 pub(crate) mod protocol;
 mod reproducer;
 mod returned;

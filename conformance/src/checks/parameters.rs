@@ -544,11 +544,9 @@ fn netns_own(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn args(case: &mut Case<'_>) -> Result<(), Stop> {
-    let kubernetes = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;\
-                      K8S_POD_INFRA_CONTAINER_ID=cnitest-c2;K8S_POD_UID=3f2b8c1e-0d6a-4a53-9a58-2a2d53a9a6f1";
     let (value, requirement) = match case.variant {
-        "IgnoreUnknown" => ("IgnoreUnknown=1;FOO=BAR", "param.args-ignoreunknown"),
-        "Kubernetes" => (kubernetes, "param.args-k8s-keys"),
+        "IgnoreUnknown" => (UNKNOWN_ARGS, "param.args-ignoreunknown"),
+        "Kubernetes" => (KUBERNETES_ARGS, "param.args-k8s-keys"),
         malformed => (malformed, "param.args-parse-rules"),
     };
     let is_malformed = requirement == "param.args-parse-rules";
@@ -573,6 +571,22 @@ fn args(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn other_variables(case: &mut Case<'_>) -> Result<(), Stop> {
+    let (answer, _) = changed_add(case, |call| with_other_variables(call).label("ADD with other variables"))?;
+    if expect_lives(case, &answer) {
+        case.expect_success(&answer, "exec.env-inherited");
+    }
+    Ok(())
+}
+
+/// CNI_ARGS with a key that a plugin need not know, and the word that says so.
+pub(crate) const UNKNOWN_ARGS: &str = "IgnoreUnknown=1;FOO=BAR";
+
+/// CNI_ARGS as Kubernetes sets it.
+pub(crate) const KUBERNETES_ARGS: &str = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;\
+    K8S_POD_INFRA_CONTAINER_ID=cnitest-c2;K8S_POD_UID=3f2b8c1e-0d6a-4a53-9a58-2a2d53a9a6f1";
+
+/// Sets variables of other programs, and one that nobody knows.
+pub(crate) fn with_other_variables(call: Call) -> Call {
     let others = [
         ("HOME", "/nonexistent"),
         ("LANG", "C.UTF-8"),
@@ -582,12 +596,7 @@ fn other_variables(case: &mut Case<'_>) -> Result<(), Stop> {
         ("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         ("BAGGAGE", "key=value"),
     ];
-    let set = |call: Call| others.iter().fold(call, |call, (name, value)| call.set(name, value));
-    let (answer, _) = changed_add(case, |call| set(call).label("ADD with other variables"))?;
-    if expect_lives(case, &answer) {
-        case.expect_success(&answer, "exec.env-inherited");
-    }
-    Ok(())
+    others.iter().fold(call, |call, (name, value)| call.set(name, value))
 }
 
 /// Whether the target says that the plugin reads CNI_ARGS.

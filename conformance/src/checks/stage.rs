@@ -214,20 +214,20 @@ impl<'c, 'a> Stage<'c, 'a> {
         }
     }
 
-    /// Skips the case unless the runtime has the operation.
-    pub(super) fn needs_operation(&self, operation: Operation) -> Result<(), Stop> {
-        match self.has(operation) {
-            true => Ok(()),
-            false => Err(Stop::skip(format!(
+    /// How the runtime is asked for the operation; skips the case unless it has it, in this version.
+    pub(super) fn needs_operation(&self, operation: Operation) -> Result<&'a Step, Stop> {
+        let step = self.adapter.operations.get(operation).filter(|_| self.case.version >= operation.since());
+        step.ok_or_else(|| {
+            Stop::skip(format!(
                 "the runtime has no {operation}: the adapter has no [operations.{}]",
                 operation.as_str().to_lowercase()
-            ))),
-        }
+            ))
+        })
     }
 
     /// Whether the runtime has the operation, in this version.
     pub(super) fn has(&self, operation: Operation) -> bool {
-        self.adapter.operations.get(operation).is_some() && self.case.version >= operation.since()
+        self.needs_operation(operation).is_ok()
     }
 
     // ---- operations
@@ -257,13 +257,9 @@ impl<'c, 'a> Stage<'c, 'a> {
     }
 
     fn prepared(&self, step: &Step, values: &Values, more: &[(&str, &str)]) -> Invocation {
-        let script = ["/bin/sh", "-ec", step.script.as_str()].map(str::to_owned);
-        let timeout = self.case.subject.timeout;
-        let mut made = match step.command.is_empty() {
-            true => invocation(&[], values, self.adapter, timeout).args(&script),
-            false => invocation(&step.command, values, self.adapter, timeout),
-        };
+        let mut made = invocation(&step.command, values, self.adapter, self.case.subject.timeout);
         if step.command.is_empty() {
+            made = made.args(["/bin/sh", "-ec", step.script.as_str()]);
             for (name, value) in values.environment() {
                 made = made.env(name, value);
             }
@@ -281,9 +277,12 @@ impl<'c, 'a> Stage<'c, 'a> {
         values: &Values,
         more: &[(&str, &str)],
     ) -> Result<Answer, Stop> {
-        let invocation = self.prepared(step, values, more);
+        self.execute(label.to_owned(), self.prepared(step, values, more))
+    }
+
+    fn execute(&mut self, label: String, invocation: Invocation) -> Result<Answer, Stop> {
         let execution = self.case.arena.execute(&invocation)?;
-        Ok(self.case.record(label.to_owned(), invocation, execution))
+        Ok(self.case.record(label, invocation, execution))
     }
 
     /// The execution that asks the runtime for an operation.
@@ -294,10 +293,7 @@ impl<'c, 'a> Stage<'c, 'a> {
         network: &str,
         more: &[(&str, &str)],
     ) -> Result<Invocation, Stop> {
-        self.needs_operation(operation)?;
-        let Some(step) = self.adapter.operations.get(operation) else {
-            return Err(Stop::skip(format!("the runtime has no {operation}")));
-        };
+        let step = self.needs_operation(operation)?;
         Ok(self.prepared(step, &self.values(Some(pod), network), more))
     }
 
@@ -315,8 +311,7 @@ impl<'c, 'a> Stage<'c, 'a> {
         more: &[(&str, &str)],
     ) -> Result<Answer, Stop> {
         let invocation = self.asking(operation, pod, network, more)?;
-        let execution = self.case.arena.execute(&invocation)?;
-        Ok(self.case.record(format!("the runtime's {operation}"), invocation, execution))
+        self.execute(format!("the runtime's {operation}"), invocation)
     }
 
     /// Asks for several operations at the same moment; answers in their order.
@@ -342,8 +337,7 @@ impl<'c, 'a> Stage<'c, 'a> {
         after: Duration,
     ) -> Result<Answer, Stop> {
         let invocation = self.asking(operation, pod, NETWORK, &[])?.timeout(after);
-        let execution = self.case.arena.execute(&invocation)?;
-        Ok(self.case.record(format!("the runtime's {operation}, killed"), invocation, execution))
+        self.execute(format!("the runtime's {operation}, killed"), invocation)
     }
 
     /// ADD that must succeed for the check to make sense.
@@ -391,17 +385,6 @@ impl<'c, 'a> Stage<'c, 'a> {
         Ok(self.records()?.len())
     }
 
-    /// States what a requirement asks for.
-    pub(super) fn expect(
-        &mut self,
-        holds: bool,
-        requirement: &'static str,
-        expected: impl Into<String>,
-        observed: impl Into<String>,
-    ) -> bool {
-        self.case.expect(holds, requirement, expected, observed)
-    }
-
     /// Expects executions of these plugins, in this order, and one at a time.
     pub(super) fn expect_order(
         &mut self,
@@ -410,15 +393,20 @@ impl<'c, 'a> Stage<'c, 'a> {
         requirement: &'static str,
         what: &str,
     ) {
-        let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
+        let names = executed(seen);
         let expected = format!("{what} executes {}, one after another", plugins.join(", "));
-        if !self.expect(names == plugins, requirement, &expected, format!("it executed {}", listed(&names))) {
+        if !self.case.expect(
+            names == plugins,
+            requirement,
+            &expected,
+            format!("it executed {}", listed(&names)),
+        ) {
             return;
         }
         let overlap = seen.windows(2).find(|pair| overlap(&pair[0], &pair[1]));
         if let Some([one, other]) = overlap {
             let observed = format!("{} began before {} had ended", other.label(), one.label());
-            self.expect(false, requirement, expected, observed);
+            self.case.expect(false, requirement, expected, observed);
         }
     }
 
@@ -432,6 +420,11 @@ impl<'c, 'a> Stage<'c, 'a> {
 pub(super) fn overlap(one: &Record, other: &Record) -> bool {
     let ended = |record: &Record| record.ending.as_ref().map_or(u64::MAX, |ending| ending.ended);
     one.began < ended(other) && other.began < ended(one)
+}
+
+/// The plugins that were executed.
+pub(super) fn executed(seen: &[Record]) -> Vec<&str> {
+    seen.iter().map(|record| record.plugin.as_str()).collect()
 }
 
 /// Names in a list; words for none.

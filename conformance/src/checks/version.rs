@@ -226,11 +226,8 @@ fn stable(case: &mut Case<'_>) -> Result<(), Stop> {
 fn needs_only_command(case: &mut Case<'_>) -> Result<(), Stop> {
     let plain = version_call(case);
     let (call, requirement) = match case.variant {
-        "the others empty" => (with_others(plain, ["", "", "", "", ""]), "param.version-needs-only-command"),
-        "the others unusable" => (
-            with_others(plain, ["-/-", "/nonexistent/netns", "no such name / at all", ";=;", "/nonexistent"]),
-            "param.containerid-plugin-validates",
-        ),
+        "the others empty" => (with_others(plain, EMPTY), "param.version-needs-only-command"),
+        "the others unusable" => (with_others(plain, UNUSABLE), "param.containerid-plugin-validates"),
         _ => (plain, "param.version-needs-only-command"),
     };
     let answer = case.run(call)?;
@@ -244,7 +241,7 @@ fn stdin_free(case: &mut Case<'_>) -> Result<(), Stop> {
     let plain = version_call(case);
     let stdin = match case.variant {
         "empty" => Stdin::Empty,
-        "garbage" => Stdin::Bytes(b"{{{ \x00 no JSON".to_vec()),
+        "garbage" => Stdin::Bytes(GARBAGE.to_vec()),
         "closed" => Stdin::Closed,
         _ => Stdin::OpenForever(Vec::new()),
     };
@@ -309,7 +306,18 @@ fn is_version_number(text: &str) -> bool {
     numbers.len() == 3 && numbers.iter().all(is_number)
 }
 
-fn with_others(call: Call, values: [&str; 5]) -> Call {
+/// Values for [`with_others`] that say nothing.
+pub(crate) const EMPTY: [&str; 5] = [""; 5];
+
+/// Values for [`with_others`] that nobody can use.
+pub(crate) const UNUSABLE: [&str; 5] =
+    ["-/-", "/nonexistent/netns", "no such name / at all", ";=;", "/nonexistent"];
+
+/// No JSON.
+pub(crate) const GARBAGE: &[u8] = b"{{{ \x00 no JSON";
+
+/// Sets the variables that VERSION has no need of.
+pub(crate) fn with_others(call: Call, values: [&str; 5]) -> Call {
     let names = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH"];
     names.iter().zip(values).fold(call, |call, (name, value)| call.set(name, value))
 }

@@ -213,6 +213,11 @@ impl<'a> Driver<'a> {
         Ok(added.succeeded.then_some((added, deleted)))
     }
 
+    /// How many executions failed.
+    pub(super) fn failed(&self) -> u64 {
+        self.failures.values().map(|failure| failure.count).sum()
+    }
+
     /// What failed, the most frequent first.
     pub(super) fn failures(&self) -> Vec<Failure> {
         let mut all: Vec<Failure> = self.failures.values().cloned().collect();

@@ -27,14 +27,14 @@ use cni_spec::Operation;
 use cnitest_reports::churn::{
     CHURN_VERSION, ChurnOptions, ChurnRun, ChurnSubject, Distribution, Machine, Quiet,
 };
-use cnitest_reports::model::Tool;
+use cnitest_reports::model::{Environment, Tool};
 
 use self::driver::{Driver, Manner};
 use self::plan::Plan;
 use self::spy::SPY_DIR;
 use crate::arena::ArenaError;
 use crate::runtime::error::LoadError;
-use crate::suite::rfc3339;
+use crate::suite::{environment, rfc3339};
 
 /// Attachments that are made one after another to measure memory.
 const MEMORY_ROUNDS: usize = 5;
@@ -408,7 +408,7 @@ impl Pace {
             attachments,
             of: self.of,
             rate: attachments.saturating_sub(self.before) as f64 / since.as_secs_f64(),
-            failed: driver.failures().iter().map(|failure| failure.count).sum(),
+            failed: driver.failed(),
             add_p50_us: driver.tally.quantile(Operation::Add, 0.5),
         });
         (self.told, self.before) = (Instant::now(), attachments);
@@ -420,15 +420,11 @@ fn load_average() -> Option<f64> {
 }
 
 fn machine(load_average: Option<f64>) -> Machine {
-    let system = nix::sys::utsname::uname();
-    let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
+    let Environment { kernel, arch, privilege, .. } = environment(Vec::new());
     Machine {
-        kernel: system.as_ref().map(|name| text(name.release())).unwrap_or_default(),
-        arch: system.as_ref().map(|name| text(name.machine())).unwrap_or_default(),
-        privilege: match nix::unistd::geteuid().is_root() {
-            true => "root".to_owned(),
-            false => "user namespace".to_owned(),
-        },
+        kernel,
+        arch,
+        privilege,
         processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
         load_average,
     }

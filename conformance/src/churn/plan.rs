@@ -10,7 +10,7 @@ use cnitest_reports::churn::ChurnPlugin;
 use serde_json::{Map, Value, json};
 
 use super::{ChurnError, SPY_DIR};
-use crate::arena::{ArenaConfig, Bind, NETNS_DIR, PLUGIN_DIR, PluginAlias};
+use crate::arena::{ArenaConfig, Bind, NETNS_DIR, PLUGIN_DIR, PluginAlias, SEARCH_PATH};
 use crate::invoke::Invocation;
 use crate::runtime::Attach;
 use crate::runtime::cache::Key;
@@ -26,8 +26,6 @@ const BRIDGES: u8 = 4;
 const FIRST_PORT: u32 = 20_000;
 /// The interface's name in every container.
 const IFNAME: &str = "eth0";
-/// Where plugins find programs.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A network and where its plugins are.
 #[derive(Debug)]
@@ -250,7 +248,8 @@ impl Plan {
         let spies = spied.then(|| Path::new(PLUGIN_DIR).join(SPY_DIR));
         let path: Vec<PathBuf> = spies.into_iter().chain([own]).collect();
         let parameters = Standard.parameters(operation, Some(&attach), &path);
-        let invocation = Invocation::new(&net.programs[plugin]).timeout(self.timeout).env("PATH", PATH);
+        let invocation =
+            Invocation::new(&net.programs[plugin]).timeout(self.timeout).env("PATH", SEARCH_PATH);
         let pairs = parameters.to_pairs().into_iter();
         Ok(pairs
             .fold(invocation, |invocation, (name, value)| invocation.env(name, value))

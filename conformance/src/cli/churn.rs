@@ -1,7 +1,7 @@
 //! `cnitest churn`
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,12 +12,14 @@ use cnitest::churn::{Churn, Event, Mode, Options};
 use cnitest_reports::churn::compare::Comparison;
 use cnitest_reports::churn::{ChurnRun, html, human};
 use cnitest_reports::human::Style;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use miette::{Context as _, IntoDiagnostic as _};
 
+use super::files;
 use super::output::Format;
 use super::play::interruptible;
 use super::plugin::duration;
+use super::progress;
 
 /// Containers that come and go when neither a number nor a time is given.
 const CONTAINERS: u64 = 1000;
@@ -102,17 +104,14 @@ impl FromStr for ReportFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ReportFile, String> {
-        let (kind, file) = text.split_once('=').ok_or("write it as KIND=FILE, e.g. html=churn.html")?;
+        let (kind, file) = files::kind_and_file(text, "html=churn.html")?;
         let kind = match kind {
             "json" => Kind::Json,
             "html" => Kind::Html,
             "human" => Kind::Human,
             other => return Err(format!("unknown kind of report {other:?}: use json, html, human")),
         };
-        match file.is_empty() {
-            true => Err("the file's name is missing after `=`".to_owned()),
-            false => Ok(ReportFile { kind, file: file.into() }),
-        }
+        Ok(ReportFile { kind, file })
     }
 }
 
@@ -207,9 +206,7 @@ impl Arguments {
 }
 
 fn read(file: &Path) -> miette::Result<ChurnRun> {
-    let name = file.display().to_string();
-    let text =
-        std::fs::read_to_string(file).into_diagnostic().wrap_err_with(|| format!("cannot read {name}"))?;
+    let (name, text) = files::text(file)?;
     ChurnRun::parse(&text).into_diagnostic().wrap_err(name)
 }
 
@@ -228,13 +225,8 @@ struct Progress {
 
 impl Progress {
     fn new() -> Progress {
-        let target = match std::io::stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg} {elapsed}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = progress::bar();
+        bar.set_style(progress::style("{prefix} {wide_bar} {msg} {elapsed}"));
         Progress { bar }
     }
 

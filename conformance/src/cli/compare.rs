@@ -11,6 +11,8 @@ use cnitest_reports::human::Style;
 use cnitest_reports::model::RunSet;
 use miette::{Context as _, IntoDiagnostic as _, bail};
 
+use super::files;
+
 /// Arguments of `cnitest compare`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -47,13 +49,10 @@ impl FromStr for Report {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Report, String> {
-        let (kind, file) = text.split_once('=').ok_or("write it as KIND=FILE, e.g. html=comparison.html")?;
-        if file.is_empty() {
-            return Err("the file's name is missing after `=`".to_owned());
-        }
+        let (kind, file) = files::kind_and_file(text, "html=comparison.html")?;
         let kind = Format::from_str(kind, false)
             .map_err(|_| format!("unknown kind of report {kind:?}: use human, json, markdown, html"))?;
-        Ok(Report { kind, file: file.into() })
+        Ok(Report { kind, file })
     }
 }
 
@@ -62,7 +61,11 @@ const DIFFERENT: u8 = 1;
 
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
-        let sets = self.runs.iter().map(read).collect::<miette::Result<Vec<(String, RunSet)>>>()?;
+        let sets = self
+            .runs
+            .iter()
+            .map(|file| files::run(file))
+            .collect::<miette::Result<Vec<(String, RunSet)>>>()?;
         if sets.iter().map(|(_, set)| set.runs.len()).sum::<usize>() < 2 {
             bail!("there is one subject, and nothing to compare it with: name the run of another");
         }
@@ -88,14 +91,6 @@ impl Arguments {
             .wrap_err("cannot write to stdout")?;
         Ok(if comparison.differs { DIFFERENT } else { 0 })
     }
-}
-
-fn read(file: &PathBuf) -> miette::Result<(String, RunSet)> {
-    let name = file.display().to_string();
-    let text =
-        std::fs::read_to_string(file).into_diagnostic().wrap_err_with(|| format!("cannot read {name}"))?;
-    let set = RunSet::parse(&text).into_diagnostic().wrap_err_with(|| format!("{name} is not a run"))?;
-    Ok((name, set))
 }
 
 fn write(

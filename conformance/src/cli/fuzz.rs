@@ -1,6 +1,5 @@
 //! `cnitest fuzz`
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +12,14 @@ use cnitest::suite::{Suite, subject};
 use cnitest::target::Target;
 use cnitest_reports::exit_code;
 use cnitest_reports::model::{Difference, FuzzTally, Run, RunSet};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use miette::{Context as _, IntoDiagnostic as _};
 use serde::{Deserialize, Serialize};
 
 use super::output::Output;
 use super::play::{self, How, interruptible};
 use super::plugin::duration;
+use super::progress;
 
 /// What `fuzz` plays when neither a time nor a number is given.
 const TIME: Duration = Duration::from_secs(60);
@@ -270,13 +270,8 @@ struct Progress {
 
 impl Progress {
     fn new(name: &str) -> Progress {
-        let target = match std::io::stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template("{prefix}: {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = progress::bar();
+        bar.set_style(progress::style("{prefix}: {wide_msg}"));
         bar.set_prefix(name.to_owned());
         Progress { bar }
     }

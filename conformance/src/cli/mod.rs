@@ -6,6 +6,7 @@ mod compare;
 mod cri;
 mod exec;
 mod explain;
+mod files;
 mod fuzz;
 mod list;
 mod output;
@@ -112,11 +113,8 @@ impl FromStr for ReportFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ReportFile, String> {
-        let (kind, file) = text.split_once('=').ok_or("write it as KIND=FILE, e.g. junit=report.xml")?;
-        if file.is_empty() {
-            return Err("the file's name is missing after `=`".to_owned());
-        }
-        Ok(ReportFile { kind: kind.parse()?, file: file.into() })
+        let (kind, file) = files::kind_and_file(text, "junit=report.xml")?;
+        Ok(ReportFile { kind: kind.parse()?, file })
     }
 }
 

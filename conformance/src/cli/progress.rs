@@ -18,12 +18,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(plugins: usize) -> Progress {
-        let target = match std::io::stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
-        let bar = ProgressBar::with_draw_target(None, target);
-        Progress { bar: Mutex::new(bar), plugins, begun: AtomicUsize::new(0), failed: AtomicUsize::new(0) }
+        Progress { bar: Mutex::new(bar()), plugins, begun: AtomicUsize::new(0), failed: AtomicUsize::new(0) }
     }
 
     pub(super) fn on(&self, event: &Event<'_>) {
@@ -34,7 +29,7 @@ impl Progress {
                 self.failed.store(0, Ordering::Relaxed);
                 bar.reset();
                 bar.set_length(*cases as u64);
-                bar.set_style(style());
+                bar.set_style(style("{prefix} {wide_bar} {pos}/{len} {elapsed} {msg}"));
                 bar.set_prefix(format!("[{number}/{}] {name}", self.plugins));
                 bar.set_message("");
             }
@@ -52,7 +47,16 @@ impl Progress {
     }
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {elapsed} {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+/// A bar on stderr; nothing where that is no terminal.
+pub(super) fn bar() -> ProgressBar {
+    let target = match std::io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    ProgressBar::with_draw_target(None, target)
+}
+
+/// How a bar looks.
+pub(super) fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -14,7 +14,7 @@ use cnitest_reports::model::{Run, RunSet, Verdict};
 use cnitest_reports::summary::{Finding, SetSummary};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 
-use super::{FileKind, ReportFile};
+use super::{FileKind, ReportFile, files};
 
 /// Arguments of `cnitest report`.
 #[derive(Debug, clap::Args)]
@@ -37,11 +37,7 @@ const OUT_OF_DATE: u8 = 1;
 
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
-        let name = self.run.display().to_string();
-        let text = std::fs::read_to_string(&self.run)
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot read {name}"))?;
-        let set = RunSet::parse(&text).into_diagnostic().wrap_err_with(|| format!("{name} is not a run"))?;
+        let (_, set) = files::run(&self.run)?;
         let judgements = self.judgements.as_deref().map(judgements).transpose()?;
         let summary = SetSummary::of(&set, self.release.as_deref(), judgements.as_ref());
         for report in &self.report {

@@ -1,6 +1,5 @@
 //! `cnitest runtime`
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use cnitest::adapter::{Adapter, DEFAULT, TEMPLATE, builtin, builtin_names};
@@ -9,6 +8,7 @@ use cnitest::suite::subject::{self, Found};
 use cnitest_reports::exit_code;
 use miette::{Context as _, IntoDiagnostic as _, miette};
 
+use super::files;
 use super::output::Output;
 use super::play::Playing;
 
@@ -36,7 +36,9 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         if let Some(file) = &self.init {
-            return init(file);
+            let file = Some(file.as_path()).filter(|file| *file != Path::new("-"));
+            files::begin(file, TEMPLATE, |name| format!("cnitest runtime {name}"))?;
+            return Ok(0);
         }
         let names = if self.runtimes.is_empty() { vec![PathBuf::from(DEFAULT)] } else { self.runtimes };
         let found: Vec<Found> = names.iter().map(|name| find(name)).collect::<miette::Result<_>>()?;
@@ -73,18 +75,4 @@ fn find(name: &Path) -> miette::Result<Found> {
     let adapter =
         Adapter::parse(&text, &shown).into_diagnostic().wrap_err_with(|| format!("{shown} is no adapter"))?;
     Ok(subject::runtime(adapter))
-}
-
-fn init(file: &Path) -> miette::Result<u8> {
-    if file == Path::new("-") {
-        std::io::stdout().write_all(TEMPLATE.as_bytes()).into_diagnostic()?;
-        return Ok(0);
-    }
-    let name = file.display().to_string();
-    std::fs::File::create_new(file)
-        .and_then(|mut out| out.write_all(TEMPLATE.as_bytes()))
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot write {name}"))?;
-    eprintln!("cnitest: wrote {name}; edit it, then run `cnitest runtime {name}`");
-    Ok(0)
 }

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::scenario::{Edit, Fault};
 use crate::checks::{Call, Case};
-use crate::invoke::Stdin;
 
 /// What must come of a call with a fault.
 pub(super) struct Demand {
@@ -34,8 +33,7 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
     };
     match fault {
         Fault::Document { edits, requirement, code } => {
-            let Stdin::Bytes(bytes) = &call.stdin else { return None };
-            let whole: Value = serde_json::from_slice(bytes).ok()?;
+            let whole = call.parsed()?;
             let mut document = whole.clone();
             edits.iter().for_each(|edit| edit.apply(&mut document));
             if document == whole {
@@ -50,8 +48,7 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
         }
         Fault::Text { change, seed } => {
             let kind = text_change(change)?;
-            let Stdin::Bytes(bytes) = &call.stdin else { return None };
-            let whole: Value = serde_json::from_slice(bytes).ok()?;
+            let whole = call.parsed()?;
             let changed = kind.apply(&whole, &mut Random::new(*seed))?;
             let (requirement, code) = match kind {
                 _ if kind.meaning() == Meaning::Unclear => (None, None),

@@ -4,8 +4,7 @@ use cni_spec::Operation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::checks::{Attachment, Call};
-use crate::invoke::Stdin;
+use crate::checks::{Attachment, Call, parameters, version};
 
 /// A change of an ADD that must succeed as it does without the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,48 +115,31 @@ impl Harmless {
 
     /// The request with the change; none where it changes nothing, or means something to this plugin.
     pub fn apply(self, call: Call) -> Option<Call> {
-        let others = [
-            ("HOME", "/nonexistent"),
-            ("LANG", "C.UTF-8"),
-            ("EMPTY", ""),
-            ("CNI_UNKNOWN", "a=b;c"),
-            ("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-        ];
         let label = format!("{} {}", call.label, self.as_str());
         let args = call.environment.contains_key("CNI_ARGS");
         let changed = match self {
-            Harmless::OtherVariables => others.iter().fold(call, |call, (name, value)| call.set(name, value)),
+            Harmless::OtherVariables => parameters::with_other_variables(call),
             // What the configuration asks for in CNI_ARGS stays.
             Harmless::EmptyArgs | Harmless::UnknownArgs | Harmless::KubernetesArgs if args => return None,
             Harmless::EmptyArgs => call.set("CNI_ARGS", ""),
-            Harmless::UnknownArgs => call.set("CNI_ARGS", "IgnoreUnknown=1;FOO=BAR"),
-            Harmless::KubernetesArgs => call.set(
-                "CNI_ARGS",
-                "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=c2",
-            ),
+            Harmless::UnknownArgs => call.set("CNI_ARGS", parameters::UNKNOWN_ARGS),
+            Harmless::KubernetesArgs => call.set("CNI_ARGS", parameters::KUBERNETES_ARGS),
             Harmless::NoPath => call.unset("CNI_PATH"),
             Harmless::Reversed => {
-                let reversed = |value: &Value| match value {
-                    Value::Object(members) => Value::Object(
-                        members.iter().rev().map(|(key, value)| (key.clone(), value.clone())).collect(),
-                    ),
-                    other => other.clone(),
-                };
-                let document = document(&call)?;
-                call.document(&reversed(&document))
+                let Value::Object(members) = call.parsed()? else { return None };
+                call.document(&Value::Object(members.into_iter().rev().collect()))
             }
             Harmless::Spaced => {
-                let document = document(&call)?;
+                let document = call.parsed()?;
                 call.text(format!("\r\n\t {document} \n\n"))
             }
             Harmless::Escaped => {
-                let text = escaped(&document(&call)?);
+                let text = escaped(&call.parsed()?);
                 call.text(text)
             }
             Harmless::ArgsForOthers => {
-                let mut document = document(&call)?;
-                let whole = document.as_object_mut()?;
-                let data = whole.entry("args").or_insert_with(|| json!({}));
+                let mut document = call.parsed()?;
+                let data = document.as_object_mut()?.entry("args").or_insert_with(|| json!({}));
                 data.as_object_mut()?.insert("cnitest.example/x".to_owned(), json!({ "y": [1] }));
                 call.document(&document)
             }
@@ -165,11 +147,6 @@ impl Harmless {
         };
         Some(changed.label(label))
     }
-}
-
-fn document(call: &Call) -> Option<Value> {
-    let Stdin::Bytes(bytes) = &call.stdin else { return None };
-    serde_json::from_slice(bytes).ok()
 }
 
 /// A document whose texts are written in escape sequences.
@@ -237,26 +214,20 @@ impl Asking {
 
     /// The request.
     pub fn apply(self, call: Call) -> Call {
-        let others = ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS", "CNI_PATH"];
         let verb = Operation::Version;
         match self {
             Asking::Plainly => call,
             Asking::InOtherVersion => call
                 .document(&json!({ "cniVersion": "0.4.0" }))
                 .label(format!("{verb} with another version on stdin")),
-            Asking::OthersEmpty => others
-                .iter()
-                .fold(call, |call, name| call.set(name, ""))
-                .label(format!("{verb} with empty variables")),
-            Asking::OthersUnusable => others
-                .iter()
-                .zip(["-/-", "/nonexistent/netns", "no such name / at all", ";=;", "/nonexistent"])
-                .fold(call, |call, (name, value)| call.set(name, value))
-                .label(format!("{verb} with unusable variables")),
-            Asking::EmptyStdin => call.text("").label(format!("{verb} with nothing on stdin")),
-            Asking::Garbage => {
-                call.text(b"{{{ \x00 no JSON".to_vec()).label(format!("{verb} with no JSON on stdin"))
+            Asking::OthersEmpty => {
+                version::with_others(call, version::EMPTY).label(format!("{verb} with empty variables"))
             }
+            Asking::OthersUnusable => {
+                version::with_others(call, version::UNUSABLE).label(format!("{verb} with unusable variables"))
+            }
+            Asking::EmptyStdin => call.text("").label(format!("{verb} with nothing on stdin")),
+            Asking::Garbage => call.text(version::GARBAGE).label(format!("{verb} with no JSON on stdin")),
         }
     }
 }

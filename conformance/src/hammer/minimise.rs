@@ -4,7 +4,7 @@ use cni_spec::Version;
 use serde_json::{Map, Value};
 
 use super::harmless::Asking;
-use super::scenario::{At, Fault, Scenario, Step};
+use super::scenario::{At, Edit, Fault, Scenario, Step, step_to};
 
 /// Scenarios tried at most for one finding.
 const TRIES: usize = 240;
@@ -156,15 +156,15 @@ fn simplify_values(
     _: Version,
     index: usize,
 ) -> Option<Scenario> {
-    let mut level: Vec<String> = scenario.plugin.keys().map(|key| escape(key)).collect();
-    let whole = Value::Object(scenario.plugin.clone());
+    let mut level: Vec<String> = scenario.plugin.keys().map(|key| step_to(key)).collect();
+    let mut whole = Value::Object(scenario.plugin.clone());
     let mut inner: Vec<String> = Vec::new();
     while !level.is_empty() {
         level = level
             .iter()
             .flat_map(|place| match whole.pointer(place) {
                 Some(Value::Object(members)) => {
-                    members.keys().map(|key| format!("{place}{}", escape(key))).collect()
+                    members.keys().map(|key| format!("{place}{}", step_to(key))).collect()
                 }
                 Some(Value::Array(items)) => (0..items.len()).map(|item| format!("{place}/{item}")).collect(),
                 _ => Vec::new(),
@@ -172,35 +172,9 @@ fn simplify_values(
             .collect();
         inner.extend(level.iter().cloned());
     }
-    let place = inner.get(index)?;
-    let mut smaller = scenario.clone();
-    smaller.plugin = match without(whole, place) {
-        Value::Object(plugin) => plugin,
-        _ => return None,
-    };
-    Some(smaller)
-}
-
-/// A key as a step of a JSON pointer.
-fn escape(key: &str) -> String {
-    format!("/{}", key.replace('~', "~0").replace('/', "~1"))
-}
-
-fn without(mut whole: Value, place: &str) -> Value {
-    if let Some((around, last)) = place.rsplit_once('/') {
-        match whole.pointer_mut(around) {
-            Some(Value::Object(members)) => {
-                drop(members.shift_remove(&last.replace("~1", "/").replace("~0", "~")))
-            }
-            Some(Value::Array(items)) => {
-                if let Some(item) = last.parse().ok().filter(|item| *item < items.len()) {
-                    items.remove(item);
-                }
-            }
-            _ => {}
-        }
-    }
-    whole
+    Edit { at: inner.get(index)?.clone(), value: None }.apply(&mut whole);
+    let Value::Object(plugin) = whole else { return None };
+    Some(Scenario { plugin, ..scenario.clone() })
 }
 
 /// The newest version.

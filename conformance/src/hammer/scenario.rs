@@ -244,16 +244,25 @@ impl Edit {
                     *item = value.clone();
                 }
             }
+            (Some(Value::Array(items)), None) => {
+                if let Some(item) = name.parse().ok().filter(|item| *item < items.len()) {
+                    items.remove(item);
+                }
+            }
             _ => {}
         }
     }
 }
 
+/// A key as a step of a JSON pointer.
+pub(super) fn step_to(key: &str) -> String {
+    format!("/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
 fn compare(old: &Value, new: &Value, at: &mut String, edits: &mut Vec<Edit>) {
     let mut below = |step: &str, old: Option<&Value>, new: Option<&Value>, edits: &mut Vec<Edit>| {
         let length = at.len();
-        at.push('/');
-        at.push_str(&step.replace('~', "~0").replace('/', "~1"));
+        at.push_str(&step_to(step));
         match (old, new) {
             (Some(old), Some(new)) => compare(old, new, at, edits),
             (_, new) => edits.push(Edit { at: at.clone(), value: new.cloned() }),

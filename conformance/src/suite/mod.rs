@@ -143,7 +143,7 @@ impl Suite {
         Run {
             report_version: cnitest_reports::model::REPORT_VERSION.to_owned(),
             tool: Tool { name: "cnitest".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
-            environment: environment(probe),
+            environment: environment(probe.missing.clone()),
             seed: self.options.seed,
             strict: self.options.strict,
             options: self.options.recorded.clone(),
@@ -227,7 +227,8 @@ fn cni_path(found: &Found) -> Vec<PathBuf> {
     found.folder.iter().cloned().chain([PathBuf::from(PLUGIN_DIR)]).collect()
 }
 
-fn environment(probe: &Probe) -> Environment {
+/// Where this runs; `missing` is what was found to be lacking.
+pub(crate) fn environment(missing: Vec<String>) -> Environment {
     let system = nix::sys::utsname::uname();
     let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
     Environment {
@@ -237,7 +238,7 @@ fn environment(probe: &Probe) -> Environment {
             true => "root".to_owned(),
             false => "user namespace".to_owned(),
         },
-        missing_features: probe.missing.clone(),
+        missing_features: missing,
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::io;
 
-use super::plot::{Line, Plot, Scale, escape};
+use super::plot::{Line, Plot, Scale};
 use super::{ChurnError, ChurnRun, Load, human};
 use crate::human::Style;
+use crate::text::unmarked;
 
 /// How the page looks.
 const CSS: &str = "body{font-family:sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}\
@@ -24,14 +25,14 @@ pub fn write(run: &ChurnRun, out: &mut dyn io::Write) -> io::Result<()> {
         page,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>cnitest churn</title><style>{CSS}</style></head>\
          <body>\n<h1>cnitest churn</h1>\n<p>{} {}, {}</p>\n",
-        escape(&run.tool.name),
-        escape(&run.tool.version),
-        escape(&run.started)
+        unmarked(&run.tool.name),
+        unmarked(&run.tool.version),
+        unmarked(&run.started)
     );
     for plot in plots(run).map_err(io::Error::other)? {
         page.push_str(&plot.svg());
     }
-    let _ = write!(page, "<pre>{}</pre>\n</body></html>\n", escape(&String::from_utf8_lossy(&table)));
+    let _ = write!(page, "<pre>{}</pre>\n</body></html>\n", unmarked(&String::from_utf8_lossy(&table)));
     out.write_all(page.as_bytes())
 }
 

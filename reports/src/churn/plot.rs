@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::text::unmarked;
+
 /// How an axis is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
@@ -114,21 +116,6 @@ fn number(value: f64) -> String {
     }
 }
 
-/// A text as XML holds it.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in crate::text::visible(text).chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 impl Plot {
     /// The plot as a document, or a part of an HTML page.
     pub fn svg(&self) -> String {
@@ -146,7 +133,7 @@ impl Plot {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\
              <title>{title}</title><rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\
              <text x=\"{LEFT}\" y=\"20\" font-size=\"14\" font-weight=\"bold\">{title}</text>",
-            title = escape(&self.title)
+            title = unmarked(&self.title)
         );
         for mark in y.marks() {
             let at = place_y(mark);
@@ -172,7 +159,7 @@ impl Plot {
                  <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 TOP + down,
                 TOP + down + 16.0,
-                escape(&text)
+                unmarked(&text)
             );
         }
         let _ = write!(
@@ -181,10 +168,10 @@ impl Plot {
              <text x=\"14\" y=\"{:.1}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {:.1})\">{}</text>",
             LEFT + across / 2.0,
             HEIGHT - 10.0,
-            escape(&self.x),
+            unmarked(&self.x),
             TOP + down / 2.0,
             TOP + down / 2.0,
-            escape(&self.y)
+            unmarked(&self.y)
         );
         for (index, line) in self.lines.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
@@ -215,7 +202,7 @@ impl Plot {
                 row - 4.0,
                 row - 4.0,
                 LEFT + 36.0,
-                escape(&line.title)
+                unmarked(&line.title)
             );
         }
         out.push_str("</svg>\n");

@@ -3,9 +3,9 @@
 use std::io;
 
 use super::markdown::anchor;
-use super::{Cell, Comparison, Contrast, Matrix, Row};
+use super::{Cell, Comparison, Contrast, Matrix, Row, SUBJECT};
 use crate::evidence;
-use crate::text::visible;
+use crate::text::unmarked as text;
 
 const STYLE: &str = "body{font:14px/1.4 system-ui,sans-serif;margin:2em;color:#222;background:#fff}\
 table{border-collapse:collapse;margin:1em 0}th,td{border:1px solid #ccc;padding:.2em .6em;text-align:left;vertical-align:top}\
@@ -28,9 +28,9 @@ pub fn write(comparison: &Comparison<'_>, out: &mut dyn io::Write) -> io::Result
         if let Some(name) = matrix.name {
             writeln!(out, "<h2>{}</h2>", text(name))?;
         }
-        table(comparison, matrix, number, Contrast::Verdict, "The verdict differs", out)?;
-        table(comparison, matrix, number, Contrast::Tested, "Only some could be asked", out)?;
-        table(comparison, matrix, number, Contrast::Same, "The same everywhere", out)?;
+        for contrast in Contrast::ALL {
+            table(comparison, matrix, number, contrast, out)?;
+        }
     }
     writeln!(out, "<h2>Evidence</h2>")?;
     for (number, matrix) in comparison.matrices.iter().enumerate() {
@@ -41,7 +41,7 @@ pub fn write(comparison: &Comparison<'_>, out: &mut dyn io::Write) -> io::Result
 
 fn subjects(comparison: &Comparison<'_>, out: &mut dyn io::Write) -> io::Result<()> {
     write!(out, "<table>\n<thead><tr>")?;
-    for head in ["subject", "kind", "CNI", "pass", "fail", "warn", "skip", "error", "run"] {
+    for head in SUBJECT {
         write!(out, "<th>{head}</th>")?;
     }
     writeln!(out, "</tr></thead>")?;
@@ -71,14 +71,18 @@ fn table(
     matrix: &Matrix<'_>,
     number: usize,
     contrast: Contrast,
-    title: &str,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let rows: Vec<&Row<'_>> = matrix.of(contrast).collect();
     if rows.is_empty() {
         return Ok(());
     }
-    write!(out, "<h3>{title} ({})</h3>\n<table>\n<thead><tr><th>requirement</th><th>level</th>", rows.len())?;
+    write!(
+        out,
+        "<h3>{} ({})</h3>\n<table>\n<thead><tr><th>requirement</th><th>level</th>",
+        contrast.title(),
+        rows.len()
+    )?;
     for index in &matrix.subjects {
         write!(out, "<th>{}</th>", text(&comparison.subjects[*index].label))?;
     }
@@ -120,7 +124,7 @@ fn details(
     number: usize,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    for row in matrix.rows.iter().filter(|row| row.cells.iter().any(|cell| cell.deviates())) {
+    for row in matrix.rows.iter().filter(|row| row.deviates()) {
         writeln!(
             out,
             "<h3>{}</h3>\n<p>{} {}</p>",
@@ -128,7 +132,7 @@ fn details(
             text(&row.level),
             text(row.statement)
         )?;
-        for (column, found) in row.cells.iter().enumerate().filter(|(_, cell)| cell.deviates()) {
+        for (column, found) in row.deviating() {
             let label = &comparison.subjects[matrix.subjects[column]].label;
             // Open: a browser does not open what a link leads to.
             write!(
@@ -149,22 +153,6 @@ fn details(
         }
     }
     Ok(())
-}
-
-/// A text in which nothing is mark-up, also within quotation marks.
-fn text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in visible(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 /// A file and a place in it as an address: relative to the page, whatever the file is called.

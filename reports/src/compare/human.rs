@@ -22,8 +22,8 @@ pub fn write(comparison: &Comparison<'_>, style: &Style, out: &mut dyn io::Write
     for matrix in &comparison.matrices {
         page.gap();
         heading(&mut page, comparison, matrix);
-        part(&mut page, matrix, Contrast::Verdict, "The verdict differs:");
-        part(&mut page, matrix, Contrast::Tested, "Only some could be asked:");
+        part(&mut page, matrix, Contrast::Verdict);
+        part(&mut page, matrix, Contrast::Tested);
         same(&mut page, matrix, style.verbose);
     }
     alone(&mut page, comparison);
@@ -64,13 +64,13 @@ fn heading(page: &mut Page, comparison: &Comparison<'_>, matrix: &Matrix<'_>) {
     }
 }
 
-fn part(page: &mut Page, matrix: &Matrix<'_>, contrast: Contrast, title: &str) {
+fn part(page: &mut Page, matrix: &Matrix<'_>, contrast: Contrast) {
     let rows: Vec<&Row<'_>> = matrix.of(contrast).collect();
     if rows.is_empty() {
         return;
     }
     page.gap();
-    page.paragraph(0, BOLD, title);
+    page.paragraph(0, BOLD, &format!("{}:", contrast.title()));
     numbers(page, matrix);
     for row in rows {
         line(page, row);
@@ -126,7 +126,7 @@ fn style(cell: &Cell<'_>) -> anstyle::Style {
 
 fn same(page: &mut Page, matrix: &Matrix<'_>, verbose: bool) {
     let rows: Vec<&Row<'_>> = matrix.of(Contrast::Same).collect();
-    let deviating = || rows.iter().filter(|row| row.cells.iter().any(Cell::deviates));
+    let deviating = || rows.iter().filter(|row| row.deviates());
     let number = |verdict: Verdict| {
         rows.iter().filter(|row| row.cells.iter().all(|cell| cell.verdict == Some(verdict))).count() as u64
     };
@@ -135,7 +135,8 @@ fn same(page: &mut Page, matrix: &Matrix<'_>, verbose: bool) {
         0,
         BOLD,
         &format!(
-            "The same everywhere: {}, of which {} pass, {} fail, {} warn and {} could be asked of none.",
+            "{}: {}, of which {} pass, {} fail, {} warn and {} could be asked of none.",
+            Contrast::Same.title(),
             count(rows.len() as u64, "requirement"),
             number(Verdict::Pass),
             number(Verdict::Fail),

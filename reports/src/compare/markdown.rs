@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Comparison, Contrast, Matrix, Row};
+use super::{Comparison, Contrast, Matrix, Row, SUBJECT};
 use crate::evidence;
 use crate::markdown::escape::{block, cell, code, prose};
 
@@ -16,9 +16,9 @@ pub fn write(comparison: &Comparison<'_>, out: &mut dyn io::Write) -> io::Result
         if let Some(name) = matrix.name {
             writeln!(out, "\n# {}", prose(name))?;
         }
-        table(comparison, matrix, number, Contrast::Verdict, "The verdict differs", out)?;
-        table(comparison, matrix, number, Contrast::Tested, "Only some could be asked", out)?;
-        table(comparison, matrix, number, Contrast::Same, "The same everywhere", out)?;
+        for contrast in Contrast::ALL {
+            table(comparison, matrix, number, contrast, out)?;
+        }
     }
     for (number, matrix) in comparison.matrices.iter().enumerate() {
         details(comparison, matrix, number, out)?;
@@ -27,8 +27,8 @@ pub fn write(comparison: &Comparison<'_>, out: &mut dyn io::Write) -> io::Result
 }
 
 fn subjects(comparison: &Comparison<'_>, out: &mut dyn io::Write) -> io::Result<()> {
-    writeln!(out, "| subject | kind | CNI | pass | fail | warn | skip | error | run |")?;
-    writeln!(out, "| --- | --- | --- | --- | --- | --- | --- | --- | --- |")?;
+    writeln!(out, "| {} |", SUBJECT.join(" | "))?;
+    writeln!(out, "|{}", " --- |".repeat(SUBJECT.len()))?;
     for subject in &comparison.subjects {
         let summary = subject.summary;
         writeln!(
@@ -53,14 +53,13 @@ fn table(
     matrix: &Matrix<'_>,
     number: usize,
     contrast: Contrast,
-    title: &str,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let rows: Vec<&Row<'_>> = matrix.of(contrast).collect();
     if rows.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n## {title}\n")?;
+    writeln!(out, "\n## {}\n", contrast.title())?;
     let labels = matrix.subjects.iter().map(|index| cell(&prose(&comparison.subjects[*index].label)));
     writeln!(out, "| requirement | level | {} |", labels.collect::<Vec<_>>().join(" | "))?;
     writeln!(out, "| --- | --- |{}", " --- |".repeat(matrix.subjects.len()))?;
@@ -88,8 +87,7 @@ fn details(
     number: usize,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let rows: Vec<&Row<'_>> =
-        matrix.rows.iter().filter(|row| row.cells.iter().any(|cell| cell.deviates())).collect();
+    let rows: Vec<&Row<'_>> = matrix.rows.iter().filter(|row| row.deviates()).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -100,7 +98,7 @@ fn details(
     )?;
     for row in rows {
         writeln!(out, "\n### {}\n\n{} {}", code(row.requirement), row.level, prose(row.statement))?;
-        for (column, found) in row.cells.iter().enumerate().filter(|(_, cell)| cell.deviates()) {
+        for (column, found) in row.deviating() {
             let label = &comparison.subjects[matrix.subjects[column]].label;
             let name = anchor(number, row, column);
             write!(out, "\n<a id=\"{name}\"></a>\n**{}**: {}", prose(label), found.word())?;

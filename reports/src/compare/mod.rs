@@ -128,6 +128,35 @@ pub struct Cell<'a> {
     pub shown: Option<&'a CaseResult>,
 }
 
+impl Contrast {
+    /// Every contrast, in the order in which they are shown.
+    const ALL: [Contrast; 3] = [Contrast::Verdict, Contrast::Tested, Contrast::Same];
+
+    /// What the rows of this contrast are headed with.
+    fn title(self) -> &'static str {
+        match self {
+            Contrast::Verdict => "The verdict differs",
+            Contrast::Tested => "Only some could be asked",
+            Contrast::Same => "The same everywhere",
+        }
+    }
+}
+
+/// The columns of the table of subjects.
+const SUBJECT: [&str; 9] = ["subject", "kind", "CNI", "pass", "fail", "warn", "skip", "error", "run"];
+
+impl Row<'_> {
+    /// The cells in which there is something to be seen, with their columns.
+    fn deviating(&self) -> impl Iterator<Item = (usize, &Cell<'_>)> {
+        self.cells.iter().enumerate().filter(|(_, cell)| cell.deviates())
+    }
+
+    /// Whether there is such a cell.
+    fn deviates(&self) -> bool {
+        self.deviating().next().is_some()
+    }
+}
+
 impl Cell<'_> {
     /// Whether something was decided.
     pub fn is_decided(&self) -> bool {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::check;
 use crate::checks::Check;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, SPIES, Stage, said};
+use crate::checks::stage::{self, CHAIN, SPIES, Stage, executed, said};
 use crate::checks::{Scope, pretty};
 use crate::spy::{Answer, Record, Rule};
 
@@ -103,8 +103,8 @@ fn order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.add(&pod)?;
     let seen = stage.seen(Operation::Add)?;
     stage.expect_order(&seen, &CHAIN, "runtime.add-order", "ADD");
-    let listed = seen.iter().map(|record| record.plugin.as_str()).eq(CHAIN);
-    stage.expect(
+    let listed = executed(&seen) == CHAIN;
+    stage.case.expect(
         listed,
         "config.plugins-order-significant",
         "plugins are executed in the order of the list",
@@ -116,7 +116,7 @@ fn order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let same =
             type_of == record.plugin.as_str() && record.program == format!("{folder}/{}", record.plugin);
         for requirement in ["exec.lookup-by-type", "config.type-names-binary"] {
-            stage.expect(
+            stage.case.expect(
                 same,
                 requirement,
                 "the file that the plugin's type names is executed",
@@ -135,7 +135,7 @@ fn order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     if stage.has(Operation::Del) {
         let answer = stage.ask(Operation::Del, &pod)?;
         let holds = answer.succeeded();
-        stage.expect(
+        stage.case.expect(
             holds,
             "runtime.del-success-when-all-succeed",
             "DEL succeeds when every plugin's does",
@@ -164,7 +164,7 @@ fn expect_passed(stage: &mut Stage<'_, '_>, record: &Record, spies: &[&str], req
         Some(_) => format!("{} had a result of {}", record.label(), stage::listed(&seen)),
     };
     for requirement in requirements {
-        stage.expect(
+        stage.case.expect(
             whole,
             requirement,
             format!("{} gets the result of {} as prevResult", record.label(), spies.join(", ")),
@@ -180,7 +180,7 @@ fn previous_result(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let place = CHAIN.iter().position(|name| *name == record.plugin).unwrap_or_default();
         if place == 0 {
             let none = !record.request().contains_key("prevResult");
-            stage.expect(
+            stage.case.expect(
                 none,
                 "runtime.no-prevresult-first-add",
                 "the first ADD has no prevResult",
@@ -204,7 +204,7 @@ fn previous_result(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             expect_passed(stage, &record, &CHAIN, &["runtime.prevresult-del", "runtime.store-result"]);
         } else {
             let none = !record.request().contains_key("prevResult");
-            stage.expect(
+            stage.case.expect(
                 none,
                 "runtime.no-prevresult-del-legacy",
                 "before 0.4.0 DEL has no prevResult",
@@ -237,7 +237,7 @@ fn unchanged(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         return Err(Stop::unmet("the second plugin was never executed"));
     };
     let got = second.request().get("prevResult").cloned().unwrap_or_default();
-    stage.expect(
+    stage.case.expect(
         got == result,
         "runtime.prevresult-verbatim",
         format!("prevResult is {result}"),
@@ -255,7 +255,7 @@ fn final_result(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         Some(document) => format!("it printed {document}"),
         None => answer.summary(),
     };
-    stage.expect(
+    stage.case.expect(
         seen == CHAIN,
         "runtime.add-returns-final-result",
         "ADD returns the result of the last plugin",
@@ -278,7 +278,7 @@ fn static_previous(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     };
     let request = first.request();
     let observed = format!("it got {}", request.get("prevResult").map(pretty).unwrap_or_default());
-    stage.expect(
+    stage.case.expect(
         !request.contains_key("prevResult"),
         "runtime.no-prevresult-first-add",
         "the first ADD has no prevResult, whatever the file says",
@@ -311,7 +311,7 @@ fn result_forms(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let observed = format!("{}: {}", answer.summary(), said(&answer));
     let taken = answer.succeeded();
     let mut state = |holds: bool, requirement, expected: &str| {
-        stage.expect(holds, requirement, expected, &observed);
+        stage.case.expect(holds, requirement, expected, &observed);
     };
     match variant {
         "without interfaces" => {
@@ -337,7 +337,7 @@ fn result_forms(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         ),
     }
     // Whatever it makes of a result, it must not fall over it.
-    stage.expect(
+    stage.case.expect(
         !answer.crashed(),
         "runtime.invalid-result-is-error",
         "the runtime reports an error and exits",

@@ -7,7 +7,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, Stage, listed, overlap, said};
+use crate::checks::stage::{self, CHAIN, Stage, executed, listed, overlap, said};
 use crate::spy::{Answer, Record, Rule};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -96,7 +96,7 @@ fn gc(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let valid: Vec<(String, String)> = added.first().map(identity).into_iter().collect();
     let before = stage.count()?;
     let answer = stage.ask(Operation::Gc, &kept)?;
-    stage.expect(
+    stage.case.expect(
         answer.succeeded(),
         "runtime.gc-success-when-all-succeed",
         "GC succeeds when every plugin's does",
@@ -119,20 +119,25 @@ fn gc(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         }
         let shown = list.map_or_else(|| "nothing".to_owned(), Value::to_string);
         let label = record.label();
-        stage.expect(
+        stage.case.expect(
             entries.is_some() && told == valid,
             "gc.runtime-valid-attachments",
             format!("{label} has in cni.dev/valid-attachments what is attached: {valid:?}"),
             format!("it had {shown}"),
         );
-        stage.expect(
+        stage.case.expect(
             ids,
             "gc.attachment-containerid",
             "each entry has a containerID",
             format!("it had {shown}"),
         );
-        stage.expect(ifnames, "gc.attachment-ifname", "each entry has an ifname", format!("it had {shown}"));
-        stage.expect(
+        stage.case.expect(
+            ifnames,
+            "gc.attachment-ifname",
+            "each entry has an ifname",
+            format!("it had {shown}"),
+        );
+        stage.case.expect(
             request.get("cni.dev/attachments") == list,
             "gc.runtime-attachments-alias",
             "cni.dev/attachments holds the same",
@@ -142,17 +147,17 @@ fn gc(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let deleted = stage.since(before, Operation::Del)?;
     let kept_id = added.first().and_then(|record| record.variable("CNI_CONTAINERID")).unwrap_or_default();
     let wrong = deleted.iter().find(|record| record.variable("CNI_CONTAINERID") == Some(kept_id));
-    stage.expect(
+    stage.case.expect(
         wrong.is_none(),
         "gc.runtime-valid-attachments",
         "what is attached is not deleted",
         format!("{} was executed for it", wrong.map(Record::label).unwrap_or_default()),
     );
     if variant == "one attached and one lost" {
-        let names: Vec<&str> = deleted.iter().map(|record| record.plugin.as_str()).collect();
+        let names = executed(&deleted);
         let first = collected.first().map_or(u64::MAX, |record| record.began);
         let early = deleted.iter().all(|record| record.began < first);
-        stage.expect(
+        stage.case.expect(
             CHAIN.iter().all(|name| names.contains(name)) && early,
             "gc.runtime-del-stale-first",
             "what is lost is deleted before the plugins are asked for GC",
@@ -169,8 +174,8 @@ fn gc_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.answer(Rule::new("beta", "GC", Answer::fails(118)))?;
     let answer = stage.ask(Operation::Gc, &pod)?;
     let seen = stage.seen(Operation::Gc)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
-    stage.expect(
+    let names = executed(&seen);
+    stage.case.expect(
         names == CHAIN,
         "runtime.gc-continues-on-error",
         "GC asks every plugin, whichever fail",
@@ -181,7 +186,7 @@ fn gc_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     for (holds, requirement) in
         [(!answer.succeeded(), "runtime.gc-continues-on-error"), (told, "runtime.error-surfaced")]
     {
-        stage.expect(
+        stage.case.expect(
             holds,
             requirement,
             "GC fails and tells every error",
@@ -209,8 +214,8 @@ fn gc_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.add(&pod)?;
     stage.ask(Operation::Gc, &pod)?;
     let seen = stage.seen(Operation::Gc)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
-    stage.expect(
+    let names = executed(&seen);
+    stage.case.expect(
         seen.is_empty(),
         requirement,
         "no plugin is asked for GC",
@@ -245,7 +250,7 @@ fn gc_alone(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     }
     // The only container is the one that the other operation is about: a DEL that GC executes is part of GC.
     let pair = beside(&seen).map(|(one, other)| format!("{} and {}", one.label(), other.label()));
-    stage.expect(
+    stage.case.expect(
         pair.is_none(),
         "gc.runtime-exclusive",
         format!("GC and {operation} run one after the other"),
@@ -270,7 +275,7 @@ fn one_at_a_time(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             let deleted = !stage.seen(Operation::Del)?.is_empty();
             let refused = answers.last().is_some_and(|answer| !answer.succeeded());
             // A runtime that makes the container itself knows of none when DEL is asked for first: that is no DEL of it.
-            stage.expect(
+            stage.case.expect(
                 deleted || refused || !stage.adapter.can.netns,
                 "runtime.add-followed-by-del",
                 "DEL reaches the plugin, or fails, though ADD is under way",
@@ -283,7 +288,7 @@ fn one_at_a_time(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         return Err(Stop::unmet("the two operations did not both execute a plugin"));
     }
     let pair = beside(&seen).map(|(one, other)| format!("{} and {}", one.label(), other.label()));
-    stage.expect(
+    stage.case.expect(
         pair.is_none(),
         "runtime.no-parallel-same-container",
         "operations on one container run one after the other",
@@ -306,21 +311,26 @@ fn status(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     }
     let answer = stage.ask(Operation::Status, &pod)?;
     let seen = stage.seen(Operation::Status)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
+    let names = executed(&seen);
     let observed = format!("{}; STATUS executed {}", answer.summary(), listed(&names));
     match variant {
         "not ready" => {
             let told = answer.execution.stderr_text() + &answer.execution.stdout_text();
-            stage.expect(
+            stage.case.expect(
                 !answer.succeeded() && told.contains("spy-refusal-50"),
                 "runtime.error-surfaced",
                 "STATUS tells that beta is not ready",
                 format!("{}: {}", answer.summary(), said(&answer)),
             );
-            stage.expect(names == ["alpha", "beta"], "status.version-gate", "STATUS ends at beta", observed);
+            stage.case.expect(
+                names == ["alpha", "beta"],
+                "status.version-gate",
+                "STATUS ends at beta",
+                observed,
+            );
         }
         "ready" => {
-            stage.expect(
+            stage.case.expect(
                 names == CHAIN && answer.succeeded(),
                 "status.version-gate",
                 "STATUS asks every plugin",
@@ -328,7 +338,7 @@ fn status(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             );
         }
         _ => {
-            stage.expect(
+            stage.case.expect(
                 names.is_empty() && answer.succeeded(),
                 "status.version-gate",
                 "before 1.1.0 no plugin is asked for STATUS, which succeeds",

@@ -8,7 +8,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, Pod, Stage, listed, said};
+use crate::checks::stage::{self, CHAIN, Pod, Stage, executed, listed, said};
 use crate::spy::{Answer, Record, Rule};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -110,20 +110,16 @@ pub(super) const CHECKS: &[Check] = &[
     ),
 ];
 
-fn names(records: &[Record]) -> Vec<&str> {
-    records.iter().map(|record| record.plugin.as_str()).collect()
-}
-
 /// Expects that an error object of a spy is found in what the runtime said.
 fn expect_told(stage: &mut Stage<'_, '_>, answer: &crate::checks::Answer, code: u32) {
-    stage.expect(
+    stage.case.expect(
         !answer.succeeded(),
         "runtime.error-surfaced",
         format!("{} fails", answer.label),
         answer.summary(),
     );
     let all = format!("{}{}", answer.execution.stdout_text(), answer.execution.stderr_text());
-    stage.expect(
+    stage.case.expect(
         all.contains(&format!("spy-refusal-{code}")),
         "runtime.error-surfaced",
         format!("{} tells the plugin's message, spy-refusal-{code}", answer.label),
@@ -144,11 +140,11 @@ fn add_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     // A runtime may try again: each try ends where the plugin failed.
     let added = stage.seen(Operation::Add)?;
     let beyond = added.iter().any(|record| CHAIN[place + 1..].contains(&record.plugin.as_str()));
-    stage.expect(
+    stage.case.expect(
         !beyond,
         "runtime.add-halts-on-error",
         format!("no plugin after {} is executed", CHAIN[place]),
-        format!("ADD executed {}", listed(&names(&added))),
+        format!("ADD executed {}", listed(&executed(&added))),
     );
     // The DEL may come with the ADD, or when the container is removed.
     let mut deleted = stage.seen(Operation::Del)?;
@@ -156,23 +152,23 @@ fn add_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         stage.ask(Operation::Del, &pod)?;
         deleted = stage.seen(Operation::Del)?;
     }
-    let all = names(&deleted);
+    let all = executed(&deleted);
     for requirement in ["runtime.del-after-failed-add", "runtime.add-followed-by-del"] {
-        stage.expect(
+        stage.case.expect(
             CHAIN[..=place].iter().all(|name| all.contains(name)),
             requirement,
             "the plugins that were asked for ADD are asked for DEL",
             format!("DEL executed {}", listed(&all)),
         );
     }
-    stage.expect(
+    stage.case.expect(
         CHAIN.iter().all(|name| all.contains(name)),
         "runtime.del-after-failed-add-all-plugins",
         "every plugin of the list is asked for DEL",
         format!("DEL executed {}", listed(&all)),
     );
     let carries = deleted.iter().find(|record| record.request().contains_key("prevResult"));
-    stage.expect(
+    stage.case.expect(
         carries.is_none(),
         "cache.not-written-on-failed-add",
         "the DEL after a failed ADD has no prevResult",
@@ -206,23 +202,23 @@ fn plugin_dies(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let pod = stage.join(&CHAIN)?;
     stage.answer(Rule::new("beta", "ADD", answer))?;
     let answer = stage.ask(Operation::Add, &pod)?;
-    stage.expect(
+    stage.case.expect(
         !answer.succeeded(),
         requirement,
         "ADD fails when a plugin ends without success",
         answer.summary(),
     );
     let added = stage.seen(Operation::Add)?;
-    let beyond = names(&added).contains(&"gamma");
-    stage.expect(
+    let beyond = executed(&added).contains(&"gamma");
+    stage.case.expect(
         !beyond,
         "runtime.add-halts-on-error",
         "no plugin after beta is executed",
-        format!("ADD executed {}", listed(&names(&added))),
+        format!("ADD executed {}", listed(&executed(&added))),
     );
     let all = format!("{}{}", answer.execution.stdout_text(), answer.execution.stderr_text());
     let told = ["spy-last-words", "spy-odd", "it went wrong", "exit status 3", "signal", "SIG", "beta"];
-    stage.expect(
+    stage.case.expect(
         !answer.crashed() && told.iter().any(|word| all.contains(word)),
         "runtime.tolerates-unknown-error-fields",
         "the runtime says which plugin failed, or how",
@@ -238,7 +234,7 @@ fn stderr(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     for operation in [Operation::Add, Operation::Check, Operation::Del] {
         if stage.has(operation) {
             let answer = stage.ask(operation, &pod)?;
-            stage.expect(
+            stage.case.expect(
                 answer.succeeded(),
                 "exec.runtime-ignores-stderr",
                 format!("{operation} succeeds although the plugins say something on stderr"),
@@ -257,8 +253,8 @@ fn del_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.answer(Rule::new("beta", "DEL", Answer::fails(117)))?;
     let answer = stage.ask(Operation::Del, &pod)?;
     let first = stage.since(before, Operation::Del)?;
-    let all = names(&first);
-    stage.expect(
+    let all = executed(&first);
+    stage.case.expect(
         !all.contains(&"alpha"),
         "runtime.del-halts-on-error",
         "DEL ends at beta, which fails",
@@ -274,8 +270,8 @@ fn del_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let before = stage.count()?;
     let answer = stage.ask(Operation::Del, &pod)?;
     let again = stage.since(before, Operation::Del)?;
-    let all = names(&again);
-    stage.expect(
+    let all = executed(&again);
+    stage.case.expect(
         CHAIN.iter().all(|name| all.contains(name)),
         "runtime.add-followed-by-del",
         "DEL can be repeated, and reaches every plugin",
@@ -283,7 +279,7 @@ fn del_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     );
     if stage.at_least(Version::V0_4_0) {
         let lacking = again.iter().find(|record| !record.request().contains_key("prevResult"));
-        stage.expect(
+        stage.case.expect(
             lacking.is_none(),
             "cache.kept-on-failed-del",
             "the repeated DEL has the result of the ADD as prevResult",
@@ -306,9 +302,9 @@ fn failed_twice(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let before = stage.count()?;
     let answer = stage.ask(Operation::Del, &pod)?;
     let deleted = stage.since(before, Operation::Del)?;
-    let all = names(&deleted);
+    let all = executed(&deleted);
     for requirement in ["runtime.add-followed-by-del", "runtime.del-after-failed-add"] {
-        stage.expect(
+        stage.case.expect(
             CHAIN.iter().all(|name| all.contains(name)),
             requirement,
             "DEL reaches every plugin once none fails any more",
@@ -326,11 +322,11 @@ fn check_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let answer = stage.ask(Operation::Check, &pod)?;
     expect_told(stage, &answer, 117);
     let seen = stage.seen(Operation::Check)?;
-    stage.expect(
-        !names(&seen).contains(&"gamma"),
+    stage.case.expect(
+        !executed(&seen).contains(&"gamma"),
         "runtime.check-halts-on-error",
         "CHECK ends at beta, which fails",
-        format!("CHECK executed {}", listed(&names(&seen))),
+        format!("CHECK executed {}", listed(&executed(&seen))),
     );
     Ok(())
 }
@@ -341,9 +337,9 @@ fn expect_cleaned(
     requirements: &[&'static str],
 ) -> Result<(), Stop> {
     let deleted = stage.since(since, Operation::Del)?;
-    let all = names(&deleted);
+    let all = executed(&deleted);
     for requirement in requirements {
-        stage.expect(
+        stage.case.expect(
             ["alpha", "beta"].iter().all(|name| all.contains(name)),
             requirement,
             "the plugins that were asked for ADD are asked for DEL",
@@ -362,7 +358,7 @@ fn hangs(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let answer = stage.ask(Operation::Add, &pod)?;
     let wall = answer.execution.wall;
     let holds = answer.refused() && wall < deadline + Duration::from_secs(5);
-    stage.expect(
+    stage.case.expect(
         holds,
         "runtime.cleans-after-kill",
         format!("ADD fails at the deadline of {} s", deadline.as_secs_f64()),
@@ -392,7 +388,7 @@ fn killed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.answer(Rule::new("beta", "ADD", Answer::never()))?;
     stage.ask_and_kill(Operation::Add, &pod, Duration::from_millis(1200))?;
     let added = stage.seen(Operation::Add)?;
-    if !names(&added).contains(&"beta") {
+    if !executed(&added).contains(&"beta") {
         return Err(Stop::unmet("the runtime was killed before it had executed the second plugin"));
     }
     stage.heal()?;
@@ -404,7 +400,7 @@ fn killed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         }
         false => stage.ask(Operation::Del, &pod)?,
     };
-    stage.expect(
+    stage.case.expect(
         answer.succeeded(),
         "runtime.cleans-after-kill",
         format!("{} succeeds", answer.label),

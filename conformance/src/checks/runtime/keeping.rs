@@ -7,7 +7,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CACHE, CHAIN, NETWORK, Stage, listed, said};
+use crate::checks::stage::{self, CACHE, CHAIN, NETWORK, Stage, executed, listed, said};
 use crate::spy::{Answer, Record, Rule};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -109,7 +109,7 @@ fn cache(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.add(&pod)?;
     let there = kept(stage)?;
     let named = there.iter().any(|path| path.starts_with(&format!("{CACHE}/results/{NETWORK}-")));
-    stage.expect(
+    stage.case.expect(
         named || !stage.at_least(Version::V0_4_0),
         "cache.location",
         "the attachment is kept in results/NETWORK-CONTAINERID-IFNAME",
@@ -120,7 +120,7 @@ fn cache(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         return Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer))));
     }
     let left = kept(stage)?;
-    stage.expect(
+    stage.case.expect(
         left.is_empty(),
         "cache.del-on-success",
         "nothing is kept after DEL",
@@ -149,12 +149,17 @@ fn cache_damaged(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     }
     let answer = stage.ask(Operation::Del, &pod)?;
     let seen = stage.seen(Operation::Del)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
+    let names = executed(&seen);
     let observed = format!("{}: {}; DEL executed {}", answer.summary(), said(&answer), listed(&names));
     let left = kept(stage)?;
     let reached = CHAIN.iter().all(|name| names.contains(name)) && answer.succeeded();
-    stage.expect(reached, "runtime.add-followed-by-del", "DEL reaches every plugin and succeeds", &observed);
-    stage.expect(
+    stage.case.expect(
+        reached,
+        "runtime.add-followed-by-del",
+        "DEL reaches every plugin and succeeds",
+        &observed,
+    );
+    stage.case.expect(
         reached && left.is_empty(),
         "cache.corrupt-entry",
         "DEL succeeds, and the damaged file goes",
@@ -190,7 +195,7 @@ fn cache_names(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let result: Value = printed.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let got = record.request().get("prevResult").cloned().unwrap_or_default();
         for requirement in ["cache.key-collision", "runtime.prevresult-del"] {
-            stage.expect(
+            stage.case.expect(
                 got.get("ips") == result.get("ips"),
                 requirement,
                 format!("{} of {} has the result of its own ADD", record.label(), id.unwrap_or_default()),
@@ -227,7 +232,7 @@ fn double_add(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         true => &["runtime.no-double-add", "runtime.attachment-identity"],
     };
     for requirement in requirements {
-        stage.expect(
+        stage.case.expect(
             !again,
             requirement,
             "no ADD for an interface of a container that has one, before its DEL",
@@ -257,16 +262,16 @@ fn configuration_changed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         }
         stage.ask(operation, &pod)?;
         let seen = stage.seen(operation)?;
-        let mut names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
+        let mut names = executed(&seen);
         names.sort_unstable();
-        stage.expect(
+        stage.case.expect(
             names == ["alpha", "beta"],
             "runtime.config-stable-add-del",
             format!("{operation} executes the plugins of the ADD: alpha, beta"),
             format!("it executed {}", listed(&names)),
         );
         let altered = seen.iter().find(|record| record.request().contains_key("vendorField"));
-        stage.expect(
+        stage.case.expect(
             altered.is_none(),
             "runtime.config-stable-add-del",
             format!("{operation} has the configuration of the ADD"),
@@ -292,7 +297,7 @@ fn check_only_between(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     }
     let answer = stage.ask(Operation::Check, &pod)?;
     let seen = stage.seen(Operation::Check)?;
-    stage.expect(
+    stage.case.expect(
         seen.is_empty(),
         "check.runtime-after-add-only",
         "no plugin is asked for CHECK of what is not attached",
@@ -314,7 +319,7 @@ fn check_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let pod = stage.pod()?;
     let added = stage.ask(Operation::Add, &pod)?;
     if text {
-        stage.expect(
+        stage.case.expect(
             added.succeeded(),
             "config.bool-strings-accepted",
             "disableCheck may be a text",
@@ -326,13 +331,13 @@ fn check_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     }
     let answer = stage.ask(Operation::Check, &pod)?;
     let seen = stage.seen(Operation::Check)?;
-    stage.expect(
+    stage.case.expect(
         seen.is_empty(),
         "check.runtime-disablecheck",
         "no plugin is asked for CHECK",
         format!("{} was executed", seen.first().map(Record::label).unwrap_or_default()),
     );
-    stage.expect(
+    stage.case.expect(
         answer.succeeded(),
         "check.runtime-disablecheck-success",
         "CHECK succeeds",
@@ -357,7 +362,7 @@ fn odd_versions(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let seen = stage.seen(Operation::Add)?;
         let version =
             seen.first().map(|record| record.request().get("cniVersion").cloned().unwrap_or_default());
-        stage.expect(
+        stage.case.expect(
             added.succeeded() && version == Some("0.1.0".into()),
             "config.cniversion-absent-default",
             "a network without cniVersion is one of 0.1.0",
@@ -370,7 +375,7 @@ fn odd_versions(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     }
     let answer = stage.ask(Operation::Del, &pod)?;
     let seen = stage.seen(Operation::Del)?;
-    stage.expect(
+    stage.case.expect(
         answer.succeeded() && !seen.is_empty(),
         "runtime.add-followed-by-del",
         "DEL works as ADD did",

@@ -7,7 +7,9 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, MORE_SPIES, NETWORK, NETWORKS, SPIES, Stage, listed, said};
+use crate::checks::stage::{
+    self, CHAIN, MORE_SPIES, NETWORK, NETWORKS, SPIES, Stage, executed, listed, said,
+};
 use crate::spy::Record;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -156,7 +158,7 @@ fn version_selection(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         "unknown ones beside it" => "version.runtime-ignores-unsupported",
         _ => "version.runtime-selects-highest",
     };
-    stage.expect(
+    stage.case.expect(
         holds,
         requirement,
         "the plugins are asked in 1.1.0",
@@ -183,15 +185,15 @@ fn missing_plugin(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     };
     let before = stage.count()?;
     let answer = stage.ask(operation, &pod)?;
-    stage.expect(
+    stage.case.expect(
         !answer.succeeded(),
         "exec.lookup-missing-is-error",
         format!("{operation} fails when a plugin is missing"),
         answer.summary(),
     );
     let seen = stage.since(before, operation)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
-    stage.expect(
+    let names = executed(&seen);
+    stage.case.expect(
         names.is_empty(),
         "runtime.validate-before-exec",
         "no plugin is executed when one is missing",
@@ -223,7 +225,7 @@ fn plugin_folders(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         _ => &["exec.lookup-in-path-list", "runtime.plugin-search-path-configured"],
     };
     for requirement in requirements {
-        stage.expect(
+        stage.case.expect(
             programs == [program.as_str()],
             requirement,
             format!("{program} is executed"),
@@ -268,7 +270,7 @@ fn names(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         }) {
             // Where DEL is told the container alone, there is nothing to detach after the refused ADD: it may succeed.
             let told = operation == Operation::Add || stage.adapter.can.netns;
-            stage.expect(
+            stage.case.expect(
                 seen.is_empty() && !(told && answer.succeeded()),
                 requirement,
                 format!("{operation} of a network with {what} {value:?} is refused"),
@@ -305,8 +307,8 @@ fn malformed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let pod = stage.pod()?;
     let answer = stage.ask(Operation::Add, &pod)?;
     let seen = stage.seen(Operation::Add)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
-    stage.expect(
+    let names = executed(&seen);
+    stage.case.expect(
         !answer.succeeded() && names.is_empty(),
         requirement,
         "the configuration is refused, and no plugin executed",
@@ -325,8 +327,8 @@ fn file_order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let pod = stage.pod()?;
     stage.add(&pod)?;
     let seen = stage.seen(Operation::Add)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
-    stage.expect(
+    let names = executed(&seen);
+    stage.case.expect(
         names == ["alpha"],
         "runtime.load-first-by-filename",
         "the network of 10-spynet.conflist is used, whose plugin is alpha",
@@ -343,7 +345,7 @@ fn single_file(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let answer = stage.ask(Operation::Add, &pod)?;
     let seen = stage.seen(Operation::Add)?;
     let right = seen.iter().filter(|record| record.request().get("vendorField") == Some(&7.into())).count();
-    stage.expect(
+    stage.case.expect(
         answer.succeeded() && right == 1 && seen.len() == 1,
         "config.single-plugin-form",
         "the plugin is executed with its object",
@@ -368,10 +370,10 @@ fn collected(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let pod = stage.pod()?;
     let answer = stage.ask(Operation::Add, &pod)?;
     let seen = stage.seen(Operation::Add)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
+    let names = executed(&seen);
     let observed = format!("{}; ADD executed {}", answer.summary(), listed(&names));
     if inlined {
-        stage.expect(
+        stage.case.expect(
             names == ["alpha"],
             "runtime.inlined-only-ignores-others",
             "the plugin of the list alone is executed",
@@ -385,7 +387,7 @@ fn collected(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         stage.case.note("plugin objects in the network's own folder are not collected, which is permitted");
         return Ok(());
     }
-    stage.expect(
+    stage.case.expect(
         names.first() == Some(&"alpha"),
         "runtime.aggregate-appended",
         "the list's own plugins come first",
@@ -393,19 +395,19 @@ fn collected(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     );
     let sources: Vec<String> = seen.iter().filter_map(source).collect();
     let has = |file: &str| sources.iter().any(|source| source.ends_with(file));
-    stage.expect(
+    stage.case.expect(
         has("10-second.conf") && has("20-last.conf"),
         "runtime.aggregate-invoke-all",
         "every plugin object of the folder is executed",
         &observed,
     );
-    stage.expect(
+    stage.case.expect(
         !has("10-other.conf"),
         "runtime.aggregate-unambiguous",
         "no object of another network is executed",
         &observed,
     );
-    stage.expect(
+    stage.case.expect(
         names == CHAIN && !has("30-none.conflist"),
         "runtime.aggregate-dir-layout",
         format!("{NETWORKS}/{NETWORK}/*.conf are executed by file name"),
@@ -426,13 +428,13 @@ fn collected_invalid(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let pod = stage.pod()?;
     let answer = stage.ask(Operation::Add, &pod)?;
     let seen = stage.seen(Operation::Add)?;
-    let names: Vec<&str> = seen.iter().map(|record| record.plugin.as_str()).collect();
+    let names = executed(&seen);
     // Who does not collect never sees it.
     if names == ["alpha"] && answer.succeeded() {
         stage.case.note("plugin objects in the network's own folder are not collected, which is permitted");
         return Ok(());
     }
-    stage.expect(
+    stage.case.expect(
         !answer.succeeded() && names.is_empty(),
         "runtime.aggregate-validate-all",
         "the network is refused, and no plugin executed",

@@ -110,7 +110,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     for record in &records {
         let command = record.command();
         let known = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"].contains(&command);
-        stage.expect(
+        stage.case.expect(
             known,
             "param.command-required",
             "CNI_COMMAND names an operation",
@@ -124,7 +124,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let label = record.label();
         let value = |name: &str| record.variable(name).unwrap_or_default().to_owned();
         let command = record.command();
-        stage.expect(
+        stage.case.expect(
             record.arguments.is_empty(),
             "exec.env-carries-parameters",
             format!("{label} has no arguments"),
@@ -132,7 +132,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         );
         if command == "GC" {
             let set: Vec<&str> = ATTACHMENT.into_iter().filter(|name| !value(name).is_empty()).collect();
-            stage.expect(
+            stage.case.expect(
                 set.is_empty(),
                 "runtime.gc-no-attachment-params",
                 format!("{label} has no attachment parameters"),
@@ -152,7 +152,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
                 requirements.push("param.path-required-gc");
             }
             for requirement in requirements {
-                stage.expect(
+                stage.case.expect(
                     holds,
                     requirement,
                     format!("{label} has CNI_PATH with {}", wanted.join(" and ")),
@@ -165,13 +165,13 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         }
         let id = value("CNI_CONTAINERID");
         let given = !can.container_id || id == pod.container;
-        stage.expect(
+        stage.case.expect(
             !id.is_empty() && given,
             "runtime.containerid-set",
             format!("{label} has the container's ID in CNI_CONTAINERID"),
             format!("it was {id:?}"),
         );
-        stage.expect(
+        stage.case.expect(
             !id.is_empty(),
             "param.containerid-nonempty",
             format!("{label} has a container ID"),
@@ -180,7 +180,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         if !id.is_empty() {
             let problem = parameters::container_id(&id, Version::LATEST).err().map(|error| error.to_string());
             for requirement in ["param.containerid-first-char", "param.containerid-charset"] {
-                stage.expect(
+                stage.case.expect(
                     problem.is_none(),
                     requirement,
                     format!("{label} has a container ID of allowed characters"),
@@ -191,7 +191,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let ifname = value("CNI_IFNAME");
         let given = !can.ifname || ifname == pod.ifname;
         for requirement in ["runtime.ifname-set", "param.ifname-required"] {
-            stage.expect(
+            stage.case.expect(
                 !ifname.is_empty() && given,
                 requirement,
                 format!("{label} has the interface's name in CNI_IFNAME"),
@@ -199,7 +199,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             );
         }
         let formed = parameters::interface_name(&ifname);
-        stage.expect(
+        stage.case.expect(
             formed.is_ok(),
             "param.ifname-linux-rules",
             format!("{label} has the name of an interface"),
@@ -209,14 +209,14 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let given = !can.netns || netns == pod.netns;
         if command != "DEL" {
             for requirement in ["runtime.netns-set", "param.netns-required-add-check"] {
-                stage.expect(
+                stage.case.expect(
                     !netns.is_empty() && given,
                     requirement,
                     format!("{label} has the container's namespace in CNI_NETNS"),
                     format!("it was {netns:?}"),
                 );
             }
-            stage.expect(
+            stage.case.expect(
                 record.netns.is_some(),
                 "param.netns-reference",
                 format!("{label} has the path of a namespace in CNI_NETNS"),
@@ -234,7 +234,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             // Generic arguments are pairs, and no order is given to them.
             let pairs = |text: &str| text.split(';').map(str::to_owned).collect::<BTreeSet<_>>();
             let same = was == is || (*name == "CNI_ARGS" && pairs(was) == pairs(&is));
-            stage.expect(
+            stage.case.expect(
                 same,
                 requirement,
                 format!("{label} has {name} {was:?} as {} had", first.label()),
@@ -248,7 +248,7 @@ fn all_parameters(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             let (was, is) = (strip(first), strip(record));
             let different: Vec<String> =
                 was.symmetric_difference(&is).map(|(name, value)| format!("{name}={value}")).collect();
-            stage.expect(
+            stage.case.expect(
                 different.is_empty(),
                 "exec.same-env-for-list",
                 format!("{label} has the environment of {}", first.label()),
@@ -269,13 +269,13 @@ fn arguments(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let args = record.variable("CNI_ARGS").unwrap_or_default().to_owned();
         let pairs: Vec<&str> = args.split(';').collect();
         let holds = pod.args.split(';').all(|pair| pairs.contains(&pair));
-        stage.expect(
+        stage.case.expect(
             holds,
             "runtime.args-set",
             format!("{} has CNI_ARGS with {}", record.label(), pod.args),
             format!("it was {args:?}"),
         );
-        stage.expect(
+        stage.case.expect(
             args.is_empty() || pairs.iter().all(|pair| pair.contains('=')),
             "param.args-format",
             "CNI_ARGS holds pairs of KEY=VALUE",
@@ -294,7 +294,12 @@ fn container_ids(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let ids: Vec<&str> = seen.iter().filter_map(|record| record.variable("CNI_CONTAINERID")).collect();
     let distinct: BTreeSet<&&str> = ids.iter().collect();
     let observed = format!("the IDs were {}", ids.join(", "));
-    stage.expect(distinct.len() == 2, "param.containerid-unique", "two containers have two IDs", observed);
+    stage.case.expect(
+        distinct.len() == 2,
+        "param.containerid-unique",
+        "two containers have two IDs",
+        observed,
+    );
     Ok(())
 }
 
@@ -303,7 +308,7 @@ fn namespaces(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     for record in live(stage, &pod)? {
         let label = record.label();
         if record.command() == "ADD" {
-            stage.expect(
+            stage.case.expect(
                 record.netns.is_some(),
                 "runtime.netns-created-first",
                 "the container's namespace exists before the first plugin runs",
@@ -311,14 +316,14 @@ fn namespaces(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             );
         }
         if record.command() == "DEL" && record.variable("CNI_NETNS").is_some_and(|path| !path.is_empty()) {
-            stage.expect(
+            stage.case.expect(
                 record.netns.is_some(),
                 "runtime.netns-outlives-del",
                 "the container's namespace exists until DEL has ended",
                 format!("{label}: there is none at {:?}", record.variable("CNI_NETNS").unwrap_or_default()),
             );
         }
-        stage.expect(
+        stage.case.expect(
             record.netns.is_none() || record.netns != Some(record.own_netns),
             "exec.host-network-domain",
             format!("{label} runs outside of the container's network namespace"),
@@ -352,25 +357,25 @@ fn caller_variables(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let got = |name: &str, value: &str| {
             record.environment.iter().any(|(key, other)| key == name && other == value)
         };
-        stage.expect(
+        stage.case.expect(
             !got("CNI_COMMAND", "POISON"),
             "param.command-required",
             "CNI_COMMAND is the runtime's own",
             format!("{} had that of the runtime's caller", record.plugin),
         );
-        stage.expect(
+        stage.case.expect(
             !got("CNI_CONTAINERID", "poison") || record.command() == "GC",
             "runtime.containerid-set",
             "CNI_CONTAINERID is the runtime's own",
             format!("{label} had that of the runtime's caller"),
         );
-        stage.expect(
+        stage.case.expect(
             record.command() != "GC" || !(got("CNI_CONTAINERID", "poison") || got("CNI_NETNS", "/poison")),
             "runtime.gc-no-attachment-params",
             "GC has no attachment parameters",
             format!("{label} had those of the runtime's caller"),
         );
-        stage.expect(
+        stage.case.expect(
             got("CNITEST_HARMLESS", "yes"),
             "exec.env-inherited",
             "plugins have the environment of the runtime",

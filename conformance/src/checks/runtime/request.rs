@@ -107,13 +107,13 @@ fn request(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     for record in live(stage, &pod)? {
         let label = record.label();
         let request = record.request();
-        stage.expect(
+        stage.case.expect(
             !request.is_empty(),
             "exec.stdin-carries-config",
             format!("{label} reads one JSON object"),
             format!("stdin held {:?}", record.stdin.chars().take(200).collect::<String>()),
         );
-        stage.expect(
+        stage.case.expect(
             record.stdin_ended,
             "exec.stdin-eof",
             format!("{label} reads to the end"),
@@ -123,7 +123,7 @@ fn request(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let is = |key: &str, value: &str| request.get(key).and_then(Value::as_str) == Some(value);
         let mut state = |key: &str, value: &str, requirements: &[&'static str]| {
             for requirement in requirements {
-                stage.expect(
+                stage.case.expect(
                     is(key, value),
                     requirement,
                     format!("{label} has {key} {value:?}"),
@@ -149,7 +149,7 @@ fn request(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             state("cniVersion", version, &["status.input-config"]);
         }
         let sent: Vec<&str> = OF_LIST.into_iter().filter(|key| request.contains_key(*key)).collect();
-        stage.expect(
+        stage.case.expect(
             sent.is_empty(),
             "runtime.list-level-keys-not-sent",
             format!("{label} has no keys of the list"),
@@ -158,7 +158,7 @@ fn request(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let static_key = request.get("cni.dev/valid-attachments");
         if record.command() != "GC" {
             for requirement in ["runtime.no-valid-attachments-elsewhere", "runtime.cnidev-not-forwarded"] {
-                stage.expect(
+                stage.case.expect(
                     static_key.is_none(),
                     requirement,
                     format!("{label} has no cni.dev/valid-attachments"),
@@ -167,7 +167,7 @@ fn request(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             }
         }
         if ["GC", "STATUS"].contains(&record.command()) {
-            stage.expect(
+            stage.case.expect(
                 !request.contains_key("prevResult"),
                 "runtime.no-prevresult-gc-status",
                 format!("{label} has no prevResult"),
@@ -199,7 +199,7 @@ fn unknown_fields(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let request = record.request();
         let mut state = |key: &str, value: &Value, requirement: &'static str| {
             let got = request.get(key).cloned().unwrap_or_default();
-            stage.expect(
+            stage.case.expect(
                 got == *value,
                 requirement,
                 format!("{} has {key} {value}", record.label()),
@@ -243,7 +243,7 @@ fn capabilities(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         let request = record.request();
         let got = request.get("runtimeConfig").and_then(Value::as_object).cloned().unwrap_or_default();
         if ["GC", "STATUS"].contains(&record.command()) {
-            stage.expect(
+            stage.case.expect(
                 got.is_empty(),
                 "runtime.runtimeconfig-attachment-ops-only",
                 format!("{label} has no runtimeConfig"),
@@ -265,7 +265,7 @@ fn capabilities(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             requirements.push("conv.unknown-capability");
         }
         for requirement in requirements {
-            stage.expect(
+            stage.case.expect(
                 missing.is_empty(),
                 requirement,
                 format!("{label} has {} in its runtimeConfig", wanted[place].join(" and ")),
@@ -273,7 +273,7 @@ fn capabilities(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             );
         }
         for requirement in ["runtime.runtimeconfig-intersection", "runtime.runtimeconfig-per-plugin"] {
-            stage.expect(
+            stage.case.expect(
                 strange.is_empty(),
                 requirement,
                 format!("{label} has nothing in its runtimeConfig that it does not declare"),
@@ -294,14 +294,14 @@ fn capabilities_removed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         if ["GC", "STATUS"].contains(&record.command()) {
             continue;
         }
-        stage.expect(
+        stage.case.expect(
             !request.contains_key("capabilities"),
             "runtime.capabilities-removed",
             format!("{} has no capabilities", record.label()),
             "the key was passed on",
         );
         if let Some(config) = request.get("runtimeConfig") {
-            stage.expect(
+            stage.case.expect(
                 config.as_object().is_some_and(Map::is_empty),
                 "runtime.runtimeconfig-empty",
                 "runtimeConfig is left out or empty where nothing is offered",
