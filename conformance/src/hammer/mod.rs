@@ -484,17 +484,17 @@ impl<'a> Swing<'a> {
     fn play(&self, arena: Arena) {
         let jobs = self.hammer.suite.options().jobs.max(1);
         let worker = |mut slot: Option<Arena>| {
-            // Faulty requests wait for others of their kind.
-            let mut waiting: BTreeMap<(Version, String), Vec<Scenario>> = BTreeMap::new();
+            // Requests that change nothing wait for others of their kind.
+            let mut waiting: BTreeMap<(Version, String), (volley::Size, Vec<Scenario>)> = BTreeMap::new();
             while let Some(scenario) = self.next_scenario() {
                 // Counters tell scenarios apart only where each is played alone.
                 let alone = self.ready.config.coverage;
                 if !alone && volley::is_shot(&scenario, self.maker.attaches()) {
                     let kind = (scenario.version, scenario.configuration.clone());
-                    let kin = waiting.entry(kind).or_default();
+                    let (size, kin) = waiting.entry(kind).or_default();
                     kin.push(scenario);
-                    if kin.len() >= volley::SHOTS {
-                        self.fire(std::mem::take(kin), &mut slot);
+                    if kin.len() >= size.get() {
+                        self.fire(std::mem::take(kin), size, &mut slot);
                     }
                 } else {
                     self.cases.fetch_add(1, Ordering::Relaxed);
@@ -502,8 +502,8 @@ impl<'a> Swing<'a> {
                     self.tell();
                 }
             }
-            for kin in waiting.into_values() {
-                self.fire(kin, &mut slot);
+            for (mut size, kin) in waiting.into_values() {
+                self.fire(kin, &mut size, &mut slot);
             }
         };
         std::thread::scope(|scope| {
@@ -548,15 +548,25 @@ impl<'a> Swing<'a> {
         self.ended.load(Ordering::Relaxed) || self.hammer.is_over(self.ready.clock)
     }
 
-    /// Plays scenarios that are one faulty request each in one go, and each alone where that leaves a doubt.
-    fn fire(&self, mut scenarios: Vec<Scenario>, slot: &mut Option<Arena>) {
-        while !scenarios.is_empty() && !self.is_over() {
+    /// Plays scenarios that change nothing in one go: in several where that leaves a doubt, and the last few each alone.
+    fn fire(&self, scenarios: Vec<Scenario>, size: &mut volley::Size, slot: &mut Option<Arena>) {
+        let mut volleys = vec![scenarios];
+        while let Some(mut scenarios) = volleys.pop() {
+            if scenarios.is_empty() || self.is_over() {
+                continue;
+            }
             let volley = match self.ready.fire(&scenarios, &|| self.is_over(), slot) {
                 Ok(volley) => volley,
                 Err(problem) => return self.problem(Some(*problem)),
             };
             self.executions.fetch_add(volley.shots.len(), Ordering::Relaxed);
-            let rest = scenarios.split_off(volley.fired.min(scenarios.len()));
+            size.learn(volley.changed, volley.took);
+            volleys.push(scenarios.split_off(volley.fired.min(scenarios.len())));
+            if volley.changed && scenarios.len() > volley::Size::LEAST {
+                volleys.push(scenarios.split_off(scenarios.len() / 2));
+                volleys.push(scenarios);
+                continue;
+            }
             self.cases.fetch_add(scenarios.len() as u64, Ordering::Relaxed);
             let (mut alone, mut causes) = (BTreeSet::new(), BTreeSet::new());
             for shot in &volley.shots {
@@ -579,7 +589,6 @@ impl<'a> Swing<'a> {
                 self.try_out(&scenarios[index], slot);
             }
             self.note_what_does_not_show(&volley, &scenarios);
-            scenarios = rest;
             self.tell();
         }
     }

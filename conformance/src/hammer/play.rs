@@ -261,20 +261,7 @@ impl<'s> Game<'s> {
     fn version(&mut self, case: &mut Case<'_>, asking: Asking) -> Result<(), Stop> {
         let answer = case.run(asking.apply(version_call(case)))?;
         self.note(&answer);
-        // 0.1.0 has no VERSION.
-        if !expect_lives(case, &answer) || case.version < Version::V0_2_0 {
-            return Ok(());
-        }
-        version::judge_answer(case, &answer, asking.requirement());
-        let Some(document) = answer.document().filter(|_| answer.succeeded()) else { return Ok(()) };
-        version::judge_document(case, document)?;
-        let Ok(versions) = version::sorted(document) else { return Ok(()) };
-        version::judge_entries(case, document)?;
-        let before = self.versions.get_or_insert_with(|| versions.clone());
-        let expected = format!("{} names {} as it did before", answer.label, before.join(", "));
-        let same = *before == versions;
-        case.expect(same, "version.stable", expected, format!("it names {}", versions.join(", ")));
-        Ok(())
+        judge_version(case, &answer, asking, &mut self.versions)
     }
 
     fn operate(
@@ -841,6 +828,32 @@ pub(super) fn judge_faulty(case: &mut Case<'_>, demand: &Demand, answer: &Answer
         // Versions that have no such document are not judged by it.
         let _ = execution::judge_error_object(case, answer, document);
     }
+}
+
+/// Judges an answer to VERSION. `named` is what the last one named, if there was one.
+///
+/// # Errors
+/// When cnitest could not go on.
+pub(super) fn judge_version(
+    case: &mut Case<'_>,
+    answer: &Answer,
+    asking: Asking,
+    named: &mut Option<Vec<String>>,
+) -> Result<(), Stop> {
+    // 0.1.0 has no VERSION.
+    if !expect_lives(case, answer) || case.version < Version::V0_2_0 {
+        return Ok(());
+    }
+    version::judge_answer(case, answer, asking.requirement());
+    let Some(document) = answer.document().filter(|_| answer.succeeded()) else { return Ok(()) };
+    version::judge_document(case, document)?;
+    let Ok(versions) = version::sorted(document) else { return Ok(()) };
+    version::judge_entries(case, document)?;
+    let before = named.get_or_insert_with(|| versions.clone());
+    let expected = format!("{} names {} as it did before", answer.label, before.join(", "));
+    let same = *before == versions;
+    case.expect(same, "version.stable", expected, format!("it names {}", versions.join(", ")));
+    Ok(())
 }
 
 /// Whether nobody has to answer for this line of a difference after a refusal. Folders and locks come with the first

@@ -1,18 +1,53 @@
-//! Faulty requests fired one after another, with one look at the kernel before and one after all of them.
+//! Requests that change nothing, faulty ones and VERSION, fired one after another, with one look at the kernel before and
+//! one after all of them.
 //!
-//! A plugin refuses such a request in less time than a snapshot takes. Where the two snapshots are equal, none of the
-//! requests has changed anything, and each answer is judged by itself. Where they are not, the requests are doubtful: each
-//! is to be played alone.
+//! A plugin answers such a request in less time than a snapshot takes. Where the two snapshots are equal, none of the
+//! requests has changed anything, and each answer is judged by itself. Where they are not, the requests are doubtful: fewer
+//! of them are to be fired together, and the last few each alone.
+
+use std::time::{Duration, Instant};
 
 use super::cause::{self, Cause};
-use super::play::{dressed, judge_faulty, may_come_of_refusal, wrong_call};
+use super::fault::Demand;
+use super::harmless::Asking;
+use super::play::{dressed, judge_faulty, judge_version, may_come_of_refusal, wrong_call};
 use super::scenario::{At, Scenario, Step};
 use super::{fault, rank};
-use crate::checks::{Case, Stop, changes};
+use crate::checks::protocol::version_call;
+use crate::checks::{Answer, Attachment, Call, Case, Stop, changes};
 use crate::suite::verdict;
 
-/// How many requests are fired together at most.
-pub(super) const SHOTS: usize = 64;
+/// How many scenarios are played together; that depends on how it went before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(usize);
+
+impl Default for Size {
+    fn default() -> Size {
+        Size(32)
+    }
+}
+
+impl Size {
+    /// Fewer than this are not worth a volley.
+    pub(super) const LEAST: usize = 8;
+    const MOST: usize = 1024;
+    /// How long a volley takes that grows no more: nobody is told anything meanwhile.
+    const LONG: Duration = Duration::from_secs(1);
+
+    /// How many.
+    pub(super) fn get(self) -> usize {
+        self.0
+    }
+
+    /// More the next time, or fewer where something has changed or it took long.
+    pub(super) fn learn(&mut self, changed: bool, took: Duration) {
+        if changed || took > 2 * Self::LONG {
+            self.0 = (self.0 / 2).max(Self::LEAST);
+        } else if took < Self::LONG {
+            self.0 = (self.0 * 2).min(Self::MOST);
+        }
+    }
+}
 
 /// How many the agent is given at once: a cancelled run ends after these.
 const ROUND: usize = 16;
@@ -32,23 +67,46 @@ pub(super) struct Shot {
 /// What came of all.
 #[derive(Default)]
 pub(super) struct Volley {
-    /// In the order of the scenarios; those that say nothing here are missing, as are those after a hang.
+    /// In the order of the scenarios; one for each request; those that say nothing here are missing, as are those after a hang.
     pub(super) shots: Vec<Shot>,
     /// Something is different after them that nobody but a plugin can have done.
     pub(super) changed: bool,
+    /// How long it took.
+    pub(super) took: Duration,
     /// The first scenario that was not fired.
     pub(super) fired: usize,
 }
 
-/// Whether the scenario is one faulty request and nothing else. `attaches` says that the plugin makes attachments, so that
-/// what it accepts may have changed something.
+/// Whether the scenario is one faulty request, or asks for VERSION, and nothing else. `attaches` says that the plugin makes
+/// attachments, so that what it accepts may have changed something.
 pub(super) fn is_shot(scenario: &Scenario, attaches: bool) -> bool {
     match scenario.steps.as_slice() {
         [Step::Broken { at, fault, .. }] => {
             *at == At::default() && (!attaches || fault::must_be_refused(fault))
         }
-        _ => false,
+        steps => !steps.is_empty() && steps.iter().all(|step| matches!(step, Step::Version { .. })),
     }
+}
+
+/// How an answer is judged.
+enum Judge {
+    /// As that to a faulty request.
+    Faulty(Demand),
+    /// As that to VERSION.
+    Version(Asking),
+}
+
+/// What a scenario asks; nothing where it makes no sense here.
+fn requests(case: &Case<'_>, scenario: &Scenario, first: &Attachment) -> Vec<(Call, Judge)> {
+    let request = |step: &Step| match step {
+        Step::Broken { operation, fault, .. } => {
+            let (call, demand) = wrong_call(case, *operation, &dressed(scenario, first), fault)?;
+            Some((call, Judge::Faulty(demand)))
+        }
+        Step::Version { asking } => Some((asking.apply(version_call(case)), Judge::Version(*asking))),
+        _ => None,
+    };
+    scenario.steps.iter().filter_map(request).collect()
 }
 
 /// Fires scenarios of which [`is_shot`] is true, in a case whose arena is as new. Nothing is stated in the case.
@@ -60,18 +118,19 @@ pub(super) fn fire(
     scenarios: &[Scenario],
     is_over: &dyn Fn() -> bool,
 ) -> Result<Volley, Stop> {
+    let started = Instant::now();
     let first = case.attachment()?;
     let before = case.snapshot()?;
     let mut volley = Volley::default();
+    // What the VERSIONs of a scenario named.
+    let mut named: (usize, Option<Vec<String>>) = (0, None);
     while volley.fired < scenarios.len() && !is_over() {
         let end = (volley.fired + ROUND).min(scenarios.len());
-        let (mut calls, mut demands) = (Vec::with_capacity(ROUND), Vec::with_capacity(ROUND));
+        let (mut calls, mut judges) = (Vec::with_capacity(ROUND), Vec::with_capacity(ROUND));
         for (index, scenario) in scenarios.iter().enumerate().take(end).skip(volley.fired) {
-            let [Step::Broken { operation, fault, .. }] = scenario.steps.as_slice() else { continue };
-            let attachment = dressed(scenario, &first);
-            if let Some((call, demand)) = wrong_call(case, *operation, &attachment, fault) {
+            for (call, judge) in requests(case, scenario, &first) {
                 calls.push(call);
-                demands.push((index, demand));
+                judges.push((index, judge));
             }
         }
         volley.fired = end;
@@ -79,23 +138,24 @@ pub(super) fn fire(
             continue;
         }
         let answers = case.run_each(calls)?;
-        if let Some((index, _)) = demands.get(answers.len()) {
+        if let Some((index, _)) = judges.get(answers.len()) {
             volley.fired = *index;
         }
-        for ((index, demand), answer) in demands.iter().zip(&answers) {
-            let works = scenarios[*index].plugin == case.configuration.plugin;
-            judge_faulty(case, demand, answer, works);
-            let told = verdict::weigh(case.deviations(), case.version);
-            let told = told.into_iter().filter(|(gravity, _)| rank(*gravity) < 2);
-            let deviations = told.map(|(gravity, deviation)| {
-                (Cause::of(deviation, Some(answer)), rank(gravity), deviation.observed.clone())
-            });
-            volley.shots.push(Shot {
-                index: *index,
-                behaviour: cause::behaviour(answer),
-                deviations: deviations.collect(),
-                accepted: answer.succeeded(),
-            });
+        for ((index, judge), answer) in judges.iter().zip(&answers) {
+            match judge {
+                Judge::Faulty(demand) => {
+                    let works = scenarios[*index].plugin == case.configuration.plugin;
+                    judge_faulty(case, demand, answer, works);
+                }
+                Judge::Version(asking) => {
+                    if named.0 != *index {
+                        named = (*index, None);
+                    }
+                    judge_version(case, answer, *asking, &mut named.1)?;
+                }
+            }
+            let shot = Shot::of(case, *index, answer);
+            volley.shots.push(shot);
             case.set_deviations(Vec::new());
         }
     }
@@ -104,5 +164,42 @@ pub(super) fn fire(
     volley.changed = changes::judged(case, &before, &after)
         .iter()
         .any(|line| accepted && !changes::is_file_content(line) || !may_come_of_refusal(line, false));
+    volley.took = started.elapsed();
     Ok(volley)
+}
+
+impl Shot {
+    /// What the case says of an answer.
+    fn of(case: &Case<'_>, index: usize, answer: &Answer) -> Shot {
+        let told = verdict::weigh(case.deviations(), case.version);
+        let told = told.into_iter().filter(|(gravity, _)| rank(*gravity) < 2);
+        let deviations = told.map(|(gravity, deviation)| {
+            (Cause::of(deviation, Some(answer)), rank(gravity), deviation.observed.clone())
+        });
+        Shot {
+            index,
+            behaviour: cause::behaviour(answer),
+            deviations: deviations.collect(),
+            accepted: answer.succeeded(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volleys_grow_while_they_are_quick_and_nothing_changes() {
+        let mut size = Size::default();
+        let quick = Duration::from_millis(10);
+        (0..20).for_each(|_| size.learn(false, quick));
+        assert_eq!(size.get(), Size::MOST);
+        size.learn(false, Size::LONG * 3);
+        assert_eq!(size.get(), Size::MOST / 2);
+        size.learn(false, Size::LONG);
+        assert_eq!(size.get(), Size::MOST / 2);
+        (0..20).for_each(|_| size.learn(true, quick));
+        assert_eq!(size.get(), Size::LEAST);
+    }
 }
