@@ -32,7 +32,7 @@ mod ipam;
 pub(crate) mod kernel;
 mod legacy;
 mod meta;
-mod negotiation;
+pub(crate) mod negotiation;
 pub(crate) mod observation;
 pub(crate) mod parameters;
 pub(crate) mod protocol;

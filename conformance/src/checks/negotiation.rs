@@ -70,7 +70,7 @@ pub(super) const CHECKS: &[Check] = &[
         concerns: Concerns::Every,
         scope: Scope::Once,
         since: Version::V0_2_0,
-        variants: &["without patch number", "with leading v", "with trailing space", "with build number"],
+        variants: INEXACT,
         run: inexact_version,
     },
     Check {
@@ -116,6 +116,35 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// How a version can be nearly another one.
+pub(crate) const INEXACT: &[&str] =
+    &["without patch number", "with leading v", "with trailing space", "with build number"];
+
+/// What is nearly a version, in a way of [`INEXACT`].
+pub(crate) fn inexact(exact: Version, how: &str) -> String {
+    let exact = exact.as_str();
+    match how {
+        "without patch number" => exact.rsplit_once('.').map_or(exact, |(start, _)| start).to_owned(),
+        "with leading v" => format!("v{exact}"),
+        "with trailing space" => format!("{exact} "),
+        _ => format!("{exact}+build"),
+    }
+}
+
+/// Every published version, and two numbers between and after them, which mean something for plugins that support all.
+pub(crate) fn numbers() -> impl Iterator<Item = &'static str> {
+    Version::ALL.iter().map(|version| version.as_str()).chain(["0.9.0", "1.99.0"])
+}
+
+/// What says since when there is an operation.
+pub(crate) fn since(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Check => "check.since-040",
+        Operation::Gc => "gc.since-110",
+        _ => "status.since-110",
+    }
+}
+
 fn unsupported_version(case: &mut Case<'_>) -> Result<(), Stop> {
     let operation = operation(case, case.variant)?;
     let attachment = case.attachment()?;
@@ -159,10 +188,7 @@ fn operations_known(case: &mut Case<'_>) -> Result<(), Stop> {
 
 fn unadvertised_version(case: &mut Case<'_>) -> Result<(), Stop> {
     needs_advertisement(case)?;
-    // Two numbers between and after the published ones keep the check meaningful for plugins that support all.
-    let known = Version::ALL.iter().map(|version| version.as_str());
-    let all: Vec<&str> = known.chain(["0.9.0", "1.99.0"]).collect();
-    for version in all {
+    for version in numbers() {
         if case.subject.advertised.iter().any(|named| named == version) {
             continue;
         }
@@ -192,13 +218,7 @@ fn advertised_version(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn inexact_version(case: &mut Case<'_>) -> Result<(), Stop> {
-    let exact = case.version.as_str();
-    let inexact = match case.variant {
-        "without patch number" => exact.rsplit_once('.').map_or(exact, |(start, _)| start).to_owned(),
-        "with leading v" => format!("v{exact}"),
-        "with trailing space" => format!("{exact} "),
-        _ => format!("{exact}+build"),
-    };
+    let inexact = inexact(case.version, case.variant);
     let attachment = case.attachment()?;
     let call = case.call(Operation::Add, &attachment).edit(|request| relabel(request, json!(inexact)));
     let answer = case.run(call)?;
@@ -270,11 +290,7 @@ fn absent_version(case: &mut Case<'_>) -> Result<(), Stop> {
 
 fn older_than_operation(case: &mut Case<'_>) -> Result<(), Stop> {
     let operation = operation(case, case.variant)?;
-    let requirement = match operation {
-        Operation::Check => "check.since-040",
-        Operation::Gc => "gc.since-110",
-        _ => "status.since-110",
-    };
+    let requirement = since(operation);
     let version = older_version(&case.subject.versions, operation.since());
     let attachment = case.attachment()?;
     let call = case

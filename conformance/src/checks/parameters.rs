@@ -492,9 +492,9 @@ fn ifname_longest(case: &mut Case<'_>) -> Result<(), Stop> {
 
 fn netns_invalid(case: &mut Case<'_>) -> Result<(), Stop> {
     let path = match case.variant {
-        "missing path" => "/run/netns/nonexistent",
+        "missing path" => MISSING,
         "regular file" => "/run/no-namespace",
-        _ => "/tmp",
+        _ => FOLDER,
     };
     if case.variant == "regular file" {
         case.write_file(path, "no namespace\n", 0o644)?;
@@ -519,9 +519,8 @@ fn netns_invalid(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn netns_own(case: &mut Case<'_>) -> Result<(), Stop> {
-    let own = "/proc/self/ns/net";
     let label = "ADD into the plugin's own namespace";
-    let (answer, _) = changed_add(case, |call| call.set("CNI_NETNS", own).label(label))?;
+    let (answer, _) = changed_add(case, |call| call.set("CNI_NETNS", OWN_NETNS).label(label))?;
     if let Documents::Several(documents) = &answer.documents {
         let observed = format!("{}, {} JSON documents on stdout", answer.execution.outcome, documents.len());
         let expected = "a result with exit status 0, or an error object without a result";
@@ -550,11 +549,10 @@ fn args(case: &mut Case<'_>) -> Result<(), Stop> {
         malformed => (malformed, "param.args-parse-rules"),
     };
     let is_malformed = requirement == "param.args-parse-rules";
-    let value = match &case.configuration.args {
-        Some(args) => format!("{args};{value}"),
-        // A key that is unknown is no reason to refuse it.
-        None if is_malformed => format!("IgnoreUnknown=1;{value}"),
-        None => value.to_owned(),
+    let args = case.configuration.args.as_deref();
+    let value = match args {
+        None if !is_malformed => value.to_owned(),
+        _ => with_malformed(args, value),
     };
     let label = format!("ADD with CNI_ARGS={value:?}");
     let (answer, _) = changed_add(case, |call| call.set("CNI_ARGS", &value).label(label))?;
@@ -563,7 +561,7 @@ fn args(case: &mut Case<'_>) -> Result<(), Stop> {
     }
     if !is_malformed {
         case.expect_success(&answer, requirement);
-    } else if reads_args(case) {
+    } else if reads_args(case.target) {
         let expected = format!("{} fails: a pair is KEY=VALUE, and pairs are joined by ';'", answer.label);
         case.expect(answer.refused(), requirement, expected, answer.summary());
     }
@@ -599,9 +597,27 @@ pub(crate) fn with_other_variables(call: Call) -> Call {
     others.iter().fold(call, |call, (name, value)| call.set(name, value))
 }
 
+/// A CNI_NETNS that is the plugin's own network namespace.
+pub(crate) const OWN_NETNS: &str = "/proc/self/ns/net";
+
+const MISSING: &str = "/run/netns/nonexistent";
+const FOLDER: &str = "/tmp";
+
+/// Values of CNI_NETNS that are no network namespace.
+pub(crate) const NO_NETNS: [&str; 2] = [MISSING, FOLDER];
+
+/// What is no list of pairs, behind a pair.
+pub(crate) const MALFORMED_ARGS: [&str; 5] = ["A=B;", "A=B=C", "A", "=", ";;"];
+
+/// CNI_ARGS that end in what is no pair. `args` is what they hold otherwise.
+pub(crate) fn with_malformed(args: Option<&str>, malformed: &str) -> String {
+    // A key that is unknown is no reason to refuse it.
+    format!("{};{malformed}", args.unwrap_or("IgnoreUnknown=1"))
+}
+
 /// Whether the target says that the plugin reads CNI_ARGS.
-fn reads_args(case: &Case<'_>) -> bool {
-    let capabilities = case.target.into_iter().flat_map(|target| &target.capabilities);
+pub(crate) fn reads_args(target: Option<&Target>) -> bool {
+    let capabilities = target.into_iter().flat_map(|target| &target.capabilities);
     capabilities.flat_map(|one| &one.by).any(|way| *way == Way::CniArgs)
 }
 

@@ -15,7 +15,7 @@ use crate::arena::snapshot::Snapshot;
 use crate::invoke::{Outcome, Stdin};
 
 /// A spec version that does not exist.
-pub(super) const NO_SUCH_VERSION: &str = "99.0.0";
+pub(crate) const NO_SUCH_VERSION: &str = "99.0.0";
 
 /// The operation of that name.
 ///
@@ -59,7 +59,7 @@ pub(crate) fn version_call(case: &Case<'_>) -> Call {
 }
 
 /// Labels a request with another version, its prevResult too, as a runtime of that version would.
-pub(super) fn relabel(request: &mut Map<String, Value>, version: Value) {
+pub(crate) fn relabel(request: &mut Map<String, Value>, version: Value) {
     if let Some(Value::Object(previous)) = request.get_mut("prevResult") {
         previous.insert("cniVersion".to_owned(), version.clone());
     }
@@ -170,7 +170,7 @@ pub(super) fn changed_add(
 }
 
 /// The newest of `versions` that is older than `since`, or the one just before it among all known.
-pub(super) fn older_version(versions: &[Version], since: Version) -> Version {
+pub(crate) fn older_version(versions: &[Version], since: Version) -> Version {
     let older = |candidates: &[Version]| candidates.iter().copied().filter(|version| *version < since).max();
     older(versions).or_else(|| older(&Version::ALL)).unwrap_or(Version::V0_1_0)
 }

@@ -149,7 +149,7 @@ fn render(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>, ti
             quote(&other.program.display().to_string())
         );
     }
-    out.push_str("show() { echo \"== $1: exit status $2\"; cat /run/cnitest/$3.out; echo; cat /run/cnitest/$3.err >&2; }\n");
+    out.push_str(CALL);
     let looks = match assertion {
         Some(Assertion::Unchanged { before, after, lines }) => {
             out.push_str(&state_function(case, lines));
@@ -182,20 +182,15 @@ fn render(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>, ti
             }
             Step::State(_) => {}
             Step::Execute { label, invocation } => {
-                execute(&mut out, case, index, invocation, "", tight);
-                let _ = writeln!(out, "s{index}=$?; show {} $s{index} {index}", quote(label));
+                execute(&mut out, case, index, (label, invocation), "", tight);
                 index += 1;
             }
             Step::Together(all) => {
-                for (offset, (_, invocation)) in all.iter().enumerate() {
-                    execute(&mut out, case, index + offset, invocation, " &", tight);
-                    let _ = writeln!(out, "p{}=$!", index + offset);
-                }
-                for (label, _) in all {
-                    let _ =
-                        writeln!(out, "wait $p{index}; s{index}=$?; show {} $s{index} {index}", quote(label));
+                for (label, invocation) in all {
+                    execute(&mut out, case, index, (label, invocation), " &", tight);
                     index += 1;
                 }
+                out.push_str("wait\n");
             }
         }
     }
@@ -257,6 +252,16 @@ fn state_function(case: &Case<'_>, lines: &[String]) -> String {
     text
 }
 
+/// `call N LABEL COMMAND...` runs a command, tells what came of it and keeps that under a number; `status N` is its exit
+/// status.
+const CALL: &str = r#"status() { cat "/run/cnitest/$1.status"; }
+call() {
+    n=/run/cnitest/$1; label=$2; shift 2
+    "$@" >"$n.out" 2>"$n.err"; echo $? >"$n.status"
+    echo "== $label: exit status $(cat "$n.status")"; cat "$n.out" "$n.err"; echo
+}
+"#;
+
 /// `renew N NAME...` reads a document and puts the names and addresses that execution N printed in the place of those that
 /// it printed when it was recorded, in order.
 const RENEW: &str = r#"renew() {
@@ -277,23 +282,61 @@ fn file(out: &mut String, path: &str, text: &str, mode: u32) {
     let _ = writeln!(out, "CNITEST_FILE\nchmod {mode:o} {}", quote(path));
 }
 
-fn execute(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocation, end: &str, tight: bool) {
-    let input = stdin(out, case, index, invocation, tight);
-    if invocation.working_directory.as_os_str() != "/" {
-        let _ = write!(out, "cd {} && ", quote(&invocation.working_directory.display().to_string()));
-    }
+/// Writes the call of a plugin.
+fn execute(
+    out: &mut String,
+    case: &Case<'_>,
+    index: usize,
+    (label, invocation): (&str, &Invocation),
+    end: &str,
+    tight: bool,
+) {
+    let mut call = format!("call {index} {}", quote(label));
     if invocation.timeout != case.subject.timeout {
-        let _ = write!(out, "timeout -s KILL {:.6} ", invocation.timeout.as_secs_f64());
+        let _ = write!(call, " timeout -s KILL {:.6}", invocation.timeout.as_secs_f64());
     }
-    out.push_str("env -i");
+    call.push_str(" env -i");
     for (name, value) in &invocation.environment {
-        let _ = write!(out, " {}", quote(&format!("{}={}", name.to_string_lossy(), value.to_string_lossy())));
+        let _ =
+            write!(call, " {}", quote(&format!("{}={}", name.to_string_lossy(), value.to_string_lossy())));
     }
-    let _ = write!(out, " {}", program(case, invocation.program.as_os_str()));
-    for argument in &invocation.args {
-        let _ = write!(out, " {}", program(case, argument));
+    for word in std::iter::once(invocation.program.as_os_str())
+        .chain(invocation.args.iter().map(|argument| argument.as_os_str()))
+    {
+        let _ = write!(call, " {}", program(case, word));
     }
-    let _ = writeln!(out, " {input} >/run/cnitest/{index}.out 2>/run/cnitest/{index}.err{end}");
+    let close = if invocation.working_directory.as_os_str() == "/" {
+        ""
+    } else {
+        call = format!("(cd {} && {call}", quote(&invocation.working_directory.display().to_string()));
+        ")"
+    };
+    let bytes = match &invocation.stdin {
+        Stdin::Closed => return line(out, &format!("{call} <&-{close}{end}")),
+        Stdin::Directory => return line(out, &format!("{call} </{close}{end}")),
+        Stdin::OpenForever(bytes) => {
+            let (pipe, content) = (format!("/run/cnitest/{index}.fifo"), pieces(bytes).join("; "));
+            line(out, &format!("mkfifo {pipe}; {{ {content}; exec sleep 60; }} >{pipe} &"));
+            return line(out, &format!("{call} <{pipe}{close}{end}"));
+        }
+        Stdin::Bytes(bytes) if !bytes.is_empty() => bytes,
+        Stdin::Empty | Stdin::Bytes(_) => return line(out, &format!("{call} </dev/null{close}{end}")),
+    };
+    let Some(text) = plain(bytes) else {
+        return line(out, &format!("{{ {}; }} | {call}{close}{end}", pieces(bytes).join("; ")));
+    };
+    let document = if tight { tightened(text) } else { text.to_owned() };
+    let renewals = recorded_names(case, index, invocation);
+    let renewals = renewals.iter().map(|(earlier, names)| format!("renew {earlier} {}", names.join(" ")));
+    let mut commands: Vec<String> = renewals.chain([call]).collect();
+    commands[0].push_str(" <<'CNITEST_STDIN'");
+    line(out, &format!("{}{close}{end}", commands.join(" | ")));
+    line(out, &format!("{document}\nCNITEST_STDIN"));
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
 }
 
 /// A word of a command; the plugin under test and the other release of it are named by their variables.
@@ -305,47 +348,6 @@ fn program(case: &Case<'_>, word: &OsStr) -> String {
         "\"$other\"".to_owned()
     } else {
         quote(&word.to_string_lossy())
-    }
-}
-
-/// Writes what prepares stdin, and returns the redirection.
-fn stdin(out: &mut String, case: &Case<'_>, index: usize, invocation: &Invocation, tight: bool) -> String {
-    let bytes = match &invocation.stdin {
-        Stdin::Empty => return "</dev/null".to_owned(),
-        Stdin::Closed => return "<&-".to_owned(),
-        Stdin::Directory => return "</".to_owned(),
-        Stdin::OpenForever(bytes) | Stdin::Bytes(bytes) => bytes,
-    };
-    if let Some(text) = plain(bytes) {
-        let text = if tight { tightened(text) } else { text.to_owned() };
-        let renewals = recorded_names(case, index, invocation);
-        let commands: Vec<String> = match renewals.is_empty() {
-            true => vec!["cat".to_owned()],
-            false => renewals
-                .iter()
-                .map(|(earlier, names)| format!("renew {earlier} {}", names.join(" ")))
-                .collect(),
-        };
-        let (first, others) =
-            commands.split_first().map_or(("cat", &[][..]), |(first, others)| (first.as_str(), others));
-        let others: String = others.iter().map(|command| format!(" | {command}")).collect();
-        let _ = writeln!(
-            out,
-            "{first} <<'CNITEST_STDIN'{others} >/run/cnitest/{index}.in\n{text}\nCNITEST_STDIN"
-        );
-    } else {
-        let _ = writeln!(out, "{{ {}; }} >/run/cnitest/{index}.in", pieces(bytes).join("; "));
-    }
-    match &invocation.stdin {
-        Stdin::OpenForever(_) => {
-            let _ = writeln!(out, "mkfifo /run/cnitest/{index}.fifo");
-            let _ = writeln!(
-                out,
-                "{{ cat /run/cnitest/{index}.in; exec sleep 60; }} >/run/cnitest/{index}.fifo &"
-            );
-            format!("</run/cnitest/{index}.fifo")
-        }
-        _ => format!("</run/cnitest/{index}.in"),
     }
 }
 
@@ -435,10 +437,10 @@ fn assertion_text(out: &mut String, assertion: Option<&Assertion>) {
         format!("tr -d ' \\t\\n' <{} | grep -Fq -e {}", output(index), quote(&text))
     };
     let condition = match assertion {
-        Some(Assertion::Succeeds(index)) => format!("[ \"$s{index}\" = 0 ]"),
-        Some(Assertion::Fails(index)) => format!("[ \"$s{index}\" != 0 ]"),
+        Some(Assertion::Succeeds(index)) => format!("[ \"$(status {index})\" = 0 ]"),
+        Some(Assertion::Fails(index)) => format!("[ \"$(status {index})\" != 0 ]"),
         Some(Assertion::Lives(index)) => {
-            format!("[ \"$s{index}\" = 0 ] || grep -q '\"code\"' {}", output(index))
+            format!("[ \"$(status {index})\" = 0 ] || grep -q '\"code\"' {}", output(index))
         }
         Some(Assertion::Code(index, codes)) => {
             let codes: Vec<String> = codes.iter().map(u32::to_string).collect();

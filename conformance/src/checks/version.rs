@@ -196,13 +196,19 @@ pub(crate) fn judge_entries(case: &mut Case<'_>, document: &Value) -> Result<(),
 
 fn cniversion_echo(case: &mut Case<'_>) -> Result<(), Stop> {
     let document = document(case)?;
-    let given = case.version.as_str();
+    let given = case.version;
+    judge_echo(case, 0, &document, given);
+    Ok(())
+}
+
+/// What the result of VERSION, printed by the execution of that index, says of the version that was given.
+pub(crate) fn judge_echo(case: &mut Case<'_>, index: usize, document: &Value, given: Version) {
+    let given = given.as_str();
     let found = document.get("cniVersion").cloned().unwrap_or_default();
     let expected = format!("cniVersion is {given:?}, as on stdin");
-    let assertion = Assertion::StdoutHas(0, format!("\"cniVersion\": {given:?}"));
+    let assertion = Assertion::StdoutHas(index, format!("\"cniVersion\": {given:?}"));
     let observed = format!("cniVersion is {found}");
     case.expect_as(found == json!(given), "version.cniversion-echo", expected, observed, assertion);
-    Ok(())
 }
 
 fn stable(case: &mut Case<'_>) -> Result<(), Stop> {

@@ -2,11 +2,14 @@
 
 use cni_schemas::generate::Random;
 use cni_schemas::mutate::text::{self, Meaning};
-use cni_spec::{Version, catalogue, error};
-use serde_json::Value;
+use cni_spec::parameters::Variable;
+use cni_spec::{Operation, Version, catalogue, error};
+use serde_json::{Value, json};
 
 use super::scenario::{Edit, Fault};
-use crate::checks::{Call, Case};
+use crate::checks::protocol::{NO_SUCH_VERSION, older_version, relabel};
+use crate::checks::{Call, Case, negotiation, parameters};
+use crate::target::{Kind, Target};
 
 /// What must come of a call with a fault.
 pub(super) struct Demand {
@@ -45,6 +48,16 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
             let places: Vec<String> = edits.iter().map(describe).collect();
             let why = format!("with {}", places.join(", "));
             Some((call.document(&document), Demand { requirement, code, why, variable: None }))
+        }
+        Fault::Version { value, requirement, code } => {
+            let requirement = known(requirement);
+            let code = requirement.zip(code.filter(|code| *code == error::INCOMPATIBLE_VERSION));
+            let code = code.map(|(requirement, _)| (requirement, &[error::INCOMPATIBLE_VERSION][..]));
+            let why = format!("in CNI {value:?}");
+            Some((
+                call.edit(|request| relabel(request, json!(value))),
+                Demand { requirement, code, why, variable: None },
+            ))
         }
         Fault::Text { change, seed } => {
             let kind = text_change(change)?;
@@ -97,8 +110,63 @@ pub(super) fn must_be_refused(fault: &Fault) -> bool {
         Fault::Text { change, .. } => {
             text_change(change).is_some_and(|kind| kind.meaning() != Meaning::Unclear)
         }
-        Fault::Environment { .. } => true,
+        Fault::Environment { .. } | Fault::Version { .. } => true,
     }
+}
+
+/// Requests of an operation in versions that a plugin must refuse. `advertised` is what it says that it supports, `supported`
+/// the versions of those that are known here, `version` the one that is asked for otherwise.
+pub(super) fn versions(
+    advertised: &[String],
+    supported: &[Version],
+    operation: Operation,
+    version: Version,
+) -> Vec<Fault> {
+    let fault = |value: &str, requirement: &str, code: Option<u32>| Fault::Version {
+        value: value.to_owned(),
+        requirement: requirement.to_owned(),
+        code,
+    };
+    let mut all = Vec::new();
+    let unsupported = Some(error::INCOMPATIBLE_VERSION);
+    for value in [NO_SUCH_VERSION].into_iter().chain(negotiation::numbers()) {
+        if !advertised.is_empty() && !advertised.iter().any(|named| named == value) {
+            all.push(fault(value, "version.plugin-rejects-unsupported", unsupported));
+        }
+    }
+    for nearly in negotiation::INEXACT {
+        let value = negotiation::inexact(version, nearly);
+        all.push(fault(&value, "version.plugin-exact-match", unsupported));
+    }
+    if operation.since() > Version::V0_1_0 {
+        let older = older_version(supported, operation.since());
+        all.push(fault(older.as_str(), negotiation::since(operation), None));
+    }
+    all
+}
+
+/// Parameters of ADD that a plugin must refuse, and that follow from what it does. `args` is what CNI_ARGS holds otherwise.
+pub(super) fn parameters(target: &Target, args: Option<&str>) -> Vec<Fault> {
+    let fault = |variable: Variable, value: String, requirement: &str| Fault::Environment {
+        variable: variable.as_str().to_owned(),
+        value: Some(value),
+        requirement: requirement.to_owned(),
+        code: None,
+    };
+    let mut all = vec![fault(Variable::Netns, parameters::OWN_NETNS.to_owned(), "exec.netns-not-own")];
+    if target.kind == Kind::Interface {
+        for path in parameters::NO_NETNS {
+            all.push(fault(Variable::Netns, path.to_owned(), "param.netns-invalid-add"));
+        }
+    }
+    let named = args.is_some_and(|args| args.contains("${"));
+    if parameters::reads_args(Some(target)) && !named {
+        for malformed in parameters::MALFORMED_ARGS {
+            let value = parameters::with_malformed(args, malformed);
+            all.push(fault(Variable::Args, value, "param.args-parse-rules"));
+        }
+    }
+    all
 }
 
 fn describe(edit: &Edit) -> String {

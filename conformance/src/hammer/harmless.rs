@@ -1,10 +1,11 @@
 //! Changes of a request that a plugin must not mind: whatever is answered without them is answered with them.
 
-use cni_spec::Operation;
+use cni_spec::{Operation, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::checks::{Attachment, Call, parameters, version};
+use crate::invoke::Stdin;
 
 /// A change of an ADD that must succeed as it does without the change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,17 +186,29 @@ pub enum Asking {
     EmptyStdin,
     /// No JSON on stdin.
     Garbage,
+    /// No stdin.
+    NoStdin,
+    /// In a folder that nobody knows.
+    Elsewhere,
 }
+
+/// The folder of [`Asking::Elsewhere`].
+const ELSEWHERE: &str = "/tmp";
+
+/// The version of [`Asking::InOtherVersion`].
+const OTHER_VERSION: Version = Version::V0_4_0;
 
 impl Asking {
     /// Every way.
-    pub const ALL: [Asking; 6] = [
+    pub const ALL: [Asking; 8] = [
         Asking::Plainly,
         Asking::InOtherVersion,
         Asking::OthersEmpty,
         Asking::OthersUnusable,
         Asking::EmptyStdin,
         Asking::Garbage,
+        Asking::NoStdin,
+        Asking::Elsewhere,
     ];
 
     /// Whether it is the plain one.
@@ -206,9 +219,20 @@ impl Asking {
     /// What says that such a request is answered.
     pub fn requirement(self) -> &'static str {
         match self {
-            Asking::Plainly | Asking::InOtherVersion => "version.since-020",
+            Asking::Plainly | Asking::InOtherVersion | Asking::Elsewhere => "version.since-020",
             Asking::OthersEmpty | Asking::OthersUnusable => "param.version-needs-only-command",
-            Asking::EmptyStdin | Asking::Garbage => "version.no-stdin",
+            Asking::EmptyStdin | Asking::Garbage | Asking::NoStdin => "version.no-stdin",
+        }
+    }
+
+    /// The version that stands on stdin where the plugin is asked in `version`; none where none does.
+    pub fn given(self, version: Version) -> Option<Version> {
+        match self {
+            Asking::EmptyStdin | Asking::Garbage | Asking::NoStdin => None,
+            Asking::InOtherVersion => Some(OTHER_VERSION),
+            Asking::Plainly | Asking::OthersEmpty | Asking::OthersUnusable | Asking::Elsewhere => {
+                Some(version)
+            }
         }
     }
 
@@ -218,7 +242,7 @@ impl Asking {
         match self {
             Asking::Plainly => call,
             Asking::InOtherVersion => call
-                .document(&json!({ "cniVersion": "0.4.0" }))
+                .document(&json!({ "cniVersion": OTHER_VERSION.as_str() }))
                 .label(format!("{verb} with another version on stdin")),
             Asking::OthersEmpty => {
                 version::with_others(call, version::EMPTY).label(format!("{verb} with empty variables"))
@@ -228,6 +252,11 @@ impl Asking {
             }
             Asking::EmptyStdin => call.text("").label(format!("{verb} with nothing on stdin")),
             Asking::Garbage => call.text(version::GARBAGE).label(format!("{verb} with no JSON on stdin")),
+            Asking::NoStdin => Call { stdin: Stdin::Closed, ..call }.label(format!("{verb} without stdin")),
+            Asking::Elsewhere => {
+                let directory = ELSEWHERE.into();
+                Call { directory, ..call }.label(format!("{verb} in the folder {ELSEWHERE}"))
+            }
         }
     }
 }

@@ -11,8 +11,8 @@ use cni_spec::{Operation, Version};
 use serde_json::{Map, Value, json};
 
 use super::harmless::{Asking, Harmless};
-use super::lock;
 use super::scenario::{At, CONTAINERS, Edit, Fault, Scenario, Step};
+use super::{fault, lock};
 use crate::checks::NETWORK;
 use crate::target::{Configuration, Kind, Target};
 
@@ -25,6 +25,9 @@ const RUNTIMES: [&str; 7] =
 pub(super) struct Maker {
     configurations: Vec<Configuration>,
     versions: Vec<Version>,
+    /// What the plugin says that it supports.
+    advertised: Vec<String>,
+    target: Option<Target>,
     attaches: bool,
     chained: bool,
     unvaried: Vec<String>,
@@ -130,8 +133,10 @@ impl Learnt {
 
 impl Maker {
     /// A maker for a plugin that supports `versions`, oldest first, with the configurations that can work here.
+    /// `advertised` is what its VERSION names.
     pub(super) fn new(
         versions: &[Version],
+        advertised: &[String],
         configurations: &[Configuration],
         target: Option<&Target>,
     ) -> Maker {
@@ -142,6 +147,8 @@ impl Maker {
         Maker {
             configurations: configurations.to_vec(),
             versions: versions.to_vec(),
+            advertised: advertised.to_vec(),
+            target: target.cloned(),
             attaches,
             chained: target.is_some_and(|target| target.kind == Kind::Chained),
             unvaried: target.map(|target| target.unvaried.clone()).unwrap_or_default(),
@@ -384,7 +391,15 @@ impl Maker {
                 let seed = u64::from(source.below(1 << 16));
                 Some(Fault::Text { change: change.as_str().to_owned(), seed })
             }
-            2 | 3 => {
+            2 => {
+                let all = fault::versions(&self.advertised, &self.versions, operation, scenario.version);
+                any_of(all, source)
+            }
+            3 if operation == Operation::Add && self.attaches && source.chance(1, 3) => {
+                let target = self.target.as_ref()?;
+                any_of(fault::parameters(target, scenario.args.as_deref()), source)
+            }
+            3 | 4 => {
                 let mut known = lock(&self.environments);
                 let all = known
                     .entry((operation, scenario.version))
@@ -476,6 +491,11 @@ impl Maker {
     }
 }
 
+fn any_of(mut faults: Vec<Fault>, source: &mut dyn Source) -> Option<Fault> {
+    let count = u32::try_from(faults.len()).ok().filter(|count| *count > 0)?;
+    Some(faults.swap_remove(source.below(count) as usize))
+}
+
 /// VERSION, asked for in some way.
 fn any_version(source: &mut dyn Source) -> Step {
     Step::Version { asking: Asking::ALL[source.below(Asking::ALL.len() as u32) as usize] }
@@ -539,6 +559,7 @@ mod tests {
         let target = builtin(name).unwrap();
         Maker::new(
             &[Version::V0_3_1, Version::V0_4_0, Version::V1_1_0],
+            &["0.3.1", "0.4.0", "1.1.0"].map(str::to_owned),
             &target.configurations,
             Some(&target),
         )

@@ -464,7 +464,12 @@ impl<'a> Swing<'a> {
         Ok(Swing {
             hammer,
             ready,
-            maker: Maker::new(&ready.probe.subject.versions, &ready.probe.configurations, target),
+            maker: Maker::new(
+                &ready.probe.subject.versions,
+                &ready.probe.subject.advertised,
+                &ready.probe.configurations,
+                target,
+            ),
             corpus: Corpus::open(hammer.options.corpus.as_deref(), &ready.found.name)?,
             next: AtomicU64::new(0),
             cases: AtomicU64::new(0),

@@ -849,6 +849,9 @@ pub(super) fn judge_version(
     version::judge_document(case, document)?;
     let Ok(versions) = version::sorted(document) else { return Ok(()) };
     version::judge_entries(case, document)?;
+    if let Some(given) = asking.given(case.version).filter(|given| *given >= Version::V1_0_0) {
+        version::judge_echo(case, answer.index, document, given);
+    }
     let before = named.get_or_insert_with(|| versions.clone());
     let expected = format!("{} names {} as it did before", answer.label, before.join(", "));
     let same = *before == versions;

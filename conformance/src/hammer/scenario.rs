@@ -178,6 +178,16 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<u32>,
     },
+    /// The request names another version.
+    Version {
+        /// The version.
+        value: String,
+        /// The requirement that is broken.
+        requirement: String,
+        /// The error code that the answer must have, if the specification fixes one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<u32>,
+    },
     /// The text on stdin is changed below what documents can say.
     Text {
         /// How: a kind of [`cni_schemas::mutate::text`], in its words.
