@@ -94,13 +94,13 @@ mount -t tmpfs tmpfs /run && mkdir -p /run/netns /run/cnitest && ip link set lo 
 [ -d /var/lib/cni ] && mount -t tmpfs tmpfs /var/lib/cni || mount -t tmpfs tmpfs /var/lib
 "#;
 
-/// Lines beyond which a script has its documents on one line each: one that fits a screen is read.
+/// From so many lines on a script has its documents on one line each: one that fits a screen is read.
 const LONG: usize = 60;
 
 /// Writes the script for a case, ending in the assertion of its first and gravest deviation.
 pub fn script(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>) -> String {
     let roomy = render(case, heading, assertion, false);
-    if roomy.lines().count() <= LONG { roomy } else { render(case, heading, assertion, true) }
+    if roomy.lines().count() < LONG { roomy } else { render(case, heading, assertion, true) }
 }
 
 /// The steps up to the last that the assertion looks at.
