@@ -71,7 +71,11 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "delegation.name",
         title: "A delegated plugin whose name has path characters is not executed",
-        requirements: &["deleg.ipam-name-valid", "deleg.lookup-missing-errors"],
+        requirements: &[
+            "deleg.ipam-name-valid",
+            "config.ipam-type-no-path-chars",
+            "deleg.lookup-missing-errors",
+        ],
         concerns: Concerns::Delegating,
         scope: Scope::Once,
         since: Version::V1_0_0,
@@ -416,7 +420,10 @@ fn name(case: &mut Case<'_>) -> Result<(), Stop> {
     let expected = format!("a delegated plugin with \"type\": \"{kind}\" is not executed");
     let assertion = Assertion::FileLacks(format!("{FOLDER}/executions"), "ADD".to_owned());
     let observed = format!("it was; {}", answer.summary());
-    case.expect_as(!executed, "deleg.ipam-name-valid", expected, observed, assertion);
+    let of_configuration = (case.kind() != Kind::Meta).then_some("config.ipam-type-no-path-chars");
+    for requirement in ["deleg.ipam-name-valid"].into_iter().chain(of_configuration) {
+        case.expect_as(!executed, requirement, expected.as_str(), observed.as_str(), assertion.clone());
+    }
     if !executed {
         case.expect_refusal(&answer, "deleg.lookup-missing-errors", "the delegated plugin has no valid name");
     }

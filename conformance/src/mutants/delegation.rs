@@ -88,7 +88,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "bridge-delegate-by-path",
         "bridge",
-        &["deleg.ipam-name-valid"],
+        &["deleg.ipam-name-valid", "config.ipam-type-no-path-chars"],
         "executes an IPAM plugin that is named by a path",
         |run| {
             let name = run.config().get("ipam").and_then(|ipam| ipam["type"].as_str().map(str::to_owned));

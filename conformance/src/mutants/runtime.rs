@@ -128,6 +128,80 @@ runtimes! {
             reversed(Operation::Del, operation, plugins)
         }
     }
+    "runtime-leaves-del-to-gc", ["gc.runtime-not-del-substitute"], "executes no plugin at DEL: the next GC will find what is left" {
+        fn order(&self, operation: Operation, plugins: usize) -> Vec<usize> {
+            let count = if operation == Operation::Del { 0 } else { plugins };
+            Standard.order(operation, count)
+        }
+    }
+    "runtime-strict-keys", ["config.semver-compat"], "refuses keys that came after the version of a network" {
+        fn read_json(&self, text: &[u8]) -> serde_json::Result<Value> {
+            let value: Value = serde_json::from_slice(text)?;
+            if value[keys::CNI_VERSION] == "1.0.0" && value.get(keys::DISABLE_GC).is_some() {
+                return Err(serde::de::Error::unknown_field(keys::DISABLE_GC, &[]));
+            }
+            Ok(value)
+        }
+    }
+    "runtime-names-the-container-anywhere", ["config.args-holds-varying-data"], "writes the time of the request into the plugin's object" {
+        fn request(&self, request: &Request<'_>, list: &NetworkList, plugin: &PluginConfig) -> Result<Value, RequestError> {
+            let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            changed(request, list, plugin, |object| {
+                object.insert("askedAt".to_owned(), clock.as_nanos().to_string().into());
+            })
+        }
+    }
+    "runtime-passes-over-nameless-types", ["config.type-required"], "passes over plugin objects without a type" {
+        fn read_json(&self, text: &[u8]) -> serde_json::Result<Value> {
+            let mut value: Value = serde_json::from_slice(text)?;
+            if let Some(plugins) = value.get_mut(keys::PLUGINS).and_then(Value::as_array_mut) {
+                plugins.retain(|plugin| plugin[keys::TYPE].as_str().is_some_and(|name| !name.is_empty()));
+            }
+            Ok(value)
+        }
+    }
+    "runtime-takes-one-plugin-for-a-list", ["config.plugins-type"], "takes a single plugin object for a list of one" {
+        fn read_json(&self, text: &[u8]) -> serde_json::Result<Value> {
+            let mut value: Value = serde_json::from_slice(text)?;
+            if let Some(plugins) = value.get_mut(keys::PLUGINS).filter(|plugins| plugins.is_object()) {
+                *plugins = json!([plugins.take()]);
+            }
+            Ok(value)
+        }
+    }
+    "runtime-takes-a-list-of-one", ["config.root-is-object"], "takes the first item of a list for the network" {
+        fn read_json(&self, text: &[u8]) -> serde_json::Result<Value> {
+            let value: Value = serde_json::from_slice(text)?;
+            Ok(value.get(0).cloned().unwrap_or(value))
+        }
+    }
+    "runtime-names-the-nameless", ["config.name-required"], "gives a network without a name the one that is looked for" {
+        fn read_json(&self, text: &[u8]) -> serde_json::Result<Value> {
+            let mut value: Value = serde_json::from_slice(text)?;
+            if let Some(object) = value.as_object_mut().filter(|object| object.contains_key(keys::PLUGINS)) {
+                object.entry(keys::NAME).or_insert_with(|| "spynet".into());
+            }
+            Ok(value)
+        }
+    }
+    "runtime-collects-for-nobody", ["config.loadonlyinlined-needs-plugins"], "collects plugins for a network that has none and wants no others" {
+        fn read_json(&self, text: &[u8]) -> serde_json::Result<Value> {
+            let mut value: Value = serde_json::from_slice(text)?;
+            if value.get(keys::PLUGINS).is_none() && value.get(keys::LOAD_ONLY_INLINED_PLUGINS).is_some() {
+                value[keys::LOAD_ONLY_INLINED_PLUGINS] = false.into();
+            }
+            Ok(value)
+        }
+    }
+    "runtime-version-of-the-plugin", ["config.cniversion-covers-all-plugins"], "leaves a plugin the version that its object names" {
+        fn request(&self, request: &Request<'_>, list: &NetworkList, plugin: &PluginConfig) -> Result<Value, RequestError> {
+            changed(request, list, plugin, |object| {
+                if let Some(version) = plugin.fields().get(keys::CNI_VERSION) {
+                    object.insert(keys::CNI_VERSION.to_owned(), version.clone());
+                }
+            })
+        }
+    }
     "runtime-check-reversed", ["runtime.check-order"], "executes CHECK in reverse" {
         fn order(&self, operation: Operation, plugins: usize) -> Vec<usize> {
             reversed(Operation::Check, operation, plugins)

@@ -47,6 +47,15 @@ pub(super) const CHECKS: &[Check] = &[
         |case| stage::play(case, gc_withheld),
     ),
     check(
+        "runtime.gc-and-del",
+        "An attachment is deleted by DEL, whether or not GC was asked for before",
+        &["gc.runtime-not-del-substitute"],
+        Scope::Once,
+        Version::V1_1_0,
+        &[],
+        |case| stage::play(case, gc_and_del),
+    ),
+    check(
         "runtime.gc-alone",
         "No ADD or DEL runs beside GC",
         &["gc.runtime-exclusive"],
@@ -164,6 +173,26 @@ fn gc(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             format!("DEL executed {}", listed(&names)),
         );
     }
+    Ok(())
+}
+
+fn gc_and_del(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    stage.needs_operation(Operation::Gc)?;
+    stage.needs_operation(Operation::Del)?;
+    let pod = stage.join(&CHAIN)?;
+    stage.add(&pod)?;
+    stage.ask(Operation::Gc, &pod)?;
+    let before = stage.count()?;
+    let answer = stage.ask(Operation::Del, &pod)?;
+    let seen = stage.since(before, Operation::Del)?;
+    let mut names = executed(&seen);
+    names.sort_unstable();
+    stage.case.expect(
+        names == CHAIN,
+        "gc.runtime-not-del-substitute",
+        "after GC, the container's DEL executes every plugin with DEL",
+        format!("{}; it executed {}", answer.summary(), listed(&names)),
+    );
     Ok(())
 }
 

@@ -23,6 +23,15 @@ pub(super) const CHECKS: &[Check] = &[
         |case| stage::play(case, version_selection),
     ),
     check(
+        "runtime.relabelled",
+        "A configuration of one version is one of the other versions with the same first number too",
+        &["config.semver-compat"],
+        Scope::Once,
+        Version::V1_1_0,
+        &["1.0.0 with the keys of 1.1.0", "1.1.0 without them"],
+        |case| stage::play(case, relabelled),
+    ),
+    check(
         "runtime.missing-plugin",
         "A plugin that is nowhere makes an operation fail",
         &["exec.lookup-missing-is-error", "runtime.validate-before-exec"],
@@ -71,6 +80,7 @@ pub(super) const CHECKS: &[Check] = &[
             "config.plugins-type",
             "config.root-is-object",
             "config.name-required",
+            "config.loadonlyinlined-needs-plugins",
             "config.strict-json",
         ],
         Scope::Once,
@@ -81,6 +91,7 @@ pub(super) const CHECKS: &[Check] = &[
             "plugins is an object",
             "a list at the root",
             "no name",
+            "loadOnlyInlinedPlugins without plugins",
             "text after the object",
         ],
         |case| stage::play(case, malformed),
@@ -167,6 +178,30 @@ fn version_selection(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             answer.summary(),
             if versions.is_empty() { "never sent".to_owned() } else { versions.join(", ") }
         ),
+    );
+    Ok(())
+}
+
+fn relabelled(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    let mut list = stage.list(&["alpha", "beta"]);
+    if stage.case.variant == "1.1.0 without them" {
+        list["cniVersion"] = "1.1.0".into();
+    } else {
+        list["cniVersion"] = "1.0.0".into();
+        list["cniVersions"] = json!(["1.0.0"]);
+        list["disableGC"] = true.into();
+        list["loadOnlyInlinedPlugins"] = true.into();
+    }
+    stage.network(&list)?;
+    let pod = stage.pod()?;
+    let answer = stage.ask(Operation::Add, &pod)?;
+    let seen = stage.seen(Operation::Add)?;
+    let names = executed(&seen);
+    stage.case.expect(
+        answer.succeeded() && names == ["alpha", "beta"],
+        "config.semver-compat",
+        "the network is used as it would be in the other version",
+        format!("{}: {}; ADD executed {}", answer.summary(), said(&answer), listed(&names)),
     );
     Ok(())
 }
@@ -300,6 +335,12 @@ fn malformed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         "no name" => {
             drop(list.as_object_mut().and_then(|list| list.remove("name")));
             (list.to_string(), "config.name-required")
+        }
+        "loadOnlyInlinedPlugins without plugins" => {
+            drop(list.as_object_mut().and_then(|list| list.remove("plugins")));
+            list["loadOnlyInlinedPlugins"] = true.into();
+            stage.file(&format!("{NETWORK}/10-alpha.conf"), json!({ "type": "alpha" }).to_string())?;
+            (list.to_string(), "config.loadonlyinlined-needs-plugins")
         }
         _ => (format!("{list}\n{{}}"), "config.strict-json"),
     };

@@ -36,6 +36,15 @@ pub(super) const CHECKS: &[Check] = &[
         |case| stage::play(case, request),
     ),
     check(
+        "runtime.varying-data",
+        "What differs from container to container is in args, runtimeConfig and prevResult",
+        &["config.args-holds-varying-data"],
+        Scope::Versions,
+        Version::V0_3_0,
+        &[],
+        |case| stage::play(case, varying_data),
+    ),
+    check(
         "runtime.unknown-fields",
         "Fields that the specification does not define reach the plugin unchanged, large integers too",
         &[
@@ -88,6 +97,35 @@ fn live(stage: &mut Stage<'_, '_>, pod: &stage::Pod) -> Result<Vec<Record>, Stop
     }
     let known = |record: &Record| ["ADD", "CHECK", "STATUS", "GC", "DEL"].contains(&record.command());
     Ok(stage.records()?.into_iter().filter(known).collect())
+}
+
+fn varying_data(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    let requirement = "config.args-holds-varying-data";
+    if stage.case.level(requirement).is_none() {
+        return Err(Stop::skip(format!("CNI {} says nothing of it", stage.case.version)));
+    }
+    let first = stage.join(&CHAIN)?;
+    let second = stage.pod()?;
+    stage.add(&first)?;
+    stage.add(&second)?;
+    let seen = stage.seen(Operation::Add)?;
+    let fixed = |record: &Record| -> Map<String, Value> {
+        let varying = ["args", "runtimeConfig", "prevResult"];
+        record.request().into_iter().filter(|(key, _)| !varying.contains(&key.as_str())).collect()
+    };
+    for plugin in CHAIN {
+        let requests: Vec<_> = seen.iter().filter(|record| record.plugin == plugin).map(fixed).collect();
+        let [one, other] = requests.as_slice() else {
+            return Err(Stop::unmet(format!("{plugin} was executed {} times for two ADDs", requests.len())));
+        };
+        stage.case.expect(
+            one == other,
+            requirement,
+            format!("{plugin} reads the same for two containers, but for args, runtimeConfig and prevResult"),
+            format!("{} and {}", Value::Object(one.clone()), Value::Object(other.clone())),
+        );
+    }
+    Ok(())
 }
 
 fn request(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
