@@ -441,7 +441,7 @@ impl Clash<'_> {
             self.second.play(scenario, other_slot, Some(second)),
         ];
         let mut breaks = [Vec::new(), Vec::new()];
-        let mut fresh = false;
+        let mut new = None;
         for (played, breaks) in played.into_iter().zip(&mut breaks) {
             swing.executions.fetch_add(played.executions, Ordering::Relaxed);
             let undecided = played.problem.is_some();
@@ -452,10 +452,10 @@ impl Clash<'_> {
             let judged = played.found.iter().filter(|(_, result)| result.verdict != Verdict::Pass);
             let all: BTreeSet<String> = judged.map(|(cause, _)| cause.requirement.to_owned()).collect();
             *breaks = all.into_iter().collect();
-            fresh |= swing.is_new(played.behaviour);
+            new = new.or(swing.first_new(played.behaviour));
         }
-        if fresh {
-            swing.corpus.keep(scenario);
+        if new.is_some() {
+            swing.corpus.keep(scenario, new);
         }
         // What both break does not tell them apart.
         let both: Vec<String> = breaks[0].iter().filter(|id| breaks[1].contains(id)).cloned().collect();

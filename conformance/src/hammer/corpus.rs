@@ -1,6 +1,6 @@
 //! Scenarios that showed something new, in memory and on disk.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,9 @@ pub enum CorpusError {
     },
 }
 
+/// How many are looked at to take the one with the rarest behaviour.
+const LOOKED_AT: usize = 3;
+
 /// The corpus of one plugin.
 #[derive(Debug)]
 pub(super) struct Corpus {
@@ -42,10 +45,18 @@ pub(super) struct Corpus {
 
 #[derive(Debug, Default)]
 struct State {
-    scenarios: Vec<Scenario>,
-    names: BTreeSet<String>,
+    kept: Vec<Kept>,
+    /// The names of all, with their place among those that were played.
+    names: BTreeMap<String, Option<usize>>,
     /// Kept by an earlier run, and not yet played in this one.
     unplayed: VecDeque<Scenario>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    scenario: Scenario,
+    /// What nothing had shown before it, if that is known.
+    shows: Option<u64>,
 }
 
 impl Corpus {
@@ -75,7 +86,7 @@ impl Corpus {
             let text = fs::read_to_string(&path).map_err(failed(&path))?;
             let scenario: Scenario = serde_json::from_str(&text)
                 .map_err(|source| CorpusError::Scenario { path: path.clone(), source })?;
-            state.names.insert(name(&scenario));
+            state.names.insert(name(&scenario), None);
             state.unplayed.push_back(scenario);
         }
         Ok(Corpus { folder: Some(folder), state: Mutex::new(state) })
@@ -85,26 +96,34 @@ impl Corpus {
     pub(super) fn unplayed(&self) -> Option<Scenario> {
         let mut state = lock(&self.state);
         let scenario = state.unplayed.pop_front()?;
-        state.scenarios.push(scenario.clone());
+        let place = state.kept.len();
+        state.names.insert(name(&scenario), Some(place));
+        state.kept.push(Kept { scenario: scenario.clone(), shows: None });
         Some(scenario)
     }
 
-    /// One of those that were played, the later ones rather.
-    pub(super) fn pick(&self, random: &mut Random) -> Option<Scenario> {
+    /// One of those that were played: of a few, the later ones rather, the one whose behaviour was seen least. `seen` says
+    /// how often a behaviour was.
+    pub(super) fn pick(&self, random: &mut Random, seen: &dyn Fn(u64) -> u32) -> Option<Scenario> {
         let state = lock(&self.state);
-        let count = u32::try_from(state.scenarios.len()).ok().filter(|count| *count > 0)?;
-        let (one, other) = (random.below(count), random.below(count));
-        state.scenarios.get(one.max(other) as usize).cloned()
+        let count = u32::try_from(state.kept.len()).ok().filter(|count| *count > 0)?;
+        let some = (0..LOOKED_AT).map(|_| &state.kept[random.below(count).max(random.below(count)) as usize]);
+        some.min_by_key(|kept| kept.shows.map_or(u32::MAX, seen)).map(|kept| kept.scenario.clone())
     }
 
-    /// Keeps a scenario. A file that cannot be written is not worth ending a run for.
-    pub(super) fn keep(&self, scenario: &Scenario) {
+    /// Keeps a scenario that showed something new. A file that cannot be written is not worth ending a run for.
+    pub(super) fn keep(&self, scenario: &Scenario, shows: Option<u64>) {
         let name = name(scenario);
         let mut state = lock(&self.state);
-        if !state.names.insert(name.clone()) {
+        if let Some(known) = state.names.get(&name).copied() {
+            if let Some(kept) = known.and_then(|place| state.kept.get_mut(place)) {
+                kept.shows = kept.shows.or(shows);
+            }
             return;
         }
-        state.scenarios.push(scenario.clone());
+        let place = state.kept.len();
+        state.names.insert(name.clone(), Some(place));
+        state.kept.push(Kept { scenario: scenario.clone(), shows });
         drop(state);
         if let Some(folder) = &self.folder {
             let text = serde_json::to_string_pretty(scenario).unwrap_or_default();
@@ -152,9 +171,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = Corpus::open(Some(folder.path()), "bridge").unwrap();
         assert_eq!(first.unplayed(), None);
-        first.keep(&scenario("a"));
-        first.keep(&scenario("a"));
-        first.keep(&scenario("b"));
+        first.keep(&scenario("a"), Some(1));
+        first.keep(&scenario("a"), Some(2));
+        first.keep(&scenario("b"), None);
         assert_eq!(first.len(), 2);
         let second = Corpus::open(Some(folder.path()), "bridge").unwrap();
         let mut names: Vec<String> = Vec::new();
@@ -163,8 +182,20 @@ mod tests {
         }
         names.sort();
         assert_eq!(names, ["a", "b"]);
-        assert!(second.pick(&mut Random::new(1)).is_some());
+        assert!(second.pick(&mut Random::new(1), &|_| 1).is_some());
         assert_eq!(Corpus::open(Some(folder.path()), "ptp").unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_is_seen_seldom_is_picked_often() {
+        let corpus = Corpus::open(None, "bridge").unwrap();
+        for (name, shows) in [("common", 1), ("rare", 2)] {
+            corpus.keep(&scenario(name), Some(shows));
+        }
+        let mut random = Random::new(1);
+        let picked = (0..100)
+            .filter_map(|_| corpus.pick(&mut random, &|behaviour| if behaviour == 1 { 1000 } else { 1 }));
+        assert!(picked.filter(|one| one.configuration == "rare").count() > 80);
     }
 
     #[test]

@@ -442,7 +442,8 @@ struct Swing<'a> {
     executions: AtomicUsize,
     /// The families of what was found.
     seen: Mutex<BTreeSet<Family>>,
-    behaviours: Mutex<BTreeSet<u64>>,
+    /// How many executions or scenarios showed each behaviour.
+    behaviours: Mutex<BTreeMap<u64, u32>>,
     counters: Mutex<Counters>,
     /// It was told that counters cannot be read.
     unread: AtomicBool,
@@ -540,7 +541,11 @@ impl<'a> Swing<'a> {
                 Random::new(self.hammer.suite.options().seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             random.bits();
             if options.feedback && random.chance(1, 2) {
-                let parent = self.corpus.pick(&mut random);
+                let behaviours = lock(&self.behaviours);
+                let parent = self
+                    .corpus
+                    .pick(&mut random, &|behaviour| behaviours.get(&behaviour).copied().unwrap_or(0));
+                drop(behaviours);
                 if let Some(parent) = parent {
                     return Some(self.maker.breed(&parent, &mut random));
                 }
@@ -575,8 +580,8 @@ impl<'a> Swing<'a> {
             self.cases.fetch_add(scenarios.len() as u64, Ordering::Relaxed);
             let (mut alone, mut causes) = (BTreeSet::new(), BTreeSet::new());
             for shot in &volley.shots {
-                if self.is_new(std::iter::once(shot.behaviour)) {
-                    self.corpus.keep(&scenarios[shot.index]);
+                if let Some(new) = self.first_new(std::iter::once(shot.behaviour)) {
+                    self.corpus.keep(&scenarios[shot.index], Some(new));
                 }
                 let unknown = shot.deviations.iter().filter(|(cause, gravity, _)| {
                     let family = cause.family(*gravity);
@@ -632,12 +637,18 @@ impl<'a> Swing<'a> {
         }
     }
 
-    /// Whether some of it was not seen before.
-    fn is_new(&self, shown: impl IntoIterator<Item = u64>) -> bool {
+    /// Counts behaviours, and answers one that was not seen before.
+    fn first_new(&self, shown: impl IntoIterator<Item = u64>) -> Option<u64> {
         let mut behaviours = lock(&self.behaviours);
-        let before = behaviours.len();
-        behaviours.extend(shown);
-        behaviours.len() > before
+        let mut new = None;
+        for behaviour in shown {
+            let count = behaviours.entry(behaviour).or_insert(0);
+            if *count == 0 {
+                new = new.or(Some(behaviour));
+            }
+            *count = count.saturating_add(1);
+        }
+        new
     }
 
     fn tell(&self) {
@@ -658,8 +669,9 @@ impl<'a> Swing<'a> {
             eprintln!("cnitest: counters of the plugin's coverage cannot be read and are left out: {reason}");
         }
         let reaches = lock(&self.counters).add(&played.counted);
-        if self.is_new(played.behaviour) || reaches {
-            self.corpus.keep(scenario);
+        let new = self.first_new(played.behaviour);
+        if new.is_some() || reaches {
+            self.corpus.keep(scenario, new);
         }
         for (cause, result) in played.found {
             let fresh = lock(&self.seen).insert(cause.family(rank(result.verdict)));
@@ -709,7 +721,7 @@ impl<'a> Swing<'a> {
                 Finding { cause, scenario: scenario.clone(), result, once: true }
             }
         };
-        self.corpus.keep(&finding.scenario);
+        self.corpus.keep(&finding.scenario, None);
         (self.on_event)(Event::Found(&finding));
         if self.hammer.options.first && !finding.once {
             self.ended.store(true, Ordering::Relaxed);
