@@ -17,6 +17,10 @@ fn own_schema(name: &'static str) -> &'static [&'static str] {
     match name {
         "bridge" => &["bridge", "host-local"],
         "ptp" => &["ptp", "static"],
+        "macvlan" => &["macvlan", "host-local"],
+        "ipvlan" => &["ipvlan", "host-local"],
+        "vlan" => &["vlan", "host-local"],
+        "dummy" => &["dummy", "host-local"],
         "host-local" => &["host-local"],
         "static" => &["static"],
         "portmap" => &["portmap"],

@@ -8,15 +8,19 @@
 
 mod attachment;
 mod bridge;
+mod contained;
 mod debug;
 mod delegate;
+mod dummy;
 mod fields;
 mod firewall;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod host_local;
+mod ipvlan;
 mod loopback;
+mod macvlan;
 mod meta;
 pub mod netlink;
 pub mod netns;
@@ -30,6 +34,7 @@ mod static_ipam;
 mod store;
 mod tuning;
 mod veth;
+mod vlan;
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -38,17 +43,21 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 10] = [
+const PLUGINS: [Plugin; 14] = [
     bridge::PLUGIN,
     debug::PLUGIN,
+    dummy::PLUGIN,
     firewall::PLUGIN,
     host_local::PLUGIN,
+    ipvlan::PLUGIN,
     loopback::PLUGIN,
+    macvlan::PLUGIN,
     meta::PLUGIN,
     portmap::PLUGIN,
     ptp::PLUGIN,
     static_ipam::PLUGIN,
     tuning::PLUGIN,
+    vlan::PLUGIN,
 ];
 
 /// The names of the plugins, which are the names of their executables and their `type` in a network configuration.
