@@ -20,6 +20,7 @@ fn own_schema(name: &'static str) -> &'static [&'static str] {
         "macvlan" => &["macvlan", "host-local"],
         "ipvlan" => &["ipvlan", "host-local"],
         "vlan" => &["vlan", "host-local"],
+        "tap" => &["tap", "host-local"],
         "dummy" => &["dummy", "host-local"],
         "host-local" => &["host-local"],
         "static" => &["static"],

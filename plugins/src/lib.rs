@@ -32,6 +32,7 @@ mod refusal;
 mod skel;
 mod static_ipam;
 mod store;
+mod tap;
 mod tuning;
 mod veth;
 mod vlan;
@@ -43,7 +44,7 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 14] = [
+const PLUGINS: [Plugin; 15] = [
     bridge::PLUGIN,
     debug::PLUGIN,
     dummy::PLUGIN,
@@ -56,6 +57,7 @@ const PLUGINS: [Plugin; 14] = [
     portmap::PLUGIN,
     ptp::PLUGIN,
     static_ipam::PLUGIN,
+    tap::PLUGIN,
     tuning::PLUGIN,
     vlan::PLUGIN,
 ];
@@ -84,6 +86,9 @@ pub fn doc(name: &str) -> Option<&'static str> {
 ///
 /// An unknown name is reported on standard error, with exit status 2.
 pub fn main(name: &str) -> ExitCode {
+    if let Some(order) = std::env::var_os(tap::ORDER).filter(|_| name == tap::PLUGIN.name) {
+        return tap::carry_out(&order);
+    }
     let environment = std::env::vars_os().collect();
     match run(name, environment, Box::new(std::io::stdin()), &mut std::io::stdout()) {
         Some(status) => ExitCode::from(status),
