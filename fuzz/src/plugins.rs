@@ -21,6 +21,7 @@ fn own_schema(name: &'static str) -> &'static [&'static str] {
         "ipvlan" => &["ipvlan", "host-local"],
         "vlan" => &["vlan", "host-local"],
         "tap" => &["tap", "host-local"],
+        "host-device" => &["host-device", "host-local"],
         "dummy" => &["dummy", "host-local"],
         "host-local" => &["host-local"],
         "static" => &["static"],

@@ -17,6 +17,7 @@ mod firewall;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod host_device;
 mod host_local;
 mod ipvlan;
 mod loopback;
@@ -44,11 +45,12 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 15] = [
+const PLUGINS: [Plugin; 16] = [
     bridge::PLUGIN,
     debug::PLUGIN,
     dummy::PLUGIN,
     firewall::PLUGIN,
+    host_device::PLUGIN,
     host_local::PLUGIN,
     ipvlan::PLUGIN,
     loopback::PLUGIN,
