@@ -235,14 +235,27 @@ fn read(payload: &[u8]) -> Option<Link> {
     Some(link)
 }
 
+/// The attribute by which a link is looked up; `None` for what cannot be the name of any.
+fn name_attribute(name: &str) -> Option<u16> {
+    /// `IFNAMSIZ` and `ALTIFNAMSIZ`, without the zero byte at the end.
+    const NAME: usize = 15;
+    const FURTHER_NAME: usize = 127;
+    match name.len() {
+        _ if name.contains('\0') => None,
+        1..=NAME => Some(libc::IFLA_IFNAME),
+        16..=FURTHER_NAME => Some(libc::IFLA_ALT_IFNAME),
+        _ => None,
+    }
+}
+
 impl Socket {
-    /// The link of a name.
+    /// The link of a name, which may be a further name that it has (`altname`).
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
-        let message = Message::new(libc::RTM_GETLINK, 0, &header(libc::AF_UNSPEC, 0, 0, 0))
-            .text(libc::IFLA_IFNAME, name);
+        let Some(kind) = name_attribute(name) else { return Ok(None) };
+        let message = Message::new(libc::RTM_GETLINK, 0, &header(libc::AF_UNSPEC, 0, 0, 0)).text(kind, name);
         self.get(&format!("look up link {name}"), message, read)
     }
 
@@ -506,6 +519,16 @@ mod tests {
             assert_eq!(attribute(payload, HEADER, libc::IFLA_ADDRESS), Some(&[2, 0, 0, 0, 0, 1][..]));
             // It comes up when it is complete.
             assert_eq!(u32_at(payload, 8), Some(0));
+        }
+    }
+
+    #[test]
+    fn names_are_looked_up_by_their_length() {
+        assert_eq!(name_attribute("eth0"), Some(libc::IFLA_IFNAME));
+        assert_eq!(name_attribute("123456789012345"), Some(libc::IFLA_IFNAME));
+        assert_eq!(name_attribute("enx1234567890123"), Some(libc::IFLA_ALT_IFNAME));
+        for name in ["", "eth0\0x", &"x".repeat(128)] {
+            assert_eq!(name_attribute(name), None, "{name:?}");
         }
     }
 
