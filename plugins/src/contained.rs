@@ -214,7 +214,6 @@ fn applied(
     new: NewLink<'_>,
 ) -> Result<(), Refusal> {
     let Err(error) = home.apply(vec![link::new_link(new)]) else { return Ok(()) };
-    let kind = new.kind.name();
     if error.is(libc::EEXIST) {
         let there = request.netns()?.run(Socket::route)??.link(new.name)?.is_some();
         return Err(match (there, new.kind, master) {
@@ -229,7 +228,8 @@ fn applied(
     }
     // What the kernel says where it does not know the kind.
     if error.is(libc::EOPNOTSUPP) {
-        let problem = format!("{error}; if the kernel has no {kind}, load the module of that name");
+        let (kind, module) = (new.kind.name(), new.kind.module());
+        let problem = format!("{error}; if the kernel has no {kind} links, load the module {module}");
         return Err(Refusal::new(KERNEL, problem));
     }
     Err(error.into())

@@ -154,6 +154,14 @@ impl Kind {
         }
     }
 
+    /// The kernel's module that makes such links.
+    pub fn module(self) -> &'static str {
+        match self {
+            Kind::Vlan { .. } => "8021q",
+            other => other.name(),
+        }
+    }
+
     fn fill(self, data: Message) -> Message {
         match self {
             Kind::Macvlan { mode, queue } => {
