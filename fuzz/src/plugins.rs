@@ -17,6 +17,12 @@ fn own_schema(name: &'static str) -> &'static [&'static str] {
     match name {
         "bridge" => &["bridge", "host-local"],
         "ptp" => &["ptp", "static"],
+        "macvlan" => &["macvlan", "host-local"],
+        "ipvlan" => &["ipvlan", "host-local"],
+        "vlan" => &["vlan", "host-local"],
+        "tap" => &["tap", "host-local"],
+        "host-device" => &["host-device", "host-local"],
+        "dummy" => &["dummy", "host-local"],
         "host-local" => &["host-local"],
         "static" => &["static"],
         "portmap" => &["portmap"],

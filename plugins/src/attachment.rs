@@ -37,6 +37,11 @@ impl Attachment {
         format!("v{}", self.digest(NAME_DIGITS))
     }
 
+    /// The name that an interface has inside the container until it is complete, 15 bytes.
+    pub(crate) fn provisional_interface(&self) -> String {
+        format!("i{}", self.digest(NAME_DIGITS))
+    }
+
     /// Digits that stand for the attachment.
     pub(crate) fn digest(&self, digits: usize) -> String {
         digest(self.text().as_bytes(), digits)

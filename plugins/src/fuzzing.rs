@@ -20,6 +20,7 @@ pub fn understand(
 pub fn stored(bytes: &[u8]) {
     crate::host_local::read_stored(bytes);
     crate::tuning::read_stored(bytes);
+    crate::host_device::read_stored(bytes);
     crate::portmap::read_stored(bytes);
     crate::netlink::message::read_any(bytes);
     crate::netlink::link::read_any(bytes);

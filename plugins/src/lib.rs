@@ -8,15 +8,20 @@
 
 mod attachment;
 mod bridge;
+mod contained;
 mod debug;
 mod delegate;
+mod dummy;
 mod fields;
 mod firewall;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod host_device;
 mod host_local;
+mod ipvlan;
 mod loopback;
+mod macvlan;
 mod meta;
 pub mod netlink;
 pub mod netns;
@@ -28,8 +33,10 @@ mod refusal;
 mod skel;
 mod static_ipam;
 mod store;
+mod tap;
 mod tuning;
 mod veth;
+mod vlan;
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -38,17 +45,23 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 10] = [
+const PLUGINS: [Plugin; 16] = [
     bridge::PLUGIN,
     debug::PLUGIN,
+    dummy::PLUGIN,
     firewall::PLUGIN,
+    host_device::PLUGIN,
     host_local::PLUGIN,
+    ipvlan::PLUGIN,
     loopback::PLUGIN,
+    macvlan::PLUGIN,
     meta::PLUGIN,
     portmap::PLUGIN,
     ptp::PLUGIN,
     static_ipam::PLUGIN,
+    tap::PLUGIN,
     tuning::PLUGIN,
+    vlan::PLUGIN,
 ];
 
 /// The names of the plugins, which are the names of their executables and their `type` in a network configuration.
@@ -75,6 +88,9 @@ pub fn doc(name: &str) -> Option<&'static str> {
 ///
 /// An unknown name is reported on standard error, with exit status 2.
 pub fn main(name: &str) -> ExitCode {
+    if let Some(order) = std::env::var_os(tap::ORDER).filter(|_| name == tap::PLUGIN.name) {
+        return tap::carry_out(&order);
+    }
     let environment = std::env::vars_os().collect();
     match run(name, environment, Box::new(std::io::stdin()), &mut std::io::stdout()) {
         Some(status) => ExitCode::from(status),

@@ -73,6 +73,22 @@ pub(crate) fn read_mac(request: &Request) -> Result<Option<Mac>, Refusal> {
     }
 }
 
+/// A socket in the container, which has no interface of that name (`add.existing-ifname-errors`).
+pub(crate) fn container_without_interface(request: &Request) -> Result<Socket, Refusal> {
+    let mut container = request.netns()?.run(Socket::route)??;
+    let ifname = &request.attachment.ifname;
+    if container.link(ifname)?.is_some() {
+        return Err(already_there(ifname));
+    }
+    Ok(container)
+}
+
+/// The error that the container's interface is to be made and is there.
+pub(crate) fn already_there(ifname: &str) -> Refusal {
+    let problem = format!("the container has an interface {ifname} already (CNI_IFNAME): run DEL first");
+    Refusal::new(EXISTS, problem)
+}
+
 /// An attachment that is being made.
 pub(crate) struct Pair<'a> {
     pub(crate) request: &'a Request,
@@ -83,15 +99,9 @@ pub(crate) struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    /// Makes sure that the container has no interface of that name (`add.existing-ifname-errors`).
+    /// Makes sure that the container has no interface of that name.
     pub(crate) fn prepare(request: &'a Request) -> Result<Pair<'a>, Refusal> {
-        let mut container = request.netns()?.run(Socket::route)??;
-        let ifname = &request.attachment.ifname;
-        if container.link(ifname)?.is_some() {
-            let problem =
-                format!("the container has an interface {ifname} already (CNI_IFNAME): run DEL first");
-            return Err(Refusal::new(EXISTS, problem));
-        }
+        let container = container_without_interface(request)?;
         Ok(Pair { request, host: Socket::route()?, container })
     }
 
@@ -157,8 +167,7 @@ impl<'a> Pair<'a> {
         Ok(())
     }
 
-    /// Gives the container's end its addresses and routes. Answers the routes that are now there: a default route
-    /// is left out if the container has one already (`add.default-route-skip`).
+    /// Gives the container's end its addresses and routes: [`configure`].
     pub(crate) fn configure(
         &mut self,
         addresses: Vec<Step>,
@@ -167,54 +176,61 @@ impl<'a> Pair<'a> {
         routes: Vec<Route>,
     ) -> Result<Vec<Route>, Refusal> {
         let link = self.container_link()?;
-        let ipv6 = ips.iter().any(|ip| ip.address.addr().is_ipv6());
-        let ifname = &self.request.attachment.ifname;
-        // Neighbours learn at once who has the address now.
-        self.container.apply(vec![link::announce_ipv4(ifname, link.index)])?;
-        if ipv6 {
-            self.request.netns()?.run(|| prepare_ipv6(ifname))??;
-        }
-        self.add_own_routes(addresses, own_routes, link.index)?;
-        let mut steps = Vec::new();
-        let mut unique: Vec<Route> = Vec::new();
-        for route in routes {
-            if !unique.contains(&route) {
-                unique.push(route);
-            }
-        }
-        for route in &unique {
-            let kernel = kernel_route(route, ips, link.index)?;
-            let tolerated: &[i32] = if kernel.is_default() { &[libc::EEXIST] } else { &[] };
-            steps.push(kernel.add().or(tolerated));
-        }
-        let outcomes = self.container.apply(steps)?;
-        let made = outcomes.iter().map(Option::is_none);
-        Ok(unique.into_iter().zip(made).filter(|(_, made)| *made).map(|(route, _)| route).collect())
+        configure(self.request, &mut self.container, &link, (addresses, own_routes), ips, routes)
     }
 }
 
-impl Pair<'_> {
-    /// Adds the addresses, and the routes to the gateways. Where another interface of the container leads to the same
-    /// gateway already, the route stands behind that one and takes over when it goes.
-    fn add_own_routes(
-        &mut self,
-        addresses: Vec<Step>,
-        routes: Vec<KernelRoute>,
-        index: u32,
-    ) -> Result<(), Refusal> {
-        self.container.apply(addresses)?;
-        // One by one: a route through a gateway needs the one to the gateway.
-        for route in routes {
-            if self.container.apply(vec![route.add().or(&[libc::EEXIST])])? != [None] {
-                let behind = KernelRoute { priority: Some(BEHIND.saturating_add(index)), ..route };
-                self.container.apply(vec![behind.add()])?;
-            }
-        }
-        Ok(())
+/// Gives the container's interface its addresses, the plugin's own routes, and those of IPAM. Answers the routes that are now
+/// there: a default route is left out if the container has one already (`add.default-route-skip`).
+pub(crate) fn configure(
+    request: &Request,
+    container: &mut Socket,
+    link: &Link,
+    (addresses, own_routes): (Vec<Step>, Vec<KernelRoute>),
+    ips: &[Ip],
+    routes: Vec<Route>,
+) -> Result<Vec<Route>, Refusal> {
+    let ipv6 = ips.iter().any(|ip| ip.address.addr().is_ipv6());
+    let ifname = &link.name;
+    // Neighbours learn at once who has the address now.
+    container.apply(vec![link::announce_ipv4(ifname, link.index)])?;
+    if ipv6 {
+        request.netns()?.run(|| prepare_ipv6(ifname))??;
     }
+    container.apply(addresses)?;
+    add_own_routes(container, own_routes, link.index)?;
+    let mut steps = Vec::new();
+    let mut unique: Vec<Route> = Vec::new();
+    for route in routes {
+        if !unique.contains(&route) {
+            unique.push(route);
+        }
+    }
+    for route in &unique {
+        let kernel = kernel_route(route, ips, link.index)?;
+        let tolerated: &[i32] = if kernel.is_default() { &[libc::EEXIST] } else { &[] };
+        steps.push(kernel.add().or(tolerated));
+    }
+    let outcomes = container.apply(steps)?;
+    let made = outcomes.iter().map(Option::is_none);
+    Ok(unique.into_iter().zip(made).filter(|(_, made)| *made).map(|(route, _)| route).collect())
 }
 
-fn up(link: &Link) -> Step {
+/// Adds the routes to the gateways. Where another interface of the container leads to the same gateway already, the route
+/// stands behind that one and takes over when it goes.
+fn add_own_routes(container: &mut Socket, routes: Vec<KernelRoute>, index: u32) -> Result<(), Refusal> {
+    // One by one: a route through a gateway needs the one to the gateway.
+    for route in routes {
+        if container.apply(vec![route.add().or(&[libc::EEXIST])])? != [None] {
+            let behind = KernelRoute { priority: Some(BEHIND.saturating_add(index)), ..route };
+            container.apply(vec![behind.add()])?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets a link up.
+pub(crate) fn up(link: &Link) -> Step {
     link::change(&link.name, link.index, Change { up: Some(true), ..Change::default() })
 }
 
@@ -363,36 +379,12 @@ pub(crate) fn differs<T>(problem: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(DIFFERS, problem))
 }
 
-/// CHECK of what both plugins make. A changed hardware address or further addresses and routes are the business of
-/// later plugins (`check.allows-later-changes`). Answers the host's end and the addresses of the attachment.
+/// CHECK of what both plugins make. Answers the host's end and the addresses of the attachment.
 pub(crate) fn check(request: &Request, masquerade: bool) -> Result<(Link, Vec<Ip>), Refusal> {
-    let expected = request.required_prev_result()?;
     let ifname = &request.attachment.ifname;
-    let Some((own, _)) = request.own_interface(expected) else {
-        return differs(format!("prevResult lists no interface {ifname} in a sandbox"));
-    };
-    let mut container = request.netns()?.run(Socket::route)??;
-    let Some(link) = container.link(ifname)? else {
-        return differs(format!("the container has no interface {ifname}"));
-    };
-    if link.kind != "veth" || !link.up {
-        return differs(format!("{ifname} is down or no veth device any more"));
-    }
-    let is_own = |ip: &&Ip| ip.index().is_none_or(|index| index == own);
-    let ips: Vec<Ip> = expected.ips.iter().filter(is_own).cloned().collect();
-    let addresses = container.addresses(link.index)?;
-    if let Some(ip) = ips.iter().find(|ip| !addresses.iter().any(|found| found.address == ip.address)) {
-        return differs(format!("{ifname} does not have the address {}", ip.address));
-    }
-    for ipv4 in [true, false] {
-        let mut routes = expected.routes.iter().filter(|route| route.dst.addr().is_ipv4() == ipv4).peekable();
-        if routes.peek().is_none() {
-            continue;
-        }
-        let found = container.routes(ipv4)?;
-        if let Some(route) = routes.find(|route| !found.iter().any(|found| fulfils(found, route))) {
-            return differs(format!("the container has no route to {}", route.dst));
-        }
+    let (link, ips) = check_interface(request)?;
+    if link.kind != "veth" {
+        return differs(format!("{ifname} is no veth device any more"));
     }
     let mut host = Socket::route()?;
     let name = request.attachment.host_interface();
@@ -416,6 +408,41 @@ pub(crate) fn check(request: &Request, masquerade: bool) -> Result<(Link, Vec<Ip
         delegate.forward(request)?;
     }
     Ok((host_link, ips))
+}
+
+/// CHECK of the container's interface, which is up and has the addresses and routes of prevResult. A changed hardware address
+/// or further addresses and routes are the business of later plugins (`check.allows-later-changes`). Answers the interface
+/// and its addresses.
+pub(crate) fn check_interface(request: &Request) -> Result<(Link, Vec<Ip>), Refusal> {
+    let expected = request.required_prev_result()?;
+    let ifname = &request.attachment.ifname;
+    let Some((own, _)) = request.own_interface(expected) else {
+        return differs(format!("prevResult lists no interface {ifname} in a sandbox"));
+    };
+    let mut container = request.netns()?.run(Socket::route)??;
+    let Some(link) = container.link(ifname)? else {
+        return differs(format!("the container has no interface {ifname}"));
+    };
+    if !link.up {
+        return differs(format!("{ifname} is down"));
+    }
+    let is_own = |ip: &&Ip| ip.index().is_none_or(|index| index == own);
+    let ips: Vec<Ip> = expected.ips.iter().filter(is_own).cloned().collect();
+    let addresses = container.addresses(link.index)?;
+    if let Some(ip) = ips.iter().find(|ip| !addresses.iter().any(|found| found.address == ip.address)) {
+        return differs(format!("{ifname} does not have the address {}", ip.address));
+    }
+    for ipv4 in [true, false] {
+        let mut routes = expected.routes.iter().filter(|route| route.dst.addr().is_ipv4() == ipv4).peekable();
+        if routes.peek().is_none() {
+            continue;
+        }
+        let found = container.routes(ipv4)?;
+        if let Some(route) = routes.find(|route| !found.iter().any(|found| fulfils(found, route))) {
+            return differs(format!("the container has no route to {}", route.dst));
+        }
+    }
+    Ok((link, ips))
 }
 
 fn fulfils(found: &KernelRoute, route: &Route) -> bool {

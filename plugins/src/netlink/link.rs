@@ -77,6 +77,101 @@ pub struct Link {
     pub all_multicast: bool,
     /// The length of the transmit queue in packets.
     pub tx_queue: u32,
+    /// The attributes of its kind.
+    pub data: Vec<u8>,
+}
+
+impl Link {
+    /// The number that an attribute of its kind is, of up to four bytes; `None` if it does not have it.
+    pub fn number(&self, attribute: u16) -> Option<u32> {
+        match *super::message::attribute(&self.data, 0, attribute)? {
+            [one] => Some(one.into()),
+            [one, two] => Some(u16::from_ne_bytes([one, two]).into()),
+            [one, two, three, four] => Some(u32::from_ne_bytes([one, two, three, four])),
+            _ => None,
+        }
+    }
+}
+
+/// A link that is to be made, and that stands on another or alone.
+#[derive(Debug, Clone, Copy)]
+pub struct NewLink<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// Its kind.
+    pub kind: Kind,
+    /// The namespace, if it is another than the socket's.
+    pub netns: Option<RawFd>,
+    /// The link in the socket's namespace that it stands on.
+    pub master: Option<u32>,
+    /// The MTU in bytes.
+    pub mtu: Option<u32>,
+    /// The hardware address.
+    pub mac: Option<Mac>,
+}
+
+/// The kinds of links that [`new_link`] makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A link with a hardware address of its own.
+    Macvlan {
+        /// `MACVLAN_MODE_...`.
+        mode: u32,
+        /// How many broadcast packets may wait.
+        queue: Option<u32>,
+    },
+    /// A link that shares the hardware address of its master.
+    Ipvlan {
+        /// `IPVLAN_MODE_...`.
+        mode: u16,
+    },
+    /// A VLAN of its master.
+    Vlan {
+        /// The VLAN's number.
+        id: u16,
+    },
+    /// A link that leads nowhere.
+    Dummy,
+}
+
+/// `IFLA_MACVLAN_MODE`.
+pub const MACVLAN_MODE: u16 = 1;
+/// `IFLA_MACVLAN_BC_QUEUE_LEN`: how many broadcast packets may wait.
+pub const MACVLAN_QUEUE: u16 = 7;
+/// `IFLA_IPVLAN_MODE`.
+pub const IPVLAN_MODE: u16 = 1;
+/// `IFLA_VLAN_ID`.
+pub const VLAN_ID: u16 = 1;
+
+impl Kind {
+    /// The name that the kernel knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Macvlan { .. } => "macvlan",
+            Kind::Ipvlan { .. } => "ipvlan",
+            Kind::Vlan { .. } => "vlan",
+            Kind::Dummy => "dummy",
+        }
+    }
+
+    /// The kernel's module that makes such links.
+    pub fn module(self) -> &'static str {
+        match self {
+            Kind::Vlan { .. } => "8021q",
+            other => other.name(),
+        }
+    }
+
+    fn fill(self, data: Message) -> Message {
+        match self {
+            Kind::Macvlan { mode, queue } => {
+                data.u32(MACVLAN_MODE, mode).maybe(queue, |m, queue| m.u32(MACVLAN_QUEUE, queue))
+            }
+            Kind::Ipvlan { mode } => data.bytes(IPVLAN_MODE, &mode.to_ne_bytes()),
+            Kind::Vlan { id } => data.bytes(VLAN_ID, &id.to_ne_bytes()),
+            Kind::Dummy => data,
+        }
+    }
 }
 
 /// A change of a link; what is `None` stays as it is.
@@ -140,6 +235,7 @@ fn read(payload: &[u8]) -> Option<Link> {
             libc::IFLA_IFALIAS => link.alias = to_text(value),
             libc::IFLA_LINKINFO => {
                 link.kind = attribute(value, 0, libc::IFLA_INFO_KIND).map(to_text).unwrap_or_default();
+                link.data = attribute(value, 0, libc::IFLA_INFO_DATA).map(<[u8]>::to_vec).unwrap_or_default();
             }
             _ => {}
         }
@@ -147,14 +243,27 @@ fn read(payload: &[u8]) -> Option<Link> {
     Some(link)
 }
 
+/// The attribute by which a link is looked up; `None` for what cannot be the name of any.
+fn name_attribute(name: &str) -> Option<u16> {
+    /// `IFNAMSIZ` and `ALTIFNAMSIZ`, without the zero byte at the end.
+    const NAME: usize = 15;
+    const FURTHER_NAME: usize = 127;
+    match name.len() {
+        _ if name.contains('\0') => None,
+        1..=NAME => Some(libc::IFLA_IFNAME),
+        16..=FURTHER_NAME => Some(libc::IFLA_ALT_IFNAME),
+        _ => None,
+    }
+}
+
 impl Socket {
-    /// The link of a name.
+    /// The link of a name, which may be a further name that it has (`altname`).
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
-        let message = Message::new(libc::RTM_GETLINK, 0, &header(libc::AF_UNSPEC, 0, 0, 0))
-            .text(libc::IFLA_IFNAME, name);
+        let Some(kind) = name_attribute(name) else { return Ok(None) };
+        let message = Message::new(libc::RTM_GETLINK, 0, &header(libc::AF_UNSPEC, 0, 0, 0)).text(kind, name);
         self.get(&format!("look up link {name}"), message, read)
     }
 
@@ -177,6 +286,16 @@ impl Socket {
         self.dump("list links", &message, read)
     }
 
+    /// Deletes the link of an index; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn delete_link_at(&mut self, index: u32) -> Result<(), NetlinkError> {
+        let message = Message::new(libc::RTM_DELLINK, libc::NLM_F_ACK, &header(libc::AF_UNSPEC, index, 0, 0));
+        self.apply(vec![Step::new(format!("delete link {index}"), message).or(&[libc::ENODEV])])?;
+        Ok(())
+    }
+
     /// Deletes a link; answers whether there was one.
     ///
     /// # Errors
@@ -188,6 +307,67 @@ impl Socket {
             self.apply(vec![Step::new(format!("delete link {name}"), message).or(&[libc::ENODEV])])?;
         Ok(outcome == [None])
     }
+}
+
+/// Creates a link, which is down.
+pub fn new_link(link: NewLink<'_>) -> Step {
+    let message = Message::new(libc::RTM_NEWLINK, CREATE, &header(libc::AF_UNSPEC, 0, 0, 0))
+        .text(libc::IFLA_IFNAME, link.name)
+        .maybe(link.netns, |m, netns| m.u32(libc::IFLA_NET_NS_FD, netns as u32))
+        .maybe(link.master, |m, master| m.u32(libc::IFLA_LINK, master))
+        .maybe(link.mtu, |m, mtu| m.u32(libc::IFLA_MTU, mtu))
+        .maybe(link.mac, |m, mac| m.bytes(libc::IFLA_ADDRESS, &mac.0))
+        .nest(libc::IFLA_LINKINFO, |m| {
+            m.text(libc::IFLA_INFO_KIND, link.kind.name())
+                .nest(libc::IFLA_INFO_DATA, |data| link.kind.fill(data))
+        });
+    Step::new(format!("create the {} link {}", link.kind.name(), link.name), message)
+}
+
+/// Gives a link, which has to be down, another name.
+pub fn rename(link: &Link, name: &str) -> Step {
+    let message =
+        Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &header(libc::AF_UNSPEC, link.index, 0, 0))
+            .text(libc::IFLA_IFNAME, name);
+    Step::new(format!("rename {} to {name}", link.name), message)
+}
+
+/// Makes a link a port of another, for example of a bridge.
+pub fn make_port(link: &Link, master: u32) -> Step {
+    let message =
+        Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &header(libc::AF_UNSPEC, link.index, 0, 0))
+            .u32(libc::IFLA_MASTER, master);
+    Step::new(format!("make {} a port of link {master}", link.name), message)
+}
+
+/// What a link is like where it goes: [`send`].
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The namespace; `None` for the one where it is.
+    pub netns: Option<RawFd>,
+    /// The name.
+    pub name: &'a str,
+    /// The free text.
+    pub alias: &'a str,
+    /// Whether it is set up.
+    pub up: bool,
+}
+
+/// Moves a link to another namespace, where it gets a name and a free text, all in one request: a process that is killed
+/// leaves it in one state or the other. The link is down unless it is to be up.
+pub fn send(link: &Link, arrival: Arrival<'_>) -> Step {
+    let up = libc::IFF_UP as u32;
+    let flags = if arrival.up { up } else { 0 };
+    let message =
+        Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &header(libc::AF_UNSPEC, link.index, flags, up))
+            .maybe(arrival.netns, |m, netns| m.u32(libc::IFLA_NET_NS_FD, netns as u32))
+            .text(libc::IFLA_IFNAME, arrival.name)
+            .bytes(libc::IFLA_IFALIAS, arrival.alias.as_bytes());
+    let what = match arrival.netns {
+        Some(_) => format!("move {}, as {}, to another namespace", link.name, arrival.name),
+        None => format!("rename {} to {}", link.name, arrival.name),
+    };
+    Step::new(what, message)
 }
 
 /// Changes a link.
@@ -308,5 +488,80 @@ mod tests {
         ] {
             assert_eq!(Mac::parse(text), None, "{text}");
         }
+    }
+
+    /// The attribute of a request that is nested in others.
+    fn nested<'a>(payload: &'a [u8], path: &[u16]) -> Option<&'a [u8]> {
+        let (first, rest) = path.split_first()?;
+        let start = attribute(payload, HEADER, *first)?;
+        rest.iter().try_fold(start, |inner, kind| attribute(inner, 0, *kind))
+    }
+
+    #[test]
+    fn links_are_made_as_the_kernel_takes_them() {
+        let data = |kind| [libc::IFLA_LINKINFO, libc::IFLA_INFO_DATA, kind];
+        let cases = [
+            (
+                Kind::Macvlan { mode: 4, queue: Some(1000) },
+                vec![(1, 4_u32.to_ne_bytes().to_vec()), (7, 1000_u32.to_ne_bytes().to_vec())],
+            ),
+            (Kind::Ipvlan { mode: 2 }, vec![(1, 2_u16.to_ne_bytes().to_vec())]),
+            (Kind::Vlan { id: 61 }, vec![(1, 61_u16.to_ne_bytes().to_vec())]),
+            (Kind::Dummy, vec![]),
+        ];
+        for (kind, attributes) in cases {
+            let mac = Mac::parse("02:00:00:00:00:01");
+            let new = NewLink { name: "i0", kind, netns: Some(7), master: Some(3), mtu: Some(1400), mac };
+            let step = new_link(new);
+            let payload = step.message.payload();
+            let name = nested(payload, &[libc::IFLA_LINKINFO, libc::IFLA_INFO_KIND]).map(to_text);
+            assert_eq!(name.as_deref(), Some(kind.name()));
+            for (number, value) in attributes {
+                assert_eq!(nested(payload, &data(number)), Some(&value[..]), "{kind:?}");
+            }
+            for (number, value) in
+                [(libc::IFLA_NET_NS_FD, 7_u32), (libc::IFLA_LINK, 3), (libc::IFLA_MTU, 1400)]
+            {
+                assert_eq!(attribute(payload, HEADER, number), Some(&value.to_ne_bytes()[..]));
+            }
+            assert_eq!(attribute(payload, HEADER, libc::IFLA_ADDRESS), Some(&[2, 0, 0, 0, 0, 1][..]));
+            // It comes up when it is complete.
+            assert_eq!(u32_at(payload, 8), Some(0));
+        }
+    }
+
+    #[test]
+    fn names_are_looked_up_by_their_length() {
+        assert_eq!(name_attribute("eth0"), Some(libc::IFLA_IFNAME));
+        assert_eq!(name_attribute("123456789012345"), Some(libc::IFLA_IFNAME));
+        assert_eq!(name_attribute("enx1234567890123"), Some(libc::IFLA_ALT_IFNAME));
+        for name in ["", "eth0\0x", &"x".repeat(128)] {
+            assert_eq!(name_attribute(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_not_in_the_request() {
+        let kind = Kind::Macvlan { mode: 1, queue: None };
+        let step = new_link(NewLink { name: "i0", kind, netns: None, master: None, mtu: None, mac: None });
+        let payload = step.message.payload();
+        let kinds: Vec<u16> = attributes(payload, HEADER).map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, [libc::IFLA_IFNAME, libc::IFLA_LINKINFO]);
+        assert_eq!(nested(payload, &[libc::IFLA_LINKINFO, libc::IFLA_INFO_DATA, MACVLAN_QUEUE]), None);
+    }
+
+    #[test]
+    fn the_data_of_a_kind_are_read() {
+        let message = Message::new(0, 0, &header(0, 5, 0, 0)).text(libc::IFLA_IFNAME, "eth0").nest(
+            libc::IFLA_LINKINFO,
+            |m| {
+                m.text(libc::IFLA_INFO_KIND, "vlan").nest(libc::IFLA_INFO_DATA, |m| {
+                    m.bytes(1, &61_u16.to_ne_bytes()).bytes(2, &[3]).u32(3, 70_000).bytes(4, &[0; 8])
+                })
+            },
+        );
+        let link = read(message.payload()).expect("a link");
+        let numbers: Vec<Option<u32>> = (1..=5).map(|kind| link.number(kind)).collect();
+        assert_eq!(numbers, [Some(61), Some(3), Some(70_000), None, None]);
     }
 }

@@ -6,6 +6,7 @@ pub mod address;
 pub mod link;
 pub mod message;
 pub mod route;
+pub mod tun;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

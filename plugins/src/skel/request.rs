@@ -81,6 +81,20 @@ impl Request {
         })
     }
 
+    /// An ADD with a configuration, without a namespace.
+    #[cfg(test)]
+    pub(crate) fn sample(config: &Value) -> Request {
+        let mut config = config.as_object().cloned().unwrap_or_default();
+        config.entry(keys::NAME).or_insert_with(|| "net".into());
+        let parameters = Parameters::from_pairs([
+            (Variable::ContainerId.as_str(), "c1"),
+            (Variable::Ifname.as_str(), "eth0"),
+        ]);
+        let raw = Value::Object(config.clone()).to_string().into_bytes();
+        Request::new(Operation::Add, Version::LATEST, config, raw, &parameters, Vec::new())
+            .expect("a configuration that the specification allows")
+    }
+
     /// Opens the container's namespace, if the operation needs it.
     pub(super) fn open_netns(&mut self) -> Result<(), Refusal> {
         if matches!(self.operation, Operation::Add | Operation::Check) {
