@@ -7,6 +7,7 @@
 //! namespaces.
 
 mod attachment;
+mod bandwidth;
 mod bridge;
 mod debug;
 mod delegate;
@@ -25,11 +26,13 @@ mod portmap;
 mod ptp;
 mod ranges;
 mod refusal;
+mod sbr;
 mod skel;
 mod static_ipam;
 mod store;
 mod tuning;
 mod veth;
+mod vrf;
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -38,7 +41,8 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 10] = [
+const PLUGINS: [Plugin; 13] = [
+    bandwidth::PLUGIN,
     bridge::PLUGIN,
     debug::PLUGIN,
     firewall::PLUGIN,
@@ -47,8 +51,10 @@ const PLUGINS: [Plugin; 10] = [
     meta::PLUGIN,
     portmap::PLUGIN,
     ptp::PLUGIN,
+    sbr::PLUGIN,
     static_ipam::PLUGIN,
     tuning::PLUGIN,
+    vrf::PLUGIN,
 ];
 
 /// The names of the plugins, which are the names of their executables and their `type` in a network configuration.

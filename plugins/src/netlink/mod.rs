@@ -5,7 +5,11 @@
 pub mod address;
 pub mod link;
 pub mod message;
+pub mod qdisc;
 pub mod route;
+pub mod rule;
+pub mod saved;
+pub mod vrf;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
