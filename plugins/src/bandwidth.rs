@@ -376,7 +376,7 @@ mod tests {
 
     use super::*;
 
-    fn settings(config: serde_json::Value) -> Result<Settings, Refusal> {
+    fn settings(config: Value) -> Result<Settings, Refusal> {
         let config = config.as_object().cloned().unwrap_or_default();
         Settings::read(Fields::root(&config))
     }
