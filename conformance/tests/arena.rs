@@ -175,6 +175,27 @@ fn plugins_are_bound_and_aliased() {
 }
 
 #[test]
+fn plugins_that_are_installed_go_before_aliases() {
+    let folder = tempfile::tempdir().expect("folder");
+    let plugin = folder.path().join("bridge");
+    std::fs::write(&plugin, "#!/bin/sh\necho installed\n").expect("written");
+    std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("executable");
+    let alias = |name: &str| PluginAlias { name: name.into(), executable: "/proc/self/exe".into() };
+    let config = ArenaConfig {
+        binds: vec![Bind { source: folder.path().into(), target: "/opt/cni/bin".into() }],
+        plugin_aliases: vec![alias("bridge"), alias("other")],
+        ..config()
+    };
+    let mut arena = Arena::start(&config).expect("arena");
+    let execution = arena.execute(&Invocation::new("/opt/cni/bin/bridge")).expect("answer");
+    assert_eq!(execution.stdout_text(), "installed\n", "{}", execution.outcome);
+    let written = arena.execute(&shell("echo x > /opt/cni/bin/bridge")).expect("answer");
+    assert!(!written.outcome.success(), "it can be written");
+    let names = arena.list_dir("/opt/cni/bin").expect("listed").into_iter().map(|entry| entry.name);
+    assert!(names.eq(["bridge", "other"]));
+}
+
+#[test]
 fn an_agent_that_is_none_is_an_error() {
     let wrong = ArenaConfig { agent_executable: "/bin/true".into(), ..config() };
     let error = Arena::start(&wrong).expect_err("no agent");

@@ -25,7 +25,11 @@ pub fn stored(bytes: &[u8]) {
     crate::netlink::message::read_any(bytes);
     crate::netlink::link::read_any(bytes);
     crate::netlink::address::read_any(bytes);
+    crate::netlink::qdisc::read_any(bytes);
     crate::netlink::route::read_any(bytes);
+    crate::netlink::rule::read_any(bytes);
+    crate::netlink::saved::read_any(bytes);
+    crate::netlink::vrf::read_any(bytes);
     crate::nft::object::read_any(bytes);
 }
 

@@ -7,6 +7,7 @@
 //! namespaces.
 
 mod attachment;
+mod bandwidth;
 mod bridge;
 mod contained;
 mod debug;
@@ -30,6 +31,7 @@ mod portmap;
 mod ptp;
 mod ranges;
 mod refusal;
+mod sbr;
 mod skel;
 mod static_ipam;
 mod store;
@@ -37,6 +39,7 @@ mod tap;
 mod tuning;
 mod veth;
 mod vlan;
+mod vrf;
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -45,7 +48,8 @@ pub use self::skel::Environment;
 use self::skel::Plugin;
 
 /// The plugins, by name.
-const PLUGINS: [Plugin; 16] = [
+const PLUGINS: [Plugin; 19] = [
+    bandwidth::PLUGIN,
     bridge::PLUGIN,
     debug::PLUGIN,
     dummy::PLUGIN,
@@ -58,10 +62,12 @@ const PLUGINS: [Plugin; 16] = [
     meta::PLUGIN,
     portmap::PLUGIN,
     ptp::PLUGIN,
+    sbr::PLUGIN,
     static_ipam::PLUGIN,
     tap::PLUGIN,
     tuning::PLUGIN,
     vlan::PLUGIN,
+    vrf::PLUGIN,
 ];
 
 /// The names of the plugins, which are the names of their executables and their `type` in a network configuration.

@@ -94,7 +94,7 @@ pub struct ArenaConfig {
     /// Read-only views of host directories: of those under `/tmp` or `/run`, which start empty, and of any
     /// that is to be seen elsewhere.
     pub binds: Vec<Bind>,
-    /// Executables placed in [`PLUGIN_DIR`]; an alias hides a host plugin of the same name.
+    /// Executables placed in [`PLUGIN_DIR`]; an alias hides a host plugin of the same name, unless a bind shows that.
     pub plugin_aliases: Vec<PluginAlias>,
     /// Bytes of memory that written files may take.
     pub storage: u64,

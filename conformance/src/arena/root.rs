@@ -421,10 +421,18 @@ impl Builder<'_> {
 
     /// What the configuration asks to be seen: directories and files, and the plugins.
     fn binds(&self) -> Result<()> {
+        let mut shown = Vec::new();
         for entry in &self.config.binds {
+            if entry.target == Path::new(PLUGIN_DIR) {
+                shown.extend(self.plugins(&entry.source)?);
+                continue;
+            }
             show(&entry.source, &inside(&resolve(&entry.target)), &entry.target)?;
         }
         for alias in &self.config.plugin_aliases {
+            if shown.iter().any(|name| *name == *alias.name) {
+                continue;
+            }
             let seen_at = Path::new(PLUGIN_DIR).join(&alias.name);
             let name = Path::new(&alias.name);
             let inside_folder = name.components().all(|part| matches!(part, Component::Normal(_)));
@@ -442,6 +450,28 @@ impl Builder<'_> {
             show(&alias.executable, &target, &seen_at)?;
         }
         Ok(())
+    }
+}
+
+impl Builder<'_> {
+    /// Shows each plugin of a folder where plugins are installed. Not the folder as a whole: what aliases stand for has to get
+    /// in as well. Answers the names.
+    fn plugins(&self, folder: &Path) -> Result<Vec<OsString>> {
+        let at = Path::new(PLUGIN_DIR);
+        let entries = fs::read_dir(folder)
+            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+            .map_err(failed(format!("list {}", folder.display())))?;
+        let mut names = Vec::new();
+        for name in entries.into_iter().map(|entry| entry.file_name()) {
+            let target = inside(at).join(&name);
+            // A symbolic link of the host would lead the mount elsewhere.
+            if fs::symlink_metadata(&target).is_ok_and(|m| m.is_symlink()) {
+                fs::remove_file(&target).map_err(failed(format!("replace {}", at.join(&name).display())))?;
+            }
+            show(&folder.join(&name), &target, &at.join(&name))?;
+            names.push(name);
+        }
+        Ok(names)
     }
 }
 

@@ -23,6 +23,10 @@ pub struct LinkAddress {
     pub scope: u8,
     /// Whether duplicate address detection has not finished, or has found a duplicate.
     pub tentative: bool,
+    /// Whether it stays until somebody removes it.
+    pub permanent: bool,
+    /// Whether a route to the subnet came with it.
+    pub prefix_route: bool,
 }
 
 /// The family's number in the kernel's headers.
@@ -49,6 +53,8 @@ fn read(payload: &[u8], index: u32) -> Option<LinkAddress> {
         address: IpNet::new(to_address(local)?, *payload.get(1)?).ok()?,
         scope: *payload.get(3)?,
         tentative: flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) != 0,
+        permanent: flags & libc::IFA_F_PERMANENT != 0,
+        prefix_route: flags & NO_PREFIX_ROUTE == 0,
     })
 }
 

@@ -5,8 +5,12 @@
 pub mod address;
 pub mod link;
 pub mod message;
+pub mod qdisc;
 pub mod route;
+pub mod rule;
+pub mod saved;
 pub mod tun;
+pub mod vrf;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -35,6 +35,8 @@ pub struct KernelRoute {
     pub advmss: Option<u32>,
     /// The source address that it prefers.
     pub source: Option<IpAddr>,
+    /// Who made it.
+    pub protocol: u8,
 }
 
 impl KernelRoute {
@@ -50,6 +52,7 @@ impl KernelRoute {
             mtu: None,
             advmss: None,
             source: None,
+            protocol: libc::RTPROT_BOOT,
         }
     }
 
@@ -77,7 +80,7 @@ impl KernelRoute {
             // A table above 255 is in its attribute only.
             self.table
                 .map_or(libc::RT_TABLE_MAIN, |table| u8::try_from(table).unwrap_or(libc::RT_TABLE_UNSPEC)),
-            libc::RTPROT_BOOT,
+            self.protocol,
             scope,
             libc::RTN_UNICAST,
             0,
@@ -102,7 +105,16 @@ impl KernelRoute {
 
     /// Adds the route; one to the same destination with the same priority is an error (`EEXIST`).
     pub fn add(&self) -> Step {
-        let message = self.message(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+        self.new_with(libc::NLM_F_EXCL)
+    }
+
+    /// Adds the route, or puts it into the place of one to the same destination with the same priority.
+    pub fn replace(&self) -> Step {
+        self.new_with(libc::NLM_F_REPLACE)
+    }
+
+    fn new_with(&self, flag: i32) -> Step {
+        let message = self.message(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | flag);
         let via = self.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
         Step::new(format!("add route {}{via}", self.dst), message)
     }
@@ -117,6 +129,7 @@ fn read(payload: &[u8]) -> Option<KernelRoute> {
     let dst = attribute(payload, HEADER, libc::RTA_DST).and_then(to_address).unwrap_or(any);
     let mut route = KernelRoute::new(IpNet::new(dst, *payload.get(1)?).ok()?, 0);
     route.table = Some((*payload.get(4)?).into());
+    route.protocol = *payload.get(5)?;
     route.scope = Some(*payload.get(6)?);
     for (kind, value) in attributes(payload, HEADER) {
         match kind {

@@ -1,0 +1,431 @@
+//! `bandwidth`: limits what the container gets and sends, with token buckets on the host.
+//!
+//! What it gets is limited where the host's end of its veth pair sends it. What it sends is redirected there to an ifb device, and
+//! limited where that sends it. The device has a name derived from the attachment, the bucket a handle, the filter a cookie, so DEL
+//! finds what is its own, whatever else there is.
+
+use std::collections::HashSet;
+
+use cni_spec::error::INVALID_CONFIGURATION;
+use cni_spec::result::{AddResult, Interface};
+use serde_json::{Map, Value};
+
+use crate::attachment::{Attachment, network_prefix};
+use crate::fields::{Fields, invalid, unsupported};
+use crate::netlink::link::{self, Link};
+use crate::netlink::qdisc::{self, Bucket};
+use crate::netlink::{Socket, Step};
+use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
+use crate::skel::{Answer, Outcome, Plugin, Request};
+use crate::veth::differs;
+
+pub(crate) const PLUGIN: Plugin = Plugin {
+    name: "bandwidth",
+    about: "a chained plugin that limits the container's traffic: ingressRate, ingressBurst, egressRate, egressBurst in bits, \
+            or runtimeConfig.bandwidth.",
+    add,
+    del,
+    check,
+    gc,
+    status,
+    #[cfg(feature = "fuzzing")]
+    understand,
+};
+
+/// What the alias of an ifb device begins with; the attachment's label follows.
+const ALIAS: &str = "cni-reference-bandwidth:";
+/// The keys of rates and bursts.
+const KEYS: [&str; 4] = ["ingressRate", "ingressBurst", "egressRate", "egressBurst"];
+
+/// The plugin's configuration. Ingress is what the container gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Settings {
+    ingress: Option<Bucket>,
+    egress: Option<Bucket>,
+}
+
+impl Settings {
+    fn read(fields: Fields<'_>) -> Result<Settings, Refusal> {
+        for key in ["shapedSubnets", "unshapedSubnets"] {
+            if let (false, Some(value)) = (fields.elements(key)?.is_empty(), fields.get(key)) {
+                return Err(unsupported(key, value));
+            }
+        }
+        // The configuration goes before the runtime, as a whole.
+        if KEYS.iter().any(|key| fields.get(key).is_some()) {
+            return Settings::of(fields);
+        }
+        let passed = fields.object("runtimeConfig")?.and_then(|runtime| runtime.get("bandwidth"));
+        match passed {
+            None | Some(Value::Null) => Ok(Settings { ingress: None, egress: None }),
+            Some(Value::Object(map)) => {
+                let usual = Value::Object(with_usual_keys(map));
+                Settings::of(Fields::at("runtimeConfig.bandwidth", &usual)?)
+            }
+            Some(other) => Err(invalid("runtimeConfig.bandwidth", format!("found {other}, use an object"))),
+        }
+    }
+
+    fn of(fields: Fields<'_>) -> Result<Settings, Refusal> {
+        Ok(Settings {
+            ingress: bucket(fields, "ingressRate", "ingressBurst")?,
+            egress: bucket(fields, "egressRate", "egressBurst")?,
+        })
+    }
+
+    fn is_unlimited(self) -> bool {
+        self.ingress.is_none() && self.egress.is_none()
+    }
+}
+
+/// The same object with the keys spelled as documented: containerd writes `IngressRate`, and Go takes any case.
+fn with_usual_keys(map: &Map<String, Value>) -> Map<String, Value> {
+    let usual = |key: &String| {
+        let known = KEYS.into_iter().find(|known| known.eq_ignore_ascii_case(key));
+        known.map_or_else(|| key.clone(), str::to_owned)
+    };
+    map.iter().map(|(key, value)| (usual(key), value.clone())).collect()
+}
+
+/// A rate and a burst in bits; both or neither are zero or absent.
+fn bucket(fields: Fields<'_>, rate: &str, burst: &str) -> Result<Option<Bucket>, Refusal> {
+    let number = |key: &str| match fields.get(key) {
+        None => Ok(0),
+        Some(value) => value.as_u64().ok_or_else(|| {
+            invalid(&fields.place(key), format!("found {value}, use an integer of 0 or more"))
+        }),
+    };
+    let (bits, burst_bits) = (number(rate)?, number(burst)?);
+    match (bits, burst_bits) {
+        (0, 0) => Ok(None),
+        (0, _) => Err(invalid(&fields.place(rate), format!("missing: {burst} needs it"))),
+        (_, 0) => Err(invalid(&fields.place(burst), format!("missing: {rate} needs it"))),
+        (1..8, _) => Err(invalid(&fields.place(rate), format!("found {bits}, use at least 8"))),
+        (_, 1..8) => Err(invalid(&fields.place(burst), format!("found {burst_bits}, use at least 8"))),
+        _ => {
+            let bytes = u32::try_from(burst_bits / 8).ok().filter(|bytes| *bytes < u32::MAX);
+            let burst = bytes.ok_or_else(|| {
+                invalid(&fields.place(burst), format!("found {burst_bits}, use at most 34359738359"))
+            })?;
+            Ok(Some(Bucket { rate: bits / 8, burst }))
+        }
+    }
+}
+
+/// The name of the ifb device.
+fn device(attachment: &Attachment) -> String {
+    format!("bwp{}", attachment.digest(12))
+}
+
+/// The handle of the bucket on the host's end of the pair: not one that people write, nor one that the kernel chooses.
+fn handle(attachment: &Attachment) -> u32 {
+    let [first, second, ..] = attachment.identity();
+    let major = 0x1000 + u32::from(u16::from_be_bytes([first, second])) % 0x7000;
+    major << 16
+}
+
+/// The handle of the bucket on the ifb device, where there is nobody else.
+const DEVICE_HANDLE: u32 = 0x0001_0000;
+
+/// The host's end of the container's interface, which has to be in the result.
+fn host_end(request: &Request, result: &AddResult, host: &mut Socket) -> Result<Link, Refusal> {
+    let ifname = &request.attachment.ifname;
+    let link = pair(request, host)?.ok_or_else(|| {
+        let problem = format!("{ifname} (CNI_IFNAME) is no veth device whose other end is on the host");
+        Refusal::new(KERNEL, format!("{problem}: put the plugin behind bridge or ptp"))
+    })?;
+    let is_listed =
+        |one: &Interface| one.name == link.name && one.sandbox.as_deref().unwrap_or_default().is_empty();
+    match result.interfaces.iter().any(is_listed) {
+        true => Ok(link),
+        false => {
+            let problem = format!("prevResult does not list {}, the host's end of {ifname}", link.name);
+            Err(invalid("prevResult.interfaces", problem))
+        }
+    }
+}
+
+/// The host's end of the container's interface, if that is a veth device and its other end is here.
+fn pair(request: &Request, host: &mut Socket) -> Result<Option<Link>, Refusal> {
+    let ifname = &request.attachment.ifname;
+    let Some(netns) = request.netns().ok().map(|netns| netns.run(Socket::route)) else { return Ok(None) };
+    other_end(host, &mut netns??, ifname)
+}
+
+fn other_end(host: &mut Socket, container: &mut Socket, ifname: &str) -> Result<Option<Link>, Refusal> {
+    let (Some(own), Some((index, true))) = (container.link(ifname)?, container.peer(ifname)?) else {
+        return Ok(None);
+    };
+    let Some(link) = host.link_at(index)? else { return Ok(None) };
+    // Another namespace may have a link with that index.
+    let is_pair = host.peer(&link.name)? == Some((own.index, true));
+    Ok(Some(link).filter(|_| is_pair))
+}
+
+fn required_prev_result(request: &Request) -> Result<&AddResult, Refusal> {
+    request.prev_result.as_ref().ok_or_else(|| {
+        let problem = "prevResult is missing: put the plugin behind one that makes the interface";
+        Refusal::new(INVALID_CONFIGURATION, problem)
+    })
+}
+
+fn add(request: &Request) -> Outcome {
+    let settings = Settings::read(request.fields())?;
+    let previous = required_prev_result(request)?;
+    let mut result = previous.clone();
+    if !settings.is_unlimited() {
+        let mut host = Socket::route()?;
+        let link = host_end(request, previous, &mut host)?;
+        refuse_second(request, &mut host, &link)?;
+        match limit(request, settings, &mut host, &link) {
+            Ok(device) => result.interfaces.extend(device),
+            Err(error) => {
+                if error.code != EXISTS
+                    && let Err(error) = remove(request, &mut host, vec![link])
+                {
+                    request.log(format_args!("undoing the ADD: {error}"));
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(Answer::Result(Box::new(result)))
+}
+
+/// Refuses an attachment that has limits, before anything that it has is touched.
+fn refuse_second(request: &Request, host: &mut Socket, link: &Link) -> Result<(), Refusal> {
+    let attachment = &request.attachment;
+    let has_bucket = host.qdisc(link.index)?.is_some_and(|found| found.handle == handle(attachment));
+    if has_bucket || host.link(&device(attachment))?.is_some() {
+        return Err(Refusal::new(EXISTS, "the attachment's traffic is limited already: run DEL first"));
+    }
+    Ok(())
+}
+
+/// Sets the limits. Answers the device that it made for what the container sends.
+fn limit(
+    request: &Request,
+    settings: Settings,
+    host: &mut Socket,
+    link: &Link,
+) -> Result<Option<Interface>, Refusal> {
+    let attachment = &request.attachment;
+    let mut made = None;
+    if let Some(bucket) = settings.egress {
+        let name = device(attachment);
+        let alias = format!("{ALIAS}{}", attachment.label());
+        // The device comes with its mark: nobody can kill the plugin between.
+        host.apply(vec![qdisc::new_ifb(&name, link.mtu), link::set_alias(&name, &alias)]).map_err(
+            |error| match error.is(libc::EEXIST) {
+                true => Refusal::new(EXISTS, format!("{error}: another ADD of the attachment is at work")),
+                false => error.into(),
+            },
+        )?;
+        let device = host
+            .link(&name)?
+            .ok_or_else(|| Refusal::new(KERNEL, format!("{name} has vanished from the host")))?;
+        host.apply(vec![qdisc::add_bucket(&name, device.index, DEVICE_HANDLE, bucket)])?;
+        if host.has_ingress(link.index)? {
+            return Err(Refusal::new(KERNEL, format!("somebody filters what {} gets already", link.name)));
+        }
+        // The filter is what the qdisc is known by, so both at once.
+        host.apply(vec![
+            qdisc::add_ingress(&link.name, link.index),
+            qdisc::add_redirect(&link.name, link.index, device.index, &attachment.identity()),
+        ])?;
+        made = Some(Interface {
+            name: device.name,
+            mac: Some(device.mac).filter(|mac| !mac.is_empty()),
+            ..Interface::default()
+        });
+    }
+    if let Some(bucket) = settings.ingress {
+        let step = qdisc::add_bucket(&link.name, link.index, handle(attachment), bucket);
+        host.apply(vec![step]).map_err(|error| match error.is(libc::EEXIST) {
+            true => Refusal::new(KERNEL, format!("{error}: somebody limits what {} sends", link.name)),
+            false => error.into(),
+        })?;
+    }
+    Ok(made)
+}
+
+/// Removes what the attachment has on these links of the host, and its device.
+fn remove(request: &Request, host: &mut Socket, links: Vec<Link>) -> Result<(), Refusal> {
+    let attachment = &request.attachment;
+    let mut steps: Vec<Step> = Vec::new();
+    for link in &links {
+        let filters = host.filters(link.index)?;
+        let is_own = |cookie: &[u8]| cookie == attachment.identity();
+        let (own, others): (Vec<_>, Vec<_>) =
+            filters.redirects.iter().partition(|redirect| is_own(&redirect.cookie));
+        if own.is_empty() {
+            // Not this attachment's.
+        } else if others.is_empty() && filters.others == 0 {
+            // It made this too; its filters go with it.
+            steps.push(qdisc::remove_ingress(&link.name, link.index));
+        } else {
+            steps.extend(own.into_iter().map(|one| qdisc::remove_redirect(&link.name, link.index, one)));
+        }
+        if host
+            .qdisc(link.index)?
+            .is_some_and(|found| found.handle == handle(attachment) && found.bucket.is_some())
+        {
+            steps.push(qdisc::remove_bucket(&link.name, link.index, handle(attachment)));
+        }
+    }
+    host.apply(steps)?;
+    let name = device(attachment);
+    if host.link(&name)?.is_some_and(|link| link.kind == "ifb") {
+        host.delete_link(&name)?;
+    }
+    Ok(())
+}
+
+fn del(request: &Request) -> Outcome {
+    let mut host = Socket::route()?;
+    let mut links: Vec<Link> = Vec::new();
+    if let Some(netns) = request.netns_if_any() {
+        let mut container = netns.run(Socket::route)??;
+        links.extend(other_end(&mut host, &mut container, &request.attachment.ifname)?);
+    }
+    // The container's namespace may be gone, or the interface have another name in it.
+    let listed = request.prev_result.iter().flat_map(|previous| &previous.interfaces);
+    for interface in listed.filter(|one| one.sandbox.as_deref().unwrap_or_default().is_empty()) {
+        if let Some(link) = host.link(&interface.name)?
+            && !links.iter().any(|other| other.index == link.index)
+        {
+            links.push(link);
+        }
+    }
+    remove(request, &mut host, links)?;
+    Ok(Answer::Silence)
+}
+
+fn check(request: &Request) -> Outcome {
+    let settings = Settings::read(request.fields())?;
+    let expected = request.required_prev_result()?;
+    if settings.is_unlimited() {
+        return Ok(Answer::Silence);
+    }
+    let mut host = Socket::route()?;
+    let link =
+        host_end(request, expected, &mut host).map_err(|error| Refusal::new(DIFFERS, error.msg.clone()))?;
+    if let Some(bucket) = settings.ingress {
+        require(&mut host, &link, bucket)?;
+    }
+    if let Some(bucket) = settings.egress {
+        let name = device(&request.attachment);
+        let Some(device) = host.link(&name)?.filter(|device| device.kind == "ifb" && device.up) else {
+            return differs(format!("the host has no device {name} that is up"));
+        };
+        require(&mut host, &device, bucket)?;
+        let redirects = host.filters(link.index)?.redirects;
+        if !redirects.iter().any(|redirect| redirect.to == device.index) {
+            return differs(format!("what {} gets is not redirected to {name}", link.name));
+        }
+    }
+    Ok(Answer::Silence)
+}
+
+/// Requires a limit of what a link sends.
+fn require(host: &mut Socket, link: &Link, bucket: Bucket) -> Result<(), Refusal> {
+    match host.qdisc(link.index)?.and_then(|found| found.bucket) {
+        None => differs(format!("nothing limits what {} sends", link.name)),
+        Some(found) if bucket.is_served_by(&found) => Ok(()),
+        Some(found) => differs(format!(
+            "{} sends up to {} bit/s, not {}, or another burst",
+            link.name,
+            found.rate.saturating_mul(8),
+            bucket.rate.saturating_mul(8)
+        )),
+    }
+}
+
+/// Devices of the network that belong to no valid attachment go. What limits the other ends goes with these.
+fn gc(request: &Request) -> Outcome {
+    let valid = request.valid_attachments()?;
+    let prefix = network_prefix(&request.attachment.network);
+    let labels: HashSet<String> = valid.iter().map(|attachment| attachment.label()).collect();
+    let mut host = Socket::route()?;
+    let stale = |link: &Link| {
+        let label = link.alias.strip_prefix(ALIAS);
+        link.kind == "ifb" && label.is_some_and(|label| label.starts_with(&prefix) && !labels.contains(label))
+    };
+    let gone: Vec<Link> = host.links(None)?.into_iter().filter(stale).collect();
+    let outcomes: Vec<_> = gone.iter().map(|link| host.delete_link(&link.name)).collect();
+    for outcome in outcomes {
+        outcome?;
+    }
+    Ok(Answer::Silence)
+}
+
+fn status(request: &Request) -> Outcome {
+    Settings::read(request.fields())?;
+    Ok(Answer::Silence)
+}
+
+#[cfg(feature = "fuzzing")]
+fn understand(request: &Request) -> Result<(), Refusal> {
+    Settings::read(request.fields())?;
+    crate::fuzzing::common(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings(config: Value) -> Result<Settings, Refusal> {
+        let config = config.as_object().cloned().unwrap_or_default();
+        Settings::read(Fields::root(&config))
+    }
+
+    #[test]
+    fn the_configuration_goes_before_the_runtime() {
+        let runtime = json!({"bandwidth": {"IngressRate": 8000, "ingressburst": 80}});
+        let limited = |rate, burst| Some(Bucket { rate, burst });
+        assert_eq!(
+            settings(json!({"runtimeConfig": runtime})).unwrap(),
+            Settings { ingress: limited(1000, 10), egress: None }
+        );
+        assert_eq!(
+            settings(json!({"runtimeConfig": runtime, "egressRate": 16, "egressBurst": 8})).unwrap(),
+            Settings { ingress: None, egress: limited(2, 1) }
+        );
+        let zero = json!({"runtimeConfig": runtime, "egressRate": 0, "shapedSubnets": []});
+        assert!(settings(zero).unwrap().is_unlimited());
+    }
+
+    #[test]
+    fn a_rate_needs_its_burst() {
+        for (config, code) in [
+            (json!({"ingressRate": 8000}), INVALID_CONFIGURATION),
+            (json!({"egressBurst": 8000}), INVALID_CONFIGURATION),
+            (json!({"egressBurst": 8000, "egressRate": 7}), INVALID_CONFIGURATION),
+            (json!({"egressBurst": 7, "egressRate": 8000}), INVALID_CONFIGURATION),
+            (json!({"egressBurst": 34_359_738_360_u64, "egressRate": 8000}), INVALID_CONFIGURATION),
+            (json!({"egressBurst": "8", "egressRate": 8000}), INVALID_CONFIGURATION),
+            (json!({"egressBurst": -8, "egressRate": 8000}), INVALID_CONFIGURATION),
+            (json!({"runtimeConfig": {"bandwidth": 5}}), INVALID_CONFIGURATION),
+            (json!({"shapedSubnets": ["10.0.0.0/8"]}), cni_spec::error::UNSUPPORTED_FIELD),
+        ] {
+            assert_eq!(settings(config.clone()).unwrap_err().code, code, "{config}");
+        }
+        let most = settings(json!({"egressBurst": 34_359_738_359_u64, "egressRate": u64::MAX})).unwrap();
+        assert_eq!(most.egress.map(|bucket| bucket.burst), Some(u32::MAX - 1));
+    }
+
+    #[test]
+    fn names_and_handles_follow_from_the_attachment() {
+        let attachment =
+            |ifname: &str| Attachment { network: "n".into(), container: "c".into(), ifname: ifname.into() };
+        let (one, two) = (attachment("eth0"), attachment("eth1"));
+        assert_ne!(device(&one), device(&two));
+        assert_eq!(device(&one).len(), 15);
+        for attachment in [one, two] {
+            let major = handle(&attachment) >> 16;
+            assert!((0x1000..0x8000).contains(&major) && handle(&attachment) & 0xffff == 0);
+        }
+    }
+}
