@@ -35,6 +35,10 @@ impl Cause {
     /// The cause of a deviation. `answer` is the execution that it speaks of, if it speaks of one.
     pub fn of(deviation: &Deviation, answer: Option<&Answer>) -> Cause {
         let observed = deviation.observed.as_str();
+        // Which variable the message lacks tells more than what it says instead.
+        if deviation.requirement == "error.code-4-names-vars" {
+            return Cause { requirement: deviation.requirement, how: deviation.expected.clone() };
+        }
         let how = match answer {
             Some(answer) => {
                 let verb =

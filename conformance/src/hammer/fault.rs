@@ -21,7 +21,14 @@ pub(super) struct Demand {
     pub(super) why: String,
     /// The variable that is wrong, which the message has to name.
     pub(super) variable: Option<String>,
+    /// What is wrong shows at work, after the request was read: the refusal is that of a failed ADD.
+    pub(super) late: bool,
 }
+
+/// What is broken by requests that look right until they are followed.
+const LATE: [&str; 2] = [OWN_NETNS, NO_NETNS];
+const OWN_NETNS: &str = "exec.netns-not-own";
+const NO_NETNS: &str = "param.netns-invalid-add";
 
 /// Puts the fault into the call; none where the fault is not known to this release, or changes nothing here.
 pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call, Demand)> {
@@ -47,7 +54,7 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
             let requirement = requirement.as_deref().and_then(known).filter(|_| code.is_some());
             let places: Vec<String> = edits.iter().map(describe).collect();
             let why = format!("with {}", places.join(", "));
-            Some((call.document(&document), Demand { requirement, code, why, variable: None }))
+            Some((call.document(&document), Demand { requirement, code, why, variable: None, late: false }))
         }
         Fault::Version { value, requirement, code } => {
             let requirement = known(requirement);
@@ -56,7 +63,7 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
             let why = format!("in CNI {value:?}");
             Some((
                 call.edit(|request| relabel(request, json!(value))),
-                Demand { requirement, code, why, variable: None },
+                Demand { requirement, code, why, variable: None, late: false },
             ))
         }
         Fault::Text { change, seed } => {
@@ -76,7 +83,7 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
             let code = code.filter(|_| case.version >= Version::V1_0_0);
             Some((
                 call.text(changed),
-                Demand { requirement, code, why: format!("with {change}"), variable: None },
+                Demand { requirement, code, why: format!("with {change}"), variable: None, late: false },
             ))
         }
         Fault::Environment { variable, value, requirement, code } => {
@@ -88,8 +95,9 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
                 Some(value) => call.set(variable, value),
                 None => call.unset(variable),
             };
+            let late = LATE.contains(&requirement.as_str());
             let (requirement, code) = (known(requirement), codes(*code));
-            Some((call, Demand { requirement, code, why, variable: Some(variable.clone()) }))
+            Some((call, Demand { requirement, code, why, variable: Some(variable.clone()), late }))
         }
     }
 }
@@ -103,14 +111,16 @@ fn sets_null(edits: &[Edit]) -> bool {
     edits.iter().any(|edit| edit.value == Some(Value::Null))
 }
 
-/// Whether a plugin that follows the specification refuses this fault, whatever else it does with its configuration.
+/// Whether a plugin that follows the specification refuses this fault while it reads the request, whatever else it does with
+/// its configuration.
 pub(super) fn must_be_refused(fault: &Fault) -> bool {
     match fault {
         Fault::Document { edits, code, .. } => code.is_some() && !sets_null(edits),
         Fault::Text { change, .. } => {
             text_change(change).is_some_and(|kind| kind.meaning() != Meaning::Unclear)
         }
-        Fault::Environment { .. } | Fault::Version { .. } => true,
+        Fault::Environment { requirement, .. } => !LATE.contains(&requirement.as_str()),
+        Fault::Version { .. } => true,
     }
 }
 
@@ -153,11 +163,16 @@ pub(super) fn parameters(target: &Target, args: Option<&str>) -> Vec<Fault> {
         requirement: requirement.to_owned(),
         code: None,
     };
-    let mut all = vec![fault(Variable::Netns, parameters::OWN_NETNS.to_owned(), "exec.netns-not-own")];
-    if target.kind == Kind::Interface {
-        for path in parameters::NO_NETNS {
-            all.push(fault(Variable::Netns, path.to_owned(), "param.netns-invalid-add"));
+    let mut all = Vec::new();
+    match target.kind {
+        // What others make in the arena's own namespace, a DEL of the container does not remove.
+        Kind::Ipam => all.push(fault(Variable::Netns, parameters::OWN_NETNS.to_owned(), OWN_NETNS)),
+        Kind::Interface => {
+            for path in parameters::NO_NETNS {
+                all.push(fault(Variable::Netns, path.to_owned(), NO_NETNS));
+            }
         }
+        _ => {}
     }
     let named = args.is_some_and(|args| args.contains("${"));
     if parameters::reads_args(Some(target)) && !named {

@@ -603,7 +603,9 @@ impl<'s> Game<'s> {
             // It goes on after an error, and lists nothing as valid.
             self.collected();
         } else if operation == Operation::Check
-            || requirement.is_some() && self.is_refused_for_the_fault(case, &before, &after)?
+            || requirement.is_some()
+                && !demand.late
+                && self.is_refused_for_the_fault(case, &before, &after)?
         {
             let settled = self.settled;
             let ignore = |line: &str| may_come_of_refusal(line, settled);
