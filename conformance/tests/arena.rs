@@ -179,7 +179,8 @@ fn plugins_that_are_installed_go_before_aliases() {
     let folder = tempfile::tempdir().expect("folder");
     let plugin = folder.path().join("bridge");
     std::fs::write(&plugin, "#!/bin/sh\necho installed\n").expect("written");
-    std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("executable");
+    std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("executable");
     let alias = |name: &str| PluginAlias { name: name.into(), executable: "/proc/self/exe".into() };
     let config = ArenaConfig {
         binds: vec![Bind { source: folder.path().into(), target: "/opt/cni/bin".into() }],
