@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn tables_that_are_taken_are_passed_over() {
-        let rule = |table| AnyRule { table, by_source: None };
+        let rule = |table| AnyRule { table, by_source: None, to_vrf: false };
         let state = State { link: None, rules: vec![rule(100), rule(102)], routes: Vec::new() };
         assert_eq!(state.free_tables(3), [101, 103, 104]);
     }
@@ -450,6 +450,7 @@ mod tests {
         let rule = |source: [u8; 4], table, protocol| AnyRule {
             table,
             by_source: Some(SourceRule { source: source.into(), table, protocol, priority: Some(1) }),
+            to_vrf: false,
         };
         let rules = vec![
             rule([10, 0, 0, 1], 100, OWN),

@@ -4,7 +4,7 @@
 
 use cni_spec::error::INVALID_CONFIGURATION;
 use cni_spec::parameters::interface_name;
-use cni_spec::result::AddResult;
+use cni_spec::result::{AddResult, Interface};
 
 use crate::fields::{Fields, invalid};
 use crate::netlink::link::{self, Link};
@@ -13,6 +13,7 @@ use crate::netlink::{Socket, Step, address};
 use crate::netns::Netns;
 use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
 use crate::skel::{Answer, Outcome, Plugin, Request, io_failure};
+use crate::veth::listed;
 
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "vrf",
@@ -153,11 +154,17 @@ fn required_prev_result(request: &Request) -> Result<&AddResult, Refusal> {
 fn add(request: &Request) -> Outcome {
     let settings = Settings::of(request)?;
     let previous = required_prev_result(request)?;
-    inside(request.netns()?, |socket| enter(request, &settings, socket))?;
-    Ok(Answer::Result(Box::new(previous.clone())))
+    let vrf = inside(request.netns()?, |socket| enter(request, &settings, socket))?;
+    let mut result = previous.clone();
+    let is_listed = |one: &Interface| one.name == vrf.name && one.sandbox == request.sandbox();
+    if !result.interfaces.iter().any(is_listed) {
+        result.interfaces.push(listed(&vrf, request.sandbox()));
+    }
+    Ok(Answer::Result(Box::new(result)))
 }
 
-fn enter(request: &Request, settings: &Settings<'_>, socket: &mut Socket) -> Result<(), Refusal> {
+/// Puts the interface into the VRF, and answers that.
+fn enter(request: &Request, settings: &Settings<'_>, socket: &mut Socket) -> Result<Link, Refusal> {
     let ifname = &request.attachment.ifname;
     let link = socket.link(ifname)?.ok_or_else(|| {
         let problem = format!(
@@ -186,7 +193,7 @@ fn enter(request: &Request, settings: &Settings<'_>, socket: &mut Socket) -> Res
     {
         request.log(format_args!("undoing the ADD: {error}"));
     }
-    entered
+    entered.map(|()| vrf.link)
 }
 
 /// Takes the interface out of the VRF, and removes the VRF if this plugin made it and nothing is in it.
@@ -226,6 +233,12 @@ fn check(request: &Request) -> Outcome {
         }
         if !vrf.link.up {
             return Ok(Some(format!("the VRF {} is down", settings.name)));
+        }
+        // The kernel makes the rules with the first VRF of a namespace, and only then.
+        if !socket.rules()?.iter().any(|rule| rule.to_vrf) {
+            return Ok(Some(
+                "the container has no rule that leads to the tables of VRFs (l3mdev)".to_owned(),
+            ));
         }
         Ok(match socket.link(ifname)? {
             None => Some(format!("the container has no interface {ifname}")),

@@ -424,7 +424,7 @@ impl Builder<'_> {
         let mut shown = Vec::new();
         for entry in &self.config.binds {
             if entry.target == Path::new(PLUGIN_DIR) {
-                shown.extend(self.plugins(&entry.source)?);
+                shown.extend(show_installed(&entry.source)?);
                 continue;
             }
             show(&entry.source, &inside(&resolve(&entry.target)), &entry.target)?;
@@ -453,26 +453,29 @@ impl Builder<'_> {
     }
 }
 
-impl Builder<'_> {
-    /// Shows each plugin of a folder where plugins are installed. Not the folder as a whole: what aliases stand for has to get
-    /// in as well. Answers the names.
-    fn plugins(&self, folder: &Path) -> Result<Vec<OsString>> {
-        let at = Path::new(PLUGIN_DIR);
-        let entries = fs::read_dir(folder)
-            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-            .map_err(failed(format!("list {}", folder.display())))?;
-        let mut names = Vec::new();
-        for name in entries.into_iter().map(|entry| entry.file_name()) {
-            let target = inside(at).join(&name);
-            // A symbolic link of the host would lead the mount elsewhere.
-            if fs::symlink_metadata(&target).is_ok_and(|m| m.is_symlink()) {
-                fs::remove_file(&target).map_err(failed(format!("replace {}", at.join(&name).display())))?;
-            }
-            show(&folder.join(&name), &target, &at.join(&name))?;
-            names.push(name);
+/// Shows each plugin of a folder where plugins are installed. Not the folder as a whole: what aliases stand for has to get in as
+/// well. Answers the names.
+fn show_installed(folder: &Path) -> Result<Vec<OsString>> {
+    let at = Path::new(PLUGIN_DIR);
+    let entries = fs::read_dir(folder)
+        .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+        .map_err(failed(format!("list {}", folder.display())))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let (source, name) = (entry.path(), entry.file_name());
+        // A symbolic link that leads nowhere is no plugin.
+        if !source.exists() {
+            continue;
         }
-        Ok(names)
+        let target = inside(at).join(&name);
+        // A symbolic link of the host would lead the mount elsewhere.
+        if fs::symlink_metadata(&target).is_ok_and(|m| m.is_symlink()) {
+            fs::remove_file(&target).map_err(failed(format!("replace {}", at.join(&name).display())))?;
+        }
+        show(&source, &target, &at.join(&name))?;
+        names.push(name);
     }
+    Ok(names)
 }
 
 /// Shows `source` of the host at `target`, read-only; copies a file that cannot be bound.

@@ -12,6 +12,7 @@ const HEADER: usize = 12;
 const FRA_SRC: u16 = 2;
 const FRA_PRIORITY: u16 = 6;
 const FRA_TABLE: u16 = 15;
+const FRA_L3MDEV: u16 = 19;
 const FRA_PROTOCOL: u16 = 21;
 const TO_TABLE: u8 = 1;
 
@@ -35,6 +36,8 @@ pub struct AnyRule {
     pub table: u32,
     /// The rule itself, if it goes by the source address alone.
     pub by_source: Option<SourceRule>,
+    /// Whether it leads to the table of the VRF that an interface is in.
+    pub to_vrf: bool,
 }
 
 impl SourceRule {
@@ -68,13 +71,14 @@ fn read(payload: &[u8]) -> Option<AnyRule> {
     let mut table: u32 = (*payload.get(4)?).into();
     let bits: usize = (*payload.get(2)?).into();
     let mut source = None;
-    let (mut priority, mut protocol, mut others) = (None, 0, payload.get(1) != Some(&0));
+    let (mut priority, mut protocol, mut others, mut to_vrf) = (None, 0, payload.get(1) != Some(&0), false);
     for (kind, value) in attributes(payload, HEADER) {
         match kind {
             FRA_SRC => source = to_address(value).filter(|_| bits == value.len() * 8),
             FRA_TABLE => table = u32_at(value, 0)?,
             FRA_PRIORITY => priority = u32_at(value, 0),
             FRA_PROTOCOL => protocol = *value.first()?,
+            FRA_L3MDEV => to_vrf = value != [0],
             // Interfaces and marks.
             3 | 10 | 17 => others = true,
             _ => {}
@@ -83,8 +87,9 @@ fn read(payload: &[u8]) -> Option<AnyRule> {
     if *payload.get(7)? != TO_TABLE {
         return None;
     }
-    let source = source.filter(|_| !others);
-    Some(AnyRule { table, by_source: source.map(|source| SourceRule { source, table, protocol, priority }) })
+    let source = source.filter(|_| !others && !to_vrf);
+    let by_source = source.map(|source| SourceRule { source, table, protocol, priority });
+    Some(AnyRule { table, by_source, to_vrf })
 }
 
 impl Socket {
@@ -124,7 +129,7 @@ mod tests {
             let rule =
                 SourceRule { source: source.parse().unwrap(), table, protocol, priority: Some(32_765) };
             let read = read(rule.message(libc::RTM_NEWRULE, 0).payload()).unwrap();
-            assert_eq!(read, AnyRule { table, by_source: Some(rule) });
+            assert_eq!(read, AnyRule { table, by_source: Some(rule), to_vrf: false });
         }
     }
 
@@ -133,9 +138,11 @@ mod tests {
         let rule = SourceRule { source: [10, 1, 0, 2].into(), table: 100, protocol: 0, priority: None };
         let marked = rule.message(libc::RTM_NEWRULE, 0).u32(10, 1);
         assert_eq!(read(marked.payload()).unwrap().by_source, None);
+        let of_vrf = rule.message(libc::RTM_NEWRULE, 0).bytes(FRA_L3MDEV, &[1]);
+        assert!(read(of_vrf.payload()).is_some_and(|rule| rule.to_vrf && rule.by_source.is_none()));
         let mut subnet = rule.message(libc::RTM_NEWRULE, 0).payload().to_vec();
         subnet[2] = 24;
-        assert_eq!(read(&subnet).unwrap(), AnyRule { table: 100, by_source: None });
+        assert_eq!(read(&subnet).unwrap(), AnyRule { table: 100, by_source: None, to_vrf: false });
         let mut unreachable = subnet;
         unreachable[7] = 7;
         assert_eq!(read(&unreachable), None);
