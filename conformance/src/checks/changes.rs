@@ -63,7 +63,7 @@ fn is_state_of_device(case: &Case<'_>, line: &str) -> bool {
 }
 
 /// The devices that the target provides for an attachment's container, their peers included.
-pub(super) fn devices_of(case: &Case<'_>, attachment: &Attachment) -> Vec<String> {
+pub(crate) fn devices_of(case: &Case<'_>, attachment: &Attachment) -> Vec<String> {
     let links = case.target.map(|target| target.links.as_slice()).unwrap_or_default();
     let own = links.iter().filter(|link| link.per_container);
     own.flat_map(|link| {
@@ -74,7 +74,7 @@ pub(super) fn devices_of(case: &Case<'_>, attachment: &Attachment) -> Vec<String
 }
 
 /// Whether a line has one of these names as a word.
-pub(super) fn names_any(line: &str, names: &[String]) -> bool {
+pub(crate) fn names_any(line: &str, names: &[String]) -> bool {
     line.split([' ', '/', ',']).any(|word| names.iter().any(|name| name == word))
 }
 
