@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork, getegid, geteuid, getppid};
+use nix::unistd::{ForkResult, fork, getegid, geteuid, getppid, setsid};
 
 use super::protocol::{Reply, Request, receive, send};
 use super::{ArenaConfig, ArenaError, agent, dhcp, sys};
@@ -155,6 +155,8 @@ fn start_agent(socket: UnixStream, config: &ArenaConfig) -> i32 {
         Ok(ForkResult::Child) => {
             // As process 1 it cannot see whether its parent still lives; the socket's end covers the rest.
             let _ = set_pdeathsig(Signal::SIGKILL);
+            // Programs have no terminal: neither its keys reach them, nor do they reach it.
+            let _ = setsid();
             agent::run(socket, config)
         }
         Ok(ForkResult::Parent { child }) => {

@@ -806,22 +806,13 @@ impl<'a> Case<'a> {
 
     /// An execution of the operation with the parameters and request configuration that a runtime would give.
     pub fn call(&self, operation: Operation, attachment: &Attachment) -> Call {
-        let mut environment = BTreeMap::new();
-        let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
-        set("CNI_COMMAND", operation.as_str().to_owned());
-        let path: Vec<String> = self.subject.cni_path.iter().map(|dir| dir.display().to_string()).collect();
-        if operation != Operation::Version {
-            set("CNI_PATH", path.join(":"));
-            set("PATH", SEARCH_PATH.to_owned());
-        }
-        let stdin = match operation {
+        self.call_without_request(operation, attachment).document(&self.request(operation, attachment))
+    }
+
+    /// The request configuration that a runtime would give.
+    pub(crate) fn request(&self, operation: Operation, attachment: &Attachment) -> Value {
+        match operation {
             Operation::Add | Operation::Del | Operation::Check => {
-                set("CNI_CONTAINERID", attachment.container_id.clone());
-                set("CNI_NETNS", attachment.netns.display().to_string());
-                set("CNI_IFNAME", attachment.ifname.clone());
-                if let Some(args) = &attachment.args {
-                    set("CNI_ARGS", args.clone());
-                }
                 Value::Object(attachment.request(operation))
             }
             Operation::Gc => {
@@ -831,11 +822,31 @@ impl<'a> Case<'a> {
             }
             Operation::Status => Value::Object(attachment.plugin.clone()),
             Operation::Version => json!({ "cniVersion": self.version.as_str() }),
-        };
+        }
+    }
+
+    /// An execution of the operation with the parameters that a runtime would give, and nothing on stdin.
+    pub(crate) fn call_without_request(&self, operation: Operation, attachment: &Attachment) -> Call {
+        let mut environment = BTreeMap::new();
+        let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
+        set("CNI_COMMAND", operation.as_str().to_owned());
+        let path: Vec<String> = self.subject.cni_path.iter().map(|dir| dir.display().to_string()).collect();
+        if operation != Operation::Version {
+            set("CNI_PATH", path.join(":"));
+            set("PATH", SEARCH_PATH.to_owned());
+        }
+        if operation.is_attachment() {
+            set("CNI_CONTAINERID", attachment.container_id.clone());
+            set("CNI_NETNS", attachment.netns.display().to_string());
+            set("CNI_IFNAME", attachment.ifname.clone());
+            if let Some(args) = &attachment.args {
+                set("CNI_ARGS", args.clone());
+            }
+        }
         Call {
             label: operation.as_str().to_owned(),
             environment,
-            stdin: Stdin::Bytes(pretty(&stdin).into_bytes()),
+            stdin: Stdin::Empty,
             arguments: Vec::new(),
             directory: PathBuf::from("/"),
             program: None,

@@ -30,8 +30,9 @@ const LATE: [&str; 2] = [OWN_NETNS, NO_NETNS];
 const OWN_NETNS: &str = "exec.netns-not-own";
 const NO_NETNS: &str = "param.netns-invalid-add";
 
-/// Puts the fault into the call; none where the fault is not known to this release, or changes nothing here.
-pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call, Demand)> {
+/// Puts the request into the call, and the fault into either; none where the fault is not known to this release, or changes
+/// nothing here.
+pub(super) fn wrong(case: &Case<'_>, call: Call, request: Value, fault: &Fault) -> Option<(Call, Demand)> {
     let known = |id: &str| catalogue::requirement(id).map(|requirement| requirement.id);
     let codes = |code: Option<u32>| -> Option<(&'static str, &'static [u32])> {
         match code? {
@@ -43,10 +44,9 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
     };
     match fault {
         Fault::Document { edits, requirement, code } => {
-            let whole = call.parsed()?;
-            let mut document = whole.clone();
+            let mut document = request.clone();
             edits.iter().for_each(|edit| edit.apply(&mut document));
-            if document == whole {
+            if document == request {
                 return None;
             }
             // Where no code is said, whoever reads the key decides; and null is nothing to many readers.
@@ -62,14 +62,13 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
             let code = code.map(|(requirement, _)| (requirement, &[error::INCOMPATIBLE_VERSION][..]));
             let why = format!("in CNI {value:?}");
             Some((
-                call.edit(|request| relabel(request, json!(value))),
+                call.document(&relabelled(request, value)),
                 Demand { requirement, code, why, variable: None, late: false },
             ))
         }
         Fault::Text { change, seed } => {
             let kind = text_change(change)?;
-            let whole = call.parsed()?;
-            let changed = kind.apply(&whole, &mut Random::new(*seed))?;
+            let changed = kind.apply(&request, &mut Random::new(*seed))?;
             let (requirement, code) = match kind {
                 _ if kind.meaning() == Meaning::Unclear => (None, None),
                 text::Kind::Empty => (Some("error.empty-stdin"), None),
@@ -95,11 +94,19 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, fault: &Fault) -> Option<(Call,
                 Some(value) => call.set(variable, value),
                 None => call.unset(variable),
             };
+            let call = call.document(&request);
             let late = LATE.contains(&requirement.as_str());
             let (requirement, code) = (known(requirement), codes(*code));
             Some((call, Demand { requirement, code, why, variable: Some(variable.clone()), late }))
         }
     }
+}
+
+fn relabelled(mut request: Value, version: &str) -> Value {
+    if let Some(request) = request.as_object_mut() {
+        relabel(request, json!(version));
+    }
+    request
 }
 
 /// The change of a text by its name.

@@ -47,6 +47,21 @@ pub(super) fn minimise<R>(
     }
 }
 
+/// Makes a scenario one of the newest version if that shows it too.
+pub(super) fn settle<R>(
+    scenario: Scenario,
+    result: R,
+    own: Option<&Map<String, Value>>,
+    newest: Version,
+    show: &mut dyn FnMut(&Scenario) -> Option<R>,
+) -> (Scenario, R) {
+    let newer = settle_version(&scenario, own, newest, 0).filter(|newer| *newer != scenario);
+    match newer.and_then(|newer| show(&newer).map(|result| (newer, result))) {
+        Some(shown) => shown,
+        None => (scenario, result),
+    }
+}
+
 /// The candidate of that index: fewer steps, the later ones first.
 fn drop_steps(
     scenario: &Scenario,

@@ -38,6 +38,7 @@ use std::time::{Duration, Instant, SystemTime};
 use cni_schemas::generate::{Random, Source as _};
 use cni_spec::Version;
 use cnitest_reports::model::{CaseResult, Difference, FUZZ, FuzzTally, Run, Verdict};
+use serde_json::{Map, Value};
 
 use cause::Family;
 pub use cause::{Cause, without_particulars};
@@ -683,7 +684,7 @@ impl<'a> Swing<'a> {
 
     fn found(&self, cause: Cause, result: CaseResult, scenario: &Scenario, slot: &mut Option<Arena>) {
         let valid = self.maker.is_valid(scenario);
-        let mut show = |candidate: &Scenario| -> Option<CaseResult> {
+        let show_in = |candidate: &Scenario, slot: &mut Option<Arena>| -> Option<CaseResult> {
             // What a plugin does with a configuration that nobody may write is another matter.
             if valid && !self.maker.is_valid(candidate) {
                 return None;
@@ -692,7 +693,8 @@ impl<'a> Swing<'a> {
             self.executions.fetch_add(played.executions, Ordering::Relaxed);
             played.found.into_iter().find(|(other, _)| *other == cause).map(|(_, result)| result)
         };
-        let again = (0..REPEATS).find_map(|_| show(scenario));
+        let again = (0..REPEATS).find_map(|_| show_in(scenario, slot));
+        let is_shot = !self.ready.config.coverage && volley::is_shot(scenario, self.maker.attaches());
         let finding = match again {
             Some(result) if self.hammer.options.first => {
                 Finding { cause, scenario: scenario.clone(), result, once: false }
@@ -700,14 +702,23 @@ impl<'a> Swing<'a> {
             Some(result) => {
                 let configurations = &self.ready.probe.configurations;
                 let own = configurations.iter().find(|one| one.name == scenario.configuration);
-                let (scenario, result) = minimise::minimise(
-                    scenario.clone(),
-                    result,
-                    own.map(|one| &one.plugin),
-                    self.ready.newest,
-                    &mut show,
-                    &|| self.hammer.cancelled.load(Ordering::Relaxed),
-                );
+                let own = own.map(|one| &one.plugin);
+                let small = if is_shot { self.shoot_small(&cause, scenario, own, slot) } else { None };
+                let mut show = |candidate: &Scenario| show_in(candidate, slot);
+                let shown = small.and_then(|small| show(&small).map(|result| (small, result)));
+                let (scenario, result) = match shown {
+                    Some((small, result)) => {
+                        minimise::settle(small, result, own, self.ready.newest, &mut show)
+                    }
+                    None => minimise::minimise(
+                        scenario.clone(),
+                        result,
+                        own,
+                        self.ready.newest,
+                        &mut show,
+                        &|| self.hammer.cancelled.load(Ordering::Relaxed),
+                    ),
+                };
                 Finding { cause, scenario, result, once: false }
             }
             None => {
@@ -727,6 +738,37 @@ impl<'a> Swing<'a> {
             self.ended.store(true, Ordering::Relaxed);
         }
         lock(&self.findings).push(finding);
+    }
+
+    /// The smallest scenario that shows a cause by its answers alone: tried in one case, which takes less time than a case for
+    /// each try. `own` is the plugin object of the configuration that the scenario began as.
+    fn shoot_small(
+        &self,
+        cause: &Cause,
+        scenario: &Scenario,
+        own: Option<&Map<String, Value>>,
+        slot: &mut Option<Arena>,
+    ) -> Option<Scenario> {
+        let valid = self.maker.is_valid(scenario);
+        let act = |_: Planned<'_>, case: &mut Case<'_>| {
+            let range = volley::Range::open(case).ok()?;
+            let mut shows = |candidate: &Scenario| -> Option<()> {
+                let fits = candidate.version == scenario.version
+                    && volley::is_shot(candidate, self.maker.attaches())
+                    && (!valid || self.maker.is_valid(candidate));
+                if !fits {
+                    return None;
+                }
+                self.executions.fetch_add(candidate.steps.len(), Ordering::Relaxed);
+                range.shows(case, candidate, cause).ok().filter(|shown| *shown).map(drop)
+            };
+            // Not everything shows among others.
+            shows(scenario)?;
+            let is_cancelled = || self.hammer.cancelled.load(Ordering::Relaxed);
+            let (newest, whole) = (scenario.version, scenario.clone());
+            Some(minimise::minimise(whole, (), own, newest, &mut shows, &is_cancelled).0)
+        };
+        self.ready.within(scenario, slot, act).ok().and_then(|(small, _)| small)
     }
 
     fn problem(&self, problem: Option<CaseResult>) {

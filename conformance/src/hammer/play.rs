@@ -824,7 +824,8 @@ pub(super) fn wrong_call(
     attachment: &Attachment,
     fault: &Fault,
 ) -> Option<(Call, Demand)> {
-    let (call, demand) = wrong(case, case.call(operation, attachment), fault)?;
+    let call = case.call_without_request(operation, attachment);
+    let (call, demand) = wrong(case, call, case.request(operation, attachment), fault)?;
     let asked = match fault {
         Fault::Environment { variable, .. } if variable == Variable::Command.as_str() => {
             "a request".to_owned()

@@ -96,6 +96,26 @@ enum Judge {
     Version(Asking),
 }
 
+impl Judge {
+    /// States in the case what is wrong with an answer. `named` is what the scenario's last VERSION named.
+    fn apply(
+        &self,
+        case: &mut Case<'_>,
+        scenario: &Scenario,
+        answer: &Answer,
+        named: &mut Option<Vec<String>>,
+    ) -> Result<(), Stop> {
+        match self {
+            Judge::Faulty(demand) => {
+                let works = scenario.plugin == case.configuration.plugin;
+                judge_faulty(case, demand, answer, works);
+                Ok(())
+            }
+            Judge::Version(asking) => judge_version(case, answer, *asking, named),
+        }
+    }
+}
+
 /// What a scenario asks; nothing where it makes no sense here.
 fn requests(case: &Case<'_>, scenario: &Scenario, first: &Attachment) -> Vec<(Call, Judge)> {
     let request = |step: &Step| match step {
@@ -142,18 +162,10 @@ pub(super) fn fire(
             volley.fired = *index;
         }
         for ((index, judge), answer) in judges.iter().zip(&answers) {
-            match judge {
-                Judge::Faulty(demand) => {
-                    let works = scenarios[*index].plugin == case.configuration.plugin;
-                    judge_faulty(case, demand, answer, works);
-                }
-                Judge::Version(asking) => {
-                    if named.0 != *index {
-                        named = (*index, None);
-                    }
-                    judge_version(case, answer, *asking, &mut named.1)?;
-                }
+            if named.0 != *index {
+                named = (*index, None);
             }
+            judge.apply(case, &scenarios[*index], answer, &mut named.1)?;
             let shot = Shot::of(case, *index, answer);
             volley.shots.push(shot);
             case.set_deviations(Vec::new());
@@ -166,6 +178,43 @@ pub(super) fn fire(
         .any(|line| accepted && !changes::is_file_content(line) || !may_come_of_refusal(line, false));
     volley.took = started.elapsed();
     Ok(volley)
+}
+
+/// A case in which one scenario after another is played, of which [`is_shot`] is true, without a look at the kernel.
+pub(super) struct Range {
+    first: Attachment,
+}
+
+impl Range {
+    /// In a case whose arena is as new.
+    ///
+    /// # Errors
+    /// When cnitest could not go on.
+    pub(super) fn open(case: &mut Case<'_>) -> Result<Range, Stop> {
+        Ok(Range { first: case.attachment()? })
+    }
+
+    /// Whether the answers to a scenario show this. Nothing is stated in the case.
+    ///
+    /// # Errors
+    /// When cnitest could not go on.
+    pub(super) fn shows(
+        &self,
+        case: &mut Case<'_>,
+        scenario: &Scenario,
+        cause: &Cause,
+    ) -> Result<bool, Stop> {
+        let (calls, judges): (Vec<Call>, Vec<Judge>) =
+            requests(case, scenario, &self.first).into_iter().unzip();
+        let mut named = None;
+        let mut shown = false;
+        for (judge, answer) in judges.iter().zip(&case.run_each(calls)?) {
+            judge.apply(case, scenario, answer, &mut named)?;
+            shown |= Shot::of(case, 0, answer).deviations.iter().any(|(other, ..)| other == cause);
+            case.set_deviations(Vec::new());
+        }
+        Ok(shown)
+    }
 }
 
 impl Shot {

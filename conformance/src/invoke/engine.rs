@@ -130,7 +130,7 @@ pub(crate) struct NotStarted {
 struct Process {
     pid: libc::pid_t,
     parent: libc::pid_t,
-    session: libc::pid_t,
+    group: libc::pid_t,
     name: String,
     zombie: bool,
 }
@@ -699,7 +699,7 @@ impl Running {
         self.was_stopped = stopped;
     }
 
-    /// Kills the program and its session.
+    /// Kills the program and its process group.
     fn expire(&mut self) {
         self.collect();
         if self.end.is_some() {
@@ -895,12 +895,12 @@ fn environment_entries(environment: &[(OsString, OsString)]) -> Vec<Vec<u8>> {
     environment.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()).collect()
 }
 
-/// The index of the execution that a process belongs to: by its session; else the one whose environment it
+/// The index of the execution that a process belongs to: by its process group; else the one whose environment it
 /// holds most of, since a shell adds to its environment and reorders it; else the first one that ran.
 fn owner(process: &Process, slots: &[Result<Running, NotStarted>]) -> usize {
-    let by_session =
-        slots.iter().position(|slot| slot.as_ref().is_ok_and(|running| running.pid == process.session));
-    if let Some(index) = by_session {
+    let by_group =
+        slots.iter().position(|slot| slot.as_ref().is_ok_and(|running| running.pid == process.group));
+    if let Some(index) = by_group {
         return index;
     }
     let found = std::fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
@@ -938,18 +938,18 @@ fn process(stat: &[u8]) -> Option<Process> {
     let mut rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?.split_ascii_whitespace();
     let state = rest.next()?;
     let parent = rest.next()?.parse().ok()?;
-    let session = rest.nth(1)?.parse().ok()?;
-    Some(Process { pid, parent, session, name, zombie: matches!(state, "Z" | "X") })
+    let group = rest.next()?.parse().ok()?;
+    Some(Process { pid, parent, group, name, zombie: matches!(state, "Z" | "X") })
 }
 
-/// The processes of `all` that are one of `roots`, descend from one, or are in a session of one.
+/// The processes of `all` that are one of `roots`, descend from one, or are in the process group of one.
 fn family_of(all: &[Process], roots: &[libc::pid_t]) -> Vec<Process> {
     let mut family: Vec<Process> = Vec::new();
     loop {
         let before = family.len();
         for process in all {
             let belongs = roots.contains(&process.pid)
-                || roots.contains(&process.session)
+                || roots.contains(&process.group)
                 || family.iter().any(|member| member.pid == process.parent);
             if belongs && !family.contains(process) {
                 family.push(process.clone());
@@ -966,8 +966,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(pid: i32, parent: i32, session: i32) -> Process {
-        Process { pid, parent, session, name: format!("p{pid}"), zombie: false }
+    fn of(pid: i32, parent: i32, group: i32) -> Process {
+        Process { pid, parent, group, name: format!("p{pid}"), zombie: false }
     }
 
     #[test]
@@ -975,7 +975,7 @@ mod tests {
         let found = process(b"12 (a) b (c) S 3 12 7 0 -1 4194560").unwrap();
         assert_eq!(
             found,
-            Process { pid: 12, parent: 3, session: 7, name: "a) b (c".to_owned(), zombie: false }
+            Process { pid: 12, parent: 3, group: 12, name: "a) b (c".to_owned(), zombie: false }
         );
         assert!(process(b"12 (x) Z 3 12 7 0").unwrap().zombie);
         assert_eq!(process(b"12 x S"), None);
@@ -983,7 +983,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_is_descendants_and_sessions() {
+    fn a_family_is_descendants_and_process_groups() {
         let all = [of(2, 1, 2), of(3, 2, 2), of(4, 3, 4), of(5, 1, 2), of(6, 1, 6), of(7, 6, 6)];
         let pids = |roots: &[i32]| family_of(&all, roots).iter().map(|p| p.pid).collect::<Vec<_>>();
         assert_eq!(pids(&[2]), [2, 3, 4, 5]);

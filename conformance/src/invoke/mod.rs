@@ -105,7 +105,7 @@ pub struct Invocation {
     pub working_directory: PathBuf,
     /// Network namespace in which the program starts.
     pub netns: Place,
-    /// Deadline, from the start; the whole session is killed when it has passed.
+    /// Deadline, from the start; its whole process group is killed when it has passed.
     pub timeout: Duration,
     /// Bytes kept of stdout and of stderr, each; more is read and discarded.
     pub output_cap: usize,

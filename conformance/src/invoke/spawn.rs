@@ -1,5 +1,5 @@
 //! Starting a program without copying the starter: clone(2) with `CLONE_VM` and `CLONE_VFORK`, as posix_spawn(3)
-//! does it, and with what posix_spawn cannot do: a session, resource limits, a network namespace.
+//! does it, and with what posix_spawn cannot do: a process group, resource limits, a network namespace.
 
 use std::ffi::{CString, OsStr, c_char, c_int, c_void};
 use std::io;
@@ -220,7 +220,7 @@ extern "C" fn run_child(argument: *mut c_void) -> c_int {
             (*child).failure.write_volatile(Failure { step, errno: *libc::__errno_location() });
             libc::_exit(127)
         };
-        libc::setsid();
+        libc::setpgid(0, 0);
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         for (number, descriptor) in (0..).zip((*child).descriptors) {
             if descriptor < 0 {
