@@ -8,9 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::unistd::geteuid;
+use nix::unistd::{Pid, geteuid};
 
 use super::counters;
 use super::error::Refusal;
@@ -127,6 +128,8 @@ impl Agent {
             }
             Request::ExecuteEach(invocations) => {
                 let mut executions = Vec::with_capacity(invocations.len());
+                // One after another they gain nothing by moving to other processors, and each move costs.
+                let _pinned = Pinned::here();
                 for invocation in &invocations {
                     let one = std::slice::from_ref(invocation);
                     executions.append(&mut self.engine.run(one, &self.network, socket.as_fd())?);
@@ -350,4 +353,25 @@ pub(super) fn places(network: &Network, scope: &super::Scope) -> Vec<Place> {
         .chain(network.containers.keys().cloned().map(Place::Container))
         .filter(|place| scope.covers(place))
         .collect()
+}
+/// This process, and what it starts, on the processor where it is, until it is dropped.
+struct Pinned(CpuSet);
+
+impl Pinned {
+    /// None where that cannot be.
+    fn here() -> Option<Pinned> {
+        let own = Pid::from_raw(0);
+        let allowed = sched_getaffinity(own).ok()?;
+        let mut here = CpuSet::new();
+        here.set(sched_getcpu().ok()?).ok()?;
+        sched_setaffinity(own, &here).ok()?;
+        Some(Pinned(allowed))
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // If it fails, programs share a processor.
+        let _ = sched_setaffinity(Pid::from_raw(0), &self.0);
+    }
 }

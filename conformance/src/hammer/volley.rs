@@ -50,7 +50,7 @@ impl Size {
 }
 
 /// How many the agent is given at once: a cancelled run ends after these.
-const ROUND: usize = 16;
+const ROUND: usize = 32;
 
 /// What came of one request.
 pub(super) struct Shot {
