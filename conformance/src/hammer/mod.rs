@@ -689,9 +689,13 @@ impl<'a> Swing<'a> {
             if valid && !self.maker.is_valid(candidate) {
                 return None;
             }
-            let played = self.ready.play(candidate, slot, None);
-            self.executions.fetch_add(played.executions, Ordering::Relaxed);
-            played.found.into_iter().find(|(other, _)| *other == cause).map(|(_, result)| result)
+            // What the moment decides does not show every time.
+            let tries = if candidate.depends_on_time() { REPEATS } else { 1 };
+            (0..tries).find_map(|_| {
+                let played = self.ready.play(candidate, slot, None);
+                self.executions.fetch_add(played.executions, Ordering::Relaxed);
+                played.found.into_iter().find(|(other, _)| *other == cause).map(|(_, result)| result)
+            })
         };
         let again = (0..REPEATS).find_map(|_| show_in(scenario, slot));
         let is_shot = !self.ready.config.coverage && volley::is_shot(scenario, self.maker.attaches());

@@ -105,8 +105,8 @@ struct Game<'s> {
     settled: bool,
     /// The attachment that was made by the last step that could change anything.
     latest: Option<At>,
-    /// Some ADD of the configuration succeeded. A plugin that does not take a configuration may refuse DEL with it too.
-    works: bool,
+    /// Networks of which some ADD succeeded. A plugin that does not take a configuration may refuse DEL with it too.
+    works: BTreeSet<u8>,
     /// What has happened that decides which requirement a left-over breaks.
     reasons: BTreeSet<Reason>,
     behaviour: BTreeSet<u64>,
@@ -130,7 +130,7 @@ impl<'s> Game<'s> {
             base: None,
             settled: false,
             latest: None,
-            works: false,
+            works: BTreeSet::new(),
             reasons: BTreeSet::new(),
             behaviour: BTreeSet::new(),
             versions: None,
@@ -161,7 +161,9 @@ impl<'s> Game<'s> {
                 let answer = case.run(call)?;
                 one.result = answer.succeeded().then(|| answer.document().cloned()).flatten();
                 game.settled &= one.result.is_some();
-                game.works |= one.result.is_some();
+                if one.result.is_some() {
+                    game.works.insert(*network);
+                }
                 expect_no_crash(case, &answer);
                 if !answer.succeeded() {
                     let call = case.call(Operation::Del, &one).label("DEL of the first container");
@@ -313,7 +315,7 @@ impl<'s> Game<'s> {
                 if let Some(harmless) = harmless
                     && !answer.succeeded()
                     && self.is_alone(at)
-                    && self.is_taken_from_others(case)?
+                    && self.is_taken_from_others(case, at.network)?
                 {
                     case.expect_success(&answer, harmless.requirement());
                 }
@@ -364,7 +366,7 @@ impl<'s> Game<'s> {
         let Some(slot) = self.slots.get_mut(&at) else { return };
         slot.touched = true;
         if good {
-            self.works = true;
+            self.works.insert(at.network);
             slot.attachment.result = answer.document().cloned();
             slot.state = State::Attached;
             self.latest = Some(at);
@@ -378,7 +380,7 @@ impl<'s> Game<'s> {
     /// What a DEL came to.
     fn deleted(&mut self, case: &mut Case<'_>, at: At, answer: &Answer) {
         self.note(answer);
-        let works = self.works;
+        let works = self.works.contains(&at.network);
         let Some(slot) = self.slots.get_mut(&at) else { return };
         let requirement = match slot.state {
             State::Attached => "del.best-effort",
@@ -412,11 +414,9 @@ impl<'s> Game<'s> {
 
     fn expect_check(&self, case: &mut Case<'_>, at: At, answer: &Answer) {
         expect_lives(case, answer);
-        // Interfaces of one container may take each other's routes.
-        if self.is_alone(at) {
-            let at_once = self.latest == Some(at);
-            let requirement = if at_once { "check.ok-after-add" } else { "practice.check-undisturbed" };
-            case.expect_success(answer, requirement);
+        // Interfaces of one container may take each other's routes. After others have come or gone no text speaks of CHECK.
+        if self.is_alone(at) && self.latest == Some(at) {
+            case.expect_success(answer, "check.ok-after-add");
         }
         expect_silence(case, answer, "check.success-silent");
     }
@@ -545,7 +545,7 @@ impl<'s> Game<'s> {
         self.note_changes(case, Operation::Gc, &before, &after);
         expect_lives(case, &answer);
         // A configuration that no ADD takes may be one that GC cannot work with either.
-        if self.works {
+        if self.works.contains(&network) {
             case.expect_success(&answer, "gc.no-error-normally");
         }
         let quiet = self.slots.values().all(|slot| matches!(slot.state, State::Attached | State::Absent));
@@ -599,7 +599,8 @@ impl<'s> Game<'s> {
         let after = case.snapshot()?;
         self.note(&answer);
         self.note_changes(case, operation, &before, &after);
-        let works = self.works || self.scenario.plugin == case.configuration.plugin;
+        let own = at.network == 0 && self.scenario.plugin == case.configuration.plugin;
+        let works = self.works.contains(&at.network) || own;
         judge_faulty(case, &demand, &answer, works);
         if answer.succeeded() {
             self.accepted(case, operation, at, &answer);
@@ -609,7 +610,7 @@ impl<'s> Game<'s> {
         } else if operation == Operation::Check
             || requirement.is_some()
                 && !demand.late
-                && self.is_refused_for_the_fault(case, &before, &after)?
+                && self.is_refused_for_the_fault(case, at.network, &before, &after)?
         {
             let settled = self.settled;
             let ignore = |line: &str| may_come_of_refusal(line, settled);
@@ -640,19 +641,22 @@ impl<'s> Game<'s> {
     fn is_refused_for_the_fault(
         &mut self,
         case: &mut Case<'_>,
+        network: u8,
         before: &Snapshot,
         after: &Snapshot,
     ) -> Result<bool, Stop> {
         let changes = changes::judged(case, before, after);
-        if self.works || !changes.iter().any(|line| !may_come_of_refusal(line, self.settled)) {
+        if self.works.contains(&network)
+            || !changes.iter().any(|line| !may_come_of_refusal(line, self.settled))
+        {
             return Ok(true);
         }
-        self.is_taken_from_others(case)
+        self.is_taken_from_others(case, network)
     }
 
     /// Whether an ADD of another container, with nothing odd about it, succeeds.
-    fn is_taken_from_others(&mut self, case: &mut Case<'_>) -> Result<bool, Stop> {
-        let at = At { container: CONTAINERS, ..At::default() };
+    fn is_taken_from_others(&mut self, case: &mut Case<'_>, network: u8) -> Result<bool, Stop> {
+        let at = At { container: CONTAINERS, network, ..At::default() };
         let first = case.attachment()?;
         let attachment = self.attachment(case, at, &first, &[], usize::from(CONTAINERS) + 1)?;
         let mut works = false;
@@ -661,7 +665,9 @@ impl<'s> Game<'s> {
             let answer = case.run(case.call(operation, &attachment).label(label))?;
             works |= operation == Operation::Add && answer.succeeded();
         }
-        self.works |= works;
+        if works {
+            self.works.insert(network);
+        }
         // There is a container more than there was.
         self.base = None;
         Ok(works)

@@ -134,6 +134,13 @@ pub enum Step {
     },
 }
 
+impl Scenario {
+    /// Whether it may show one thing now and another then: plugins are killed, or run beside each other.
+    pub fn depends_on_time(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Kill { .. } | Step::Together { .. }))
+    }
+}
+
 impl Step {
     /// The attachments that it speaks of.
     pub fn attachments(&self) -> Vec<At> {

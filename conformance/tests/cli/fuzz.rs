@@ -208,7 +208,7 @@ fn a_difference_is_found_made_small_and_shows_again() {
         "--against",
         "bridge-del-once",
         "--cases",
-        "6",
+        "15",
         "--jobs",
         "1",
         "--spec-version",
