@@ -46,7 +46,8 @@ fn descriptors_signals_and_session_are_clean() {
     }
     let stat = execute(&mut arena, &Invocation::new("/bin/cat").arg("/proc/self/stat")).stdout_text();
     let fields: Vec<&str> = stat.split(' ').collect();
-    assert_eq!((fields[0], fields[0]), (fields[4], fields[5]), "it leads its group and session: {stat}");
+    assert_eq!(fields[4], fields[0], "it leads its process group: {stat}");
+    assert_eq!((fields[5], fields[6]), ("1", "0"), "its session is the agent's and has no terminal: {stat}");
 }
 
 #[test]
