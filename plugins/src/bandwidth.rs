@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 
-use cni_spec::error::INVALID_CONFIGURATION;
 use cni_spec::result::{AddResult, Interface};
 use serde_json::{Map, Value};
 
@@ -162,16 +161,9 @@ fn other_end(host: &mut Socket, container: &mut Socket, ifname: &str) -> Result<
     Ok(Some(link).filter(|_| is_pair))
 }
 
-fn required_prev_result(request: &Request) -> Result<&AddResult, Refusal> {
-    request.prev_result.as_ref().ok_or_else(|| {
-        let problem = "prevResult is missing: put the plugin behind one that makes the interface";
-        Refusal::new(INVALID_CONFIGURATION, problem)
-    })
-}
-
 fn add(request: &Request) -> Outcome {
     let settings = Settings::read(request.fields())?;
-    let previous = required_prev_result(request)?;
+    let previous = request.result_of_others()?;
     let mut result = previous.clone();
     if !settings.is_unlimited() {
         let mut host = Socket::route()?;
@@ -373,6 +365,8 @@ fn understand(request: &Request) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use cni_spec::error::INVALID_CONFIGURATION;
 
     use super::*;
 

@@ -20,6 +20,7 @@ mod firewall;
 pub mod fuzzing;
 mod host_device;
 mod host_local;
+mod inside;
 mod ipvlan;
 mod loopback;
 mod macvlan;

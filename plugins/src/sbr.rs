@@ -10,14 +10,14 @@ use cni_spec::result::{AddResult, Ip};
 use ipnet::IpNet;
 
 use crate::fields::{Fields, elements, invalid};
+use crate::inside::alone;
 use crate::netlink::link::Link;
 use crate::netlink::route::KernelRoute;
 use crate::netlink::rule::{AnyRule, SourceRule};
 use crate::netlink::saved::SavedRoute;
 use crate::netlink::{Socket, Step};
-use crate::netns::Netns;
 use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
-use crate::skel::{Answer, Outcome, Plugin, Request, io_failure};
+use crate::skel::{Answer, Outcome, Plugin, Request};
 
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "sbr",
@@ -94,18 +94,6 @@ fn own_ips<'a>(request: &Request, result: &'a AddResult) -> Vec<&'a Ip> {
         }
     }
     ips
-}
-
-/// Does work inside the container's namespace, where no other of these plugins changes routes meanwhile.
-fn inside<T: Send>(
-    netns: &Netns,
-    work: impl FnOnce(&mut Socket) -> Result<T, Refusal> + Send,
-) -> Result<T, Refusal> {
-    let _guard = netns
-        .lock(true)
-        .map_err(|error| io_failure("cannot lock the container's network namespace", &error))?;
-    let mut socket = netns.run(Socket::route)??;
-    work(&mut socket)
 }
 
 /// What the container has.
@@ -259,17 +247,14 @@ fn rule(ip: &Ip, table: u32, protocol: u8) -> SourceRule {
 
 fn add(request: &Request) -> Outcome {
     let settings = Settings::read(request.fields())?;
-    let previous = request.prev_result.as_ref().ok_or_else(|| {
-        let problem = "prevResult is missing: put the plugin behind one that makes the interface";
-        Refusal::new(INVALID_CONFIGURATION, problem)
-    })?;
+    let previous = request.result_of_others()?;
     if previous.ips.is_empty() {
         let problem =
             "prevResult lists no addresses: put the plugin behind one that gives the interface some";
         return Err(Refusal::new(INVALID_CONFIGURATION, problem));
     }
     let ips = own_ips(request, previous);
-    inside(request.netns()?, |socket| install(request, &settings, &ips, socket))?;
+    alone(request.netns()?, |socket| install(request, &settings, &ips, socket))?;
     Ok(Answer::Result(Box::new(previous.clone())))
 }
 
@@ -348,7 +333,7 @@ fn del(request: &Request) -> Outcome {
     if let (Ok(settings), Some(netns)) = (Settings::read(request.fields()), request.netns_if_any()) {
         let ips = request.prev_result.as_ref().map(|previous| own_ips(request, previous)).unwrap_or_default();
         let addresses: Vec<IpAddr> = ips.iter().map(|ip| ip.address.addr()).collect();
-        inside(&netns, |socket| withdraw(socket, &request.attachment.ifname, settings.table, &addresses))?;
+        alone(&netns, |socket| withdraw(socket, &request.attachment.ifname, settings.table, &addresses))?;
     }
     Ok(Answer::Silence)
 }
@@ -357,7 +342,7 @@ fn check(request: &Request) -> Outcome {
     let settings = Settings::read(request.fields())?;
     let ips = own_ips(request, request.required_prev_result()?);
     let ifname = &request.attachment.ifname;
-    let state = inside(request.netns()?, |socket| State::read(socket, ifname))?;
+    let state = alone(request.netns()?, |socket| State::read(socket, ifname))?;
     if state.link.is_none() {
         return Err(Refusal::new(DIFFERS, format!("the container has no interface {ifname}")));
     }

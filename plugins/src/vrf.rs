@@ -2,17 +2,16 @@
 //!
 //! All of it is in the container's namespace. A VRF that this plugin made bears its mark, and goes with the last interface.
 
-use cni_spec::error::INVALID_CONFIGURATION;
 use cni_spec::parameters::interface_name;
-use cni_spec::result::{AddResult, Interface};
+use cni_spec::result::Interface;
 
 use crate::fields::{Fields, invalid};
+use crate::inside::alone;
 use crate::netlink::link::{self, Link};
 use crate::netlink::vrf::{new_vrf, set_master};
 use crate::netlink::{Socket, Step, address};
-use crate::netns::Netns;
 use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
-use crate::skel::{Answer, Outcome, Plugin, Request, io_failure};
+use crate::skel::{Answer, Outcome, Plugin, Request};
 use crate::veth::listed;
 
 pub(crate) const PLUGIN: Plugin = Plugin {
@@ -66,18 +65,6 @@ impl<'a> Settings<'a> {
 struct Found {
     link: Link,
     table: u32,
-}
-
-/// Does work inside the container's namespace, where nobody else changes VRFs meanwhile.
-fn inside<T: Send>(
-    netns: &Netns,
-    work: impl FnOnce(&mut Socket) -> Result<T, Refusal> + Send,
-) -> Result<T, Refusal> {
-    let _guard = netns
-        .lock(true)
-        .map_err(|error| io_failure("cannot lock the container's network namespace", &error))?;
-    let mut socket = netns.run(Socket::route)??;
-    work(&mut socket)
 }
 
 /// The VRF of a name; another link with that name is an error.
@@ -144,17 +131,10 @@ fn carry(
 
 const MAIN: u32 = libc::RT_TABLE_MAIN as u32;
 
-fn required_prev_result(request: &Request) -> Result<&AddResult, Refusal> {
-    request.prev_result.as_ref().ok_or_else(|| {
-        let problem = "prevResult is missing: put the plugin behind one that makes the interface";
-        Refusal::new(INVALID_CONFIGURATION, problem)
-    })
-}
-
 fn add(request: &Request) -> Outcome {
     let settings = Settings::of(request)?;
-    let previous = required_prev_result(request)?;
-    let vrf = inside(request.netns()?, |socket| enter(request, &settings, socket))?;
+    let previous = request.result_of_others()?;
+    let vrf = alone(request.netns()?, |socket| enter(request, &settings, socket))?;
     let mut result = previous.clone();
     let is_listed = |one: &Interface| one.name == vrf.name && one.sandbox == request.sandbox();
     if !result.interfaces.iter().any(is_listed) {
@@ -210,7 +190,7 @@ fn leave(socket: &mut Socket, ifname: &str, vrf: &Found) -> Result<(), Refusal> 
 fn del(request: &Request) -> Outcome {
     // A configuration that ADD refused had nothing done.
     if let (Ok(settings), Some(netns)) = (Settings::of(request), request.netns_if_any()) {
-        inside(&netns, |socket| match find(socket, settings.name) {
+        alone(&netns, |socket| match find(socket, settings.name) {
             Ok(Some(vrf)) => leave(socket, &request.attachment.ifname, &vrf),
             Ok(None) => Ok(()),
             Err(error) if error.code == EXISTS => Ok(()),
@@ -224,7 +204,7 @@ fn check(request: &Request) -> Outcome {
     let settings = Settings::of(request)?;
     request.required_prev_result()?;
     let ifname = &request.attachment.ifname;
-    let problem = inside(request.netns()?, |socket| {
+    let problem = alone(request.netns()?, |socket| {
         let Some(vrf) = find(socket, settings.name)? else {
             return Ok(Some(format!("the container has no VRF {}", settings.name)));
         };

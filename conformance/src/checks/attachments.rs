@@ -289,16 +289,19 @@ pub(crate) fn move_network(value: &mut Value, made: &[String]) {
     }
 }
 
-/// An address or range of another network; nothing for a text that is neither, and for a range of all addresses.
+/// An address or range of another network; nothing for a text that is neither, and for a range that holds both networks.
 fn moved(text: &str) -> Option<String> {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
     };
-    if prefix == Some("0") {
+    let address: IpAddr = address.parse().ok()?;
+    // The bit that is changed is the one after these.
+    let common = if address.is_ipv4() { 8 } else { 16 };
+    if prefix.is_some_and(|prefix| prefix.parse().is_ok_and(|length: u8| length <= common)) {
         return None;
     }
-    let moved: IpAddr = match address.parse().ok()? {
+    let moved: IpAddr = match address {
         IpAddr::V4(v4) => IpAddr::from((u32::from(v4) ^ 0x0080_0000).to_be_bytes()),
         IpAddr::V6(v6) => IpAddr::from((u128::from(v6) ^ (0x8000 << 96)).to_be_bytes()),
     };
@@ -442,6 +445,21 @@ mod tests {
             "ipam": { "subnet": "10.189.0.0/24", "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0", "gw": "fd00:8061::1" }] }
         });
         assert_eq!(plugin, expected);
+    }
+
+    #[test]
+    fn a_range_that_holds_both_networks_stays() {
+        for (range, other) in [
+            ("10.0.0.0/8", None),
+            ("10.0.0.0/9", Some("10.128.0.0/9")),
+            ("fd00::/16", None),
+            ("fd00::/17", Some("fd00:8000::/17")),
+            ("::/0", None),
+            ("10.1.0.1", Some("10.129.0.1")),
+            ("eth0", None),
+        ] {
+            assert_eq!(moved(range).as_deref(), other, "{range}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod table;
 
 use std::collections::HashSet;
 
-use cni_spec::error::{INVALID_CONFIGURATION, UNAVAILABLE};
+use cni_spec::error::UNAVAILABLE;
 use cni_spec::result::AddResult;
 
 use self::table::{Guard, Policy, Share};
@@ -81,10 +81,7 @@ fn share(result: &AddResult, policy: Option<Policy>) -> Result<Share, Refusal> {
 
 fn add(request: &Request) -> Outcome {
     let policy = read_policy(request.fields())?;
-    let previous = request.prev_result.as_ref().ok_or_else(|| {
-        let problem = "prevResult is missing: put the plugin behind one that makes the interface";
-        Refusal::new(INVALID_CONFIGURATION, problem)
-    })?;
+    let previous = request.result_of_others()?;
     match table::install(&request.attachment, &share(previous, policy)?) {
         Ok(()) => Ok(Answer::Result(Box::new(previous.clone()))),
         Err(error) if error.is(libc::EEXIST) => {

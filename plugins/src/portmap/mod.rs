@@ -9,8 +9,7 @@ mod tracking;
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 
-use cni_spec::error::{INVALID_CONFIGURATION, UNAVAILABLE};
-use cni_spec::result::AddResult;
+use cni_spec::error::UNAVAILABLE;
 
 use self::claim::{Claim, Mapping};
 use self::table::InstallError;
@@ -70,17 +69,10 @@ impl Settings {
     }
 }
 
-fn required_prev_result(request: &Request) -> Result<&AddResult, Refusal> {
-    request.prev_result.as_ref().ok_or_else(|| {
-        let problem = "prevResult is missing: put the plugin behind one that makes the interface";
-        Refusal::new(INVALID_CONFIGURATION, problem)
-    })
-}
-
 fn add(request: &Request) -> Outcome {
     let settings = Settings::read(request.fields())?;
     let mappings = Mapping::read_all(request)?;
-    let previous = required_prev_result(request)?;
+    let previous = request.result_of_others()?;
     let answer = Answer::Result(Box::new(previous.clone()));
     let claims = Claim::all(request, previous, &mappings, settings.snat, settings.masquerade_all);
     if claims.is_empty() {

@@ -162,6 +162,14 @@ impl Request {
             .transpose()
     }
 
+    /// The `prevResult` that ADD of a chained plugin needs.
+    pub(crate) fn result_of_others(&self) -> Result<&AddResult, Refusal> {
+        self.prev_result.as_ref().ok_or_else(|| {
+            let problem = "prevResult is missing: put the plugin behind one that makes the interface";
+            Refusal::new(INVALID_CONFIGURATION, problem)
+        })
+    }
+
     /// The `prevResult` that CHECK needs.
     pub(crate) fn required_prev_result(&self) -> Result<&AddResult, Refusal> {
         self.prev_result.as_ref().ok_or_else(|| {

@@ -7,8 +7,6 @@ mod sysctl;
 
 use std::path::Path;
 
-use cni_spec::error::INVALID_CONFIGURATION;
-
 use self::backup::{Backup, Folder, State};
 use self::sysctl::Sysctl;
 use crate::fields::{Fields, invalid};
@@ -145,10 +143,7 @@ fn find(socket: &mut Socket, ifname: &str) -> Result<Link, Refusal> {
 fn add(request: &Request) -> Outcome {
     let settings = Settings::read(request)?;
     let folder = Folder(data_dir(request)?);
-    let previous = request.prev_result.as_ref().ok_or_else(|| {
-        let problem = "prevResult is missing: put the plugin behind one that makes the interface";
-        Refusal::new(INVALID_CONFIGURATION, problem)
-    })?;
+    let previous = request.result_of_others()?;
     request.netns()?.run(|| tune(request, &settings, &folder))??;
     let mut result = previous.clone();
     if let Some((index, _)) = request.own_interface(previous) {
