@@ -4,19 +4,17 @@
 //! limited where that sends it. The device has a name derived from the attachment, the bucket a handle, the filter a cookie, so DEL
 //! finds what is its own, whatever else there is.
 
-use std::collections::HashSet;
-
 use cni_spec::result::{AddResult, Interface};
 use serde_json::{Map, Value};
 
-use crate::attachment::{Attachment, network_prefix};
+use crate::attachment::Attachment;
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::link::{self, Link};
 use crate::netlink::qdisc::{self, Bucket};
 use crate::netlink::{Socket, Step};
 use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
 use crate::skel::{Answer, Outcome, Plugin, Request};
-use crate::veth::differs;
+use crate::veth::{differs, remove_links};
 
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "bandwidth",
@@ -335,19 +333,8 @@ fn require(host: &mut Socket, link: &Link, bucket: Bucket) -> Result<(), Refusal
 
 /// Devices of the network that belong to no valid attachment go. What limits the other ends goes with these.
 fn gc(request: &Request) -> Outcome {
-    let valid = request.valid_attachments()?;
-    let prefix = network_prefix(&request.attachment.network);
-    let labels: HashSet<String> = valid.iter().map(|attachment| attachment.label()).collect();
-    let mut host = Socket::route()?;
-    let stale = |link: &Link| {
-        let label = link.alias.strip_prefix(ALIAS);
-        link.kind == "ifb" && label.is_some_and(|label| label.starts_with(&prefix) && !labels.contains(label))
-    };
-    let gone: Vec<Link> = host.links(None)?.into_iter().filter(stale).collect();
-    let outcomes: Vec<_> = gone.iter().map(|link| host.delete_link(&link.name)).collect();
-    for outcome in outcomes {
-        outcome?;
-    }
+    let is_stale = request.stale_labels()?;
+    remove_links(|link| link.kind == "ifb" && link.alias.strip_prefix(ALIAS).is_some_and(&is_stale))?;
     Ok(Answer::Silence)
 }
 

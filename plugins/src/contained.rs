@@ -8,7 +8,7 @@ use cni_spec::error::UNAVAILABLE;
 use cni_spec::result::{AddResult, Dns, Ip, Route};
 
 use crate::attachment::Attachment;
-use crate::delegate::Delegate;
+use crate::delegate::{self, Delegate};
 use crate::fields::{Fields, invalid};
 use crate::netlink::link::{self, Kind, Link, Mac, NewLink};
 use crate::netlink::{NetlinkError, Socket};
@@ -338,12 +338,7 @@ fn chained(
 /// DEL. The address is freed last: nobody may get it while the interface is there.
 pub(crate) fn del(request: &Request) -> Outcome {
     let removed = remove(request);
-    // A configuration that ADD refused had no delegate.
-    let released = match Delegate::of(request) {
-        Ok(Some(delegate)) => delegate.del(request),
-        _ => Ok(()),
-    };
-    removed.and(released).map(|()| Answer::Silence)
+    removed.and(delegate::release(request)).map(|()| Answer::Silence)
 }
 
 /// Removes the attachment's link, if it is still there.
@@ -373,10 +368,7 @@ fn find_labelled(container: &mut Socket, name: &str, alias: &str) -> Result<Opti
 /// GC: the links are gone with their namespaces, or are found by DEL alone; the delegate has addresses to free.
 pub(crate) fn gc(request: &Request) -> Outcome {
     request.valid_attachments()?;
-    if let Some(delegate) = Delegate::of(request)? {
-        delegate.forward(request)?;
-    }
-    Ok(Answer::Silence)
+    delegate::forward(request).map(|()| Answer::Silence)
 }
 
 /// CHECK: the interface of prevResult is there and is of this kind; `problem` may find something else wrong with it.
@@ -389,10 +381,7 @@ pub(crate) fn check(request: &Request, kind: &str, problem: impl FnOnce(&Link) -
     if let Some(problem) = problem(&link) {
         return Err(Refusal::new(DIFFERS, format!("{name}: {problem}")));
     }
-    if let Some(delegate) = Delegate::of(request)? {
-        delegate.forward(request)?;
-    }
-    Ok(Answer::Silence)
+    delegate::forward(request).map(|()| Answer::Silence)
 }
 
 /// A difference between what was asked for and what there is, as CHECK reports it.

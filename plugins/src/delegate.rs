@@ -27,6 +27,16 @@ pub(crate) struct Delegate {
     own: Option<(Vec<u8>, String)>,
 }
 
+/// CHECK, GC or STATUS of the IPAM plugin, if the configuration names one.
+pub(crate) fn forward(request: &Request) -> Result<(), Refusal> {
+    Delegate::of(request)?.map_or(Ok(()), |delegate| delegate.forward(request))
+}
+
+/// DEL of the IPAM plugin, if the configuration names one: a configuration that ADD refused had none.
+pub(crate) fn release(request: &Request) -> Result<(), Refusal> {
+    Delegate::of(request).ok().flatten().map_or(Ok(()), |delegate| delegate.del(request))
+}
+
 impl Delegate {
     /// The delegate of a configuration; `None` if it asks for none.
     pub(crate) fn of(request: &Request) -> Result<Option<Delegate>, Refusal> {

@@ -4,14 +4,12 @@
 //! The host's end has a name derived from the attachment and is labelled with it, as are masquerading rules, so DEL
 //! and GC need no state.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use cni_spec::error::{INVALID_ENVIRONMENT, UNAVAILABLE};
 use cni_spec::result::{Dns, Interface, Ip, Route};
 
-use crate::attachment::network_prefix;
-use crate::delegate::Delegate;
+use crate::delegate::{self, Delegate};
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::link::{self, Change, Link, Mac, Veth};
 use crate::netlink::route::KernelRoute;
@@ -323,37 +321,26 @@ fn remove(request: &Request) -> Result<(), Refusal> {
 /// DEL. The address is freed last: nobody may get it while the interface is there.
 pub(crate) fn del(request: &Request) -> Outcome {
     let removed = remove(request);
-    // A configuration that ADD refused had no delegate.
-    let released = match Delegate::of(request) {
-        Ok(Some(delegate)) => delegate.del(request),
-        _ => Ok(()),
-    };
-    removed.and(released).map(|()| Answer::Silence)
+    removed.and(delegate::release(request)).map(|()| Answer::Silence)
 }
 
 /// GC: pairs and rules of the network that belong to no valid attachment go, and the delegate is asked to do the
 /// same. Each part is tried whatever became of the others.
 pub(crate) fn gc(request: &Request) -> Outcome {
-    let valid = request.valid_attachments()?;
-    let prefix = network_prefix(&request.attachment.network);
-    let labels: HashSet<String> = valid.iter().map(|attachment| attachment.label()).collect();
-    let stale = |label: &str| label.starts_with(&prefix) && !labels.contains(label);
+    let stale = request.stale_labels()?;
     let mut outcomes = vec![
-        remove_pairs(|alias| alias.strip_prefix(ALIAS).is_some_and(stale)),
-        nft::remove(stale).map_err(Refusal::from),
+        remove_links(|link| link.alias.strip_prefix(ALIAS).is_some_and(&stale)),
+        nft::remove(&stale).map_err(Refusal::from),
     ];
-    outcomes.push(match Delegate::of(request) {
-        Ok(Some(delegate)) => delegate.forward(request),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    });
+    outcomes.push(delegate::forward(request));
     outcomes.into_iter().collect::<Result<(), Refusal>>().map(|()| Answer::Silence)
 }
 
-fn remove_pairs(chosen: impl Fn(&str) -> bool) -> Result<(), Refusal> {
+/// Removes links of the host; each is tried whatever became of the others.
+pub(crate) fn remove_links(chosen: impl Fn(&Link) -> bool) -> Result<(), Refusal> {
     let mut host = Socket::route()?;
     let links = host.links(None)?;
-    let gone = links.iter().filter(|link| chosen(&link.alias));
+    let gone = links.iter().filter(|link| chosen(link));
     let outcomes: Vec<_> = gone.map(|link| host.delete_link(&link.name)).collect();
     for outcome in outcomes {
         outcome?;
@@ -368,10 +355,7 @@ pub(crate) fn status(request: &Request, masquerade: bool) -> Result<(), Refusal>
     if masquerade {
         Socket::netfilter().map_err(unavailable)?;
     }
-    match Delegate::of(request)? {
-        Some(delegate) => delegate.forward(request),
-        None => Ok(()),
-    }
+    delegate::forward(request)
 }
 
 /// The error that CHECK reports.
@@ -404,9 +388,7 @@ pub(crate) fn check(request: &Request, masquerade: bool) -> Result<(Link, Vec<Ip
             ));
         }
     }
-    if let Some(delegate) = Delegate::of(request)? {
-        delegate.forward(request)?;
-    }
+    delegate::forward(request)?;
     Ok((host_link, ips))
 }
 

@@ -354,6 +354,7 @@ pub(super) fn places(network: &Network, scope: &super::Scope) -> Vec<Place> {
         .filter(|place| scope.covers(place))
         .collect()
 }
+
 /// This process, and what it starts, on the processor where it is, until it is dropped.
 struct Pinned(CpuSet);
 

@@ -25,6 +25,16 @@ pub(super) struct Demand {
     pub(super) late: bool,
 }
 
+impl Demand {
+    fn new(
+        requirement: Option<&'static str>,
+        code: Option<(&'static str, &'static [u32])>,
+        why: String,
+    ) -> Demand {
+        Demand { requirement, code, why, variable: None, late: false }
+    }
+}
+
 /// What is broken by requests that look right until they are followed.
 const LATE: [&str; 2] = [OWN_NETNS, NO_NETNS];
 const OWN_NETNS: &str = "exec.netns-not-own";
@@ -54,17 +64,14 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, request: Value, fault: &Fault) 
             let requirement = requirement.as_deref().and_then(known).filter(|_| code.is_some());
             let places: Vec<String> = edits.iter().map(describe).collect();
             let why = format!("with {}", places.join(", "));
-            Some((call.document(&document), Demand { requirement, code, why, variable: None, late: false }))
+            Some((call.document(&document), Demand::new(requirement, code, why)))
         }
         Fault::Version { value, requirement, code } => {
             let requirement = known(requirement);
             let code = requirement.zip(code.filter(|code| *code == error::INCOMPATIBLE_VERSION));
             let code = code.map(|(requirement, _)| (requirement, &[error::INCOMPATIBLE_VERSION][..]));
             let why = format!("in CNI {value:?}");
-            Some((
-                call.document(&relabelled(request, value)),
-                Demand { requirement, code, why, variable: None, late: false },
-            ))
+            Some((call.document(&relabelled(request, value)), Demand::new(requirement, code, why)))
         }
         Fault::Text { change, seed } => {
             let kind = text_change(change)?;
@@ -80,10 +87,7 @@ pub(super) fn wrong(case: &Case<'_>, call: Call, request: Value, fault: &Fault) 
                 _ => (Some("config.strict-json"), None),
             };
             let code = code.filter(|_| case.version >= Version::V1_0_0);
-            Some((
-                call.text(changed),
-                Demand { requirement, code, why: format!("with {change}"), variable: None, late: false },
-            ))
+            Some((call.text(changed), Demand::new(requirement, code, format!("with {change}"))))
         }
         Fault::Environment { variable, value, requirement, code } => {
             let why = match value {

@@ -38,6 +38,8 @@ pub(super) struct Maker {
     grammars: Mutex<BTreeMap<Key, Option<Arc<Grammar>>>>,
     /// What can be wrong with the parameters.
     environments: Mutex<BTreeMap<(Operation, Version), Vec<EnvironmentMutation>>>,
+    /// Versions that must be refused.
+    refused: Mutex<BTreeMap<(Operation, Version), Vec<Fault>>>,
 }
 
 /// A version, a kind of document, and the type of the IPAM plugin.
@@ -168,6 +170,7 @@ impl Maker {
                 .collect(),
             grammars: Mutex::default(),
             environments: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -392,19 +395,22 @@ impl Maker {
                 Some(Fault::Text { change: change.as_str().to_owned(), seed })
             }
             2 => {
-                let all = fault::versions(&self.advertised, &self.versions, operation, scenario.version);
-                any_of(all, source)
+                let (version, mut known) = (scenario.version, lock(&self.refused));
+                let all = known
+                    .entry((operation, version))
+                    .or_insert_with(|| fault::versions(&self.advertised, &self.versions, operation, version));
+                any_of(all, source).cloned()
             }
             3 if operation == Operation::Add && self.attaches && source.chance(1, 3) => {
                 let target = self.target.as_ref()?;
-                any_of(fault::parameters(target, scenario.args.as_deref()), source)
+                any_of(&fault::parameters(target, scenario.args.as_deref()), source).cloned()
             }
             3 | 4 => {
                 let mut known = lock(&self.environments);
                 let all = known
                     .entry((operation, scenario.version))
                     .or_insert_with(|| mutations(operation, scenario.version));
-                let one = all.get(source.below(all.len().max(1) as u32) as usize)?;
+                let one = any_of(all, source)?;
                 Some(Fault::Environment {
                     variable: one.variable.as_str().to_owned(),
                     value: one.value.clone(),
@@ -491,9 +497,8 @@ impl Maker {
     }
 }
 
-fn any_of(mut faults: Vec<Fault>, source: &mut dyn Source) -> Option<Fault> {
-    let count = u32::try_from(faults.len()).ok().filter(|count| *count > 0)?;
-    Some(faults.swap_remove(source.below(count) as usize))
+fn any_of<'a, T>(all: &'a [T], source: &mut dyn Source) -> Option<&'a T> {
+    all.get(source.below(all.len().max(1) as u32) as usize)
 }
 
 /// VERSION, asked for in some way.

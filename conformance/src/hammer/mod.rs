@@ -684,9 +684,10 @@ impl<'a> Swing<'a> {
 
     fn found(&self, cause: Cause, result: CaseResult, scenario: &Scenario, slot: &mut Option<Arena>) {
         let valid = self.maker.is_valid(scenario);
+        // What a plugin does with a configuration that nobody may write is another matter.
+        let counts = |candidate: &Scenario| !valid || self.maker.is_valid(candidate);
         let show_in = |candidate: &Scenario, slot: &mut Option<Arena>| -> Option<CaseResult> {
-            // What a plugin does with a configuration that nobody may write is another matter.
-            if valid && !self.maker.is_valid(candidate) {
+            if !counts(candidate) {
                 return None;
             }
             // What the moment decides does not show every time.
@@ -707,7 +708,8 @@ impl<'a> Swing<'a> {
                 let configurations = &self.ready.probe.configurations;
                 let own = configurations.iter().find(|one| one.name == scenario.configuration);
                 let own = own.map(|one| &one.plugin);
-                let small = if is_shot { self.shoot_small(&cause, scenario, own, slot) } else { None };
+                let small =
+                    if is_shot { self.shoot_small(&cause, scenario, own, &counts, slot) } else { None };
                 let mut show = |candidate: &Scenario| show_in(candidate, slot);
                 let shown = small.and_then(|small| show(&small).map(|result| (small, result)));
                 let (scenario, result) = match shown {
@@ -745,21 +747,21 @@ impl<'a> Swing<'a> {
     }
 
     /// The smallest scenario that shows a cause by its answers alone: tried in one case, which takes less time than a case for
-    /// each try. `own` is the plugin object of the configuration that the scenario began as.
+    /// each try. `own` is the plugin object of the configuration that the scenario began as, `counts` says which scenarios do.
     fn shoot_small(
         &self,
         cause: &Cause,
         scenario: &Scenario,
         own: Option<&Map<String, Value>>,
+        counts: &dyn Fn(&Scenario) -> bool,
         slot: &mut Option<Arena>,
     ) -> Option<Scenario> {
-        let valid = self.maker.is_valid(scenario);
         let act = |_: Planned<'_>, case: &mut Case<'_>| {
             let range = volley::Range::open(case).ok()?;
             let mut shows = |candidate: &Scenario| -> Option<()> {
                 let fits = candidate.version == scenario.version
                     && volley::is_shot(candidate, self.maker.attaches())
-                    && (!valid || self.maker.is_valid(candidate));
+                    && counts(candidate);
                 if !fits {
                     return None;
                 }

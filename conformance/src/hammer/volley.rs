@@ -153,14 +153,13 @@ pub(super) fn fire(
                 judges.push((index, judge));
             }
         }
-        volley.fired = end;
         if calls.is_empty() {
+            volley.fired = end;
             continue;
         }
         let answers = case.run_each(calls)?;
-        if let Some((index, _)) = judges.get(answers.len()) {
-            volley.fired = *index;
-        }
+        let asked: Vec<usize> = judges.iter().map(|(index, _)| *index).collect();
+        volley.fired = next_unfired(&asked, answers.len()).unwrap_or(end);
         for ((index, judge), answer) in judges.iter().zip(&answers) {
             if named.0 != *index {
                 named = (*index, None);
@@ -178,6 +177,14 @@ pub(super) fn fire(
         .any(|line| accepted && !changes::is_file_content(line) || !may_come_of_refusal(line, false));
     volley.took = started.elapsed();
     Ok(volley)
+}
+
+/// The first scenario of which nothing was answered, where `asked` has the scenario of each request and only so many got an
+/// answer, because the last of these hung; none where all did. What hangs is not fired again.
+fn next_unfired(asked: &[usize], answered: usize) -> Option<usize> {
+    let next = *asked.get(answered)?;
+    let hung = answered.checked_sub(1).map(|last| asked[last]);
+    Some(if hung == Some(next) { next + 1 } else { next })
 }
 
 /// A case in which one scenario after another is played, of which [`is_shot`] is true, without a look at the kernel.
@@ -237,6 +244,17 @@ impl Shot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_hangs_is_not_fired_again() {
+        let asked = [0, 1, 1, 3];
+        assert_eq!(next_unfired(&asked, 4), None);
+        assert_eq!(next_unfired(&asked, 3), Some(3));
+        // The first of two requests of one scenario.
+        assert_eq!(next_unfired(&asked, 2), Some(2));
+        assert_eq!(next_unfired(&asked, 1), Some(1));
+        assert_eq!(next_unfired(&[5, 5], 1), Some(6));
+    }
 
     #[test]
     fn volleys_grow_while_they_are_quick_and_nothing_changes() {

@@ -4,13 +4,10 @@
 
 mod table;
 
-use std::collections::HashSet;
-
 use cni_spec::error::UNAVAILABLE;
 use cni_spec::result::AddResult;
 
 use self::table::{Guard, Policy, Share};
-use crate::attachment::network_prefix;
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::Socket;
 use crate::refusal::{DIFFERS, EXISTS, Refusal};
@@ -107,10 +104,7 @@ fn check(request: &Request) -> Outcome {
 }
 
 fn gc(request: &Request) -> Outcome {
-    let valid = request.valid_attachments()?;
-    let prefix = network_prefix(&request.attachment.network);
-    let labels: HashSet<String> = valid.iter().map(|attachment| attachment.label()).collect();
-    table::collect(|label| label.starts_with(&prefix) && !labels.contains(label))?;
+    table::collect(request.stale_labels()?)?;
     Ok(Answer::Silence)
 }
 

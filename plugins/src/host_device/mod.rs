@@ -24,7 +24,7 @@ use cni_spec::result::Interface;
 use self::mark::Mark;
 use self::select::{Device, Settings};
 use crate::contained::{self, Source};
-use crate::delegate::Delegate;
+use crate::delegate::{self, Delegate};
 use crate::netlink::link::{self, Arrival, Change, Link, change};
 use crate::netlink::{NetlinkError, Socket};
 use crate::netns::Netns;
@@ -218,12 +218,8 @@ fn restore(request: &Request, host: &mut Socket, link: &Link, mark: &Mark) -> Re
 
 fn del(request: &Request) -> Outcome {
     let returned = give_back(request);
-    // The address is freed last: nobody may get it while the device has it. A configuration that ADD refused had no delegate.
-    let released = match Delegate::of(request) {
-        Ok(Some(delegate)) => delegate.del(request),
-        _ => Ok(()),
-    };
-    returned.and(released).map(|()| Answer::Silence)
+    // The address is freed last: nobody may get it while the device has it.
+    returned.and(delegate::release(request)).map(|()| Answer::Silence)
 }
 
 /// Brings the attachment's device back, wherever it is.
@@ -279,11 +275,7 @@ fn gc(request: &Request) -> Outcome {
             outcomes.push(restore(request, &mut host, &link, &mark));
         }
     }
-    outcomes.push(match Delegate::of(request) {
-        Ok(Some(delegate)) => delegate.forward(request),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
-    });
+    outcomes.push(delegate::forward(request));
     outcomes.into_iter().collect::<Result<(), Refusal>>().map(|()| Answer::Silence)
 }
 
@@ -298,10 +290,7 @@ fn check(request: &Request) -> Outcome {
             return veth::differs(problem);
         }
     }
-    if let Some(delegate) = Delegate::of(request)? {
-        delegate.forward(request)?;
-    }
-    Ok(Answer::Silence)
+    delegate::forward(request).map(|()| Answer::Silence)
 }
 
 fn status(request: &Request) -> Outcome {

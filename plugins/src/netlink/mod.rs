@@ -215,6 +215,30 @@ impl Socket {
         Err(NetlinkError::new(what, io::Error::from_raw_os_error(libc::EINTR)))
     }
 
+    /// Lists the objects of both families of addresses. `header` is the length of the request's header, which begins with the
+    /// family. A kernel without IPv6 has none of that.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn dump_families<T>(
+        &mut self,
+        what: &str,
+        kind: u16,
+        header: usize,
+        mut read: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let mut items = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let mut header = vec![0; header];
+            header[0] = family as u8;
+            items.extend(match self.dump(what, &Message::new(kind, libc::NLM_F_DUMP, &header), &mut read) {
+                Err(error) if error.is(libc::EAFNOSUPPORT) || error.is(libc::EOPNOTSUPP) => Vec::new(),
+                other => other?,
+            });
+        }
+        Ok(items)
+    }
+
     /// Begins to list objects and hands the first to `read`; `None` if there is none. The rest is never read, so the
     /// socket goes.
     ///

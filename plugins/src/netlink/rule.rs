@@ -98,18 +98,7 @@ impl Socket {
     /// # Errors
     /// When the kernel refuses.
     pub fn rules(&mut self) -> Result<Vec<AnyRule>, NetlinkError> {
-        let mut rules = Vec::new();
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            let mut header = [0; HEADER];
-            header[0] = family as u8;
-            let message = Message::new(libc::RTM_GETRULE, libc::NLM_F_DUMP, &header);
-            rules.extend(match self.dump("list rules", &message, read) {
-                // A kernel without IPv6.
-                Err(error) if error.is(libc::EAFNOSUPPORT) || error.is(libc::EOPNOTSUPP) => Vec::new(),
-                other => other?,
-            });
-        }
-        Ok(rules)
+        self.dump_families("list rules", libc::RTM_GETRULE, HEADER, read)
     }
 }
 

@@ -139,18 +139,7 @@ impl Socket {
     /// # Errors
     /// When the kernel refuses.
     pub fn saved_routes(&mut self) -> Result<Vec<SavedRoute>, NetlinkError> {
-        let mut routes = Vec::new();
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            let mut header = [0; HEADER];
-            header[0] = family as u8;
-            let message = Message::new(libc::RTM_GETROUTE, libc::NLM_F_DUMP, &header);
-            routes.extend(match self.dump("list routes", &message, SavedRoute::read) {
-                // A kernel without IPv6.
-                Err(error) if error.is(libc::EAFNOSUPPORT) || error.is(libc::EOPNOTSUPP) => Vec::new(),
-                other => other?,
-            });
-        }
-        Ok(routes)
+        self.dump_families("list routes", libc::RTM_GETROUTE, HEADER, SavedRoute::read)
     }
 }
 

@@ -13,7 +13,6 @@ use cni_spec::error::UNAVAILABLE;
 
 use self::claim::{Claim, Mapping};
 use self::table::InstallError;
-use crate::attachment::network_prefix;
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::Socket;
 use crate::refusal::{DIFFERS, EXISTS, Refusal};
@@ -213,10 +212,7 @@ fn check_localhost(claims: &[Claim]) -> Result<(), Refusal> {
 }
 
 fn gc(request: &Request) -> Outcome {
-    let valid = request.valid_attachments()?;
-    let prefix = network_prefix(&request.attachment.network);
-    let labels: HashSet<String> = valid.iter().map(|attachment| attachment.label()).collect();
-    clean_up(&table::collect(|label| label.starts_with(&prefix) && !labels.contains(label))?)?;
+    clean_up(&table::collect(request.stale_labels()?)?)?;
     Ok(Answer::Silence)
 }
 

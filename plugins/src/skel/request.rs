@@ -10,7 +10,7 @@ use cni_spec::{Operation, Version, keys};
 use serde_json::{Map, Value};
 
 use super::{Environment, invalid_document};
-use crate::attachment::Attachment;
+use crate::attachment::{Attachment, network_prefix};
 use crate::fields::{Fields, elements, invalid};
 use crate::netns::Netns;
 use crate::refusal::Refusal;
@@ -219,6 +219,14 @@ impl Request {
                 Err(invalid(keys::VALID_ATTACHMENTS, "missing: list the attachments that are still valid"))
             }
         }
+    }
+
+    /// Tells labels of this network's attachments that GC is to clean up after.
+    pub(crate) fn stale_labels(&self) -> Result<impl Fn(&str) -> bool, Refusal> {
+        let prefix = network_prefix(&self.attachment.network);
+        let valid: HashSet<String> =
+            self.valid_attachments()?.iter().map(|attachment| attachment.label()).collect();
+        Ok(move |label: &str| label.starts_with(&prefix) && !valid.contains(label))
     }
 
     /// Writes a line to the log, which is standard error.
