@@ -4,10 +4,6 @@ mod cli;
 
 use std::process::ExitCode;
 
-/// Requests are made, sent and judged by the thousand in a second.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // An arena's agent and a bundled plugin are this same executable, called by another name.
     cnitest::arena::agent_entry();
