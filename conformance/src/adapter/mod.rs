@@ -79,6 +79,10 @@ pub struct Operations {
     pub gc: Option<Step>,
     /// Asks whether a network can be used.
     pub status: Option<Step>,
+    /// Attaches a container to two networks at once, where the runtime decides how.
+    pub add_two: Option<Step>,
+    /// Detaches it from both.
+    pub del_two: Option<Step>,
 }
 
 impl Operations {
@@ -222,6 +226,8 @@ impl Adapter {
             ("operations.check", self.operations.check.as_ref()),
             ("operations.gc", self.operations.gc.as_ref()),
             ("operations.status", self.operations.status.as_ref()),
+            ("operations.add-two", self.operations.add_two.as_ref()),
+            ("operations.del-two", self.operations.del_two.as_ref()),
         ];
         for (place, step) in known {
             let Some(step) = step else { continue };

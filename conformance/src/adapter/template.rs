@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 /// The variables, with what they stand for.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "container",
     "netns",
     "ifname",
     "network",
+    "other_network",
     "args",
     "capability_args",
     "conf_dir",

@@ -314,6 +314,18 @@ impl<'c, 'a> Stage<'c, 'a> {
         self.execute(format!("the runtime's {operation}"), invocation)
     }
 
+    /// Asks for a step about the network and another one.
+    pub(super) fn ask_of_two(
+        &mut self,
+        what: &str,
+        step: &Step,
+        pod: &Pod,
+        other: &str,
+    ) -> Result<Answer, Stop> {
+        let values = self.values(Some(pod), NETWORK).with("other_network", other);
+        self.step(&format!("the runtime's {what}"), step, &values, &[])
+    }
+
     /// Asks for several operations at the same moment; answers in their order.
     pub(super) fn ask_together(&mut self, asked: &[(Operation, &Pod)]) -> Result<Vec<Answer>, Stop> {
         let made: Vec<Invocation> = asked

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 /// The operations. Plugins run in the namespaces of the caller, as with cnitool: this changes the host's network.
 #[derive(Debug, Subcommand)]
 enum Operation {
-    /// Attach a container to a network, and print the result.
+    /// Attach a container to a network, and print the result; a list of results where several networks are named.
     Add(OnAttachment),
     /// Detach a container from a network. Succeeds also where it is not attached.
     Del(OnAttachment),
@@ -68,15 +68,17 @@ struct OnNetwork {
 
 #[derive(Debug, clap::Args)]
 struct OnAttachment {
-    /// The network's name; it is looked for in NETCONFPATH [default: /etc/cni/net.d].
-    network: String,
+    /// The network's name; it is looked for in NETCONFPATH [default: /etc/cni/net.d]. Several, with commas between them, are
+    /// added one after another and deleted in the reverse order.
+    #[arg(value_delimiter = ',', num_args = 1, required = true)]
+    network: Vec<String>,
     /// The path of the container's network namespace.
     #[arg(required_unless_present = "container_id")]
     netns: Option<PathBuf>,
     /// The container's ID [default: made from NETNS as cnitool makes it].
     #[arg(long, value_name = "ID")]
     container_id: Option<String>,
-    /// The interface's name [default: CNI_IFNAME, or eth0].
+    /// The interface's name [default: CNI_IFNAME, or eth0]. Further networks get the next ones: eth1, eth2, ...
     #[arg(long, short, value_name = "NAME")]
     ifname: Option<String>,
     #[command(flatten)]
@@ -111,19 +113,20 @@ impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         match self.operation {
             Operation::Add(on) => {
-                let (runtime, attach) = on.open()?;
-                match runtime.add(&attach) {
-                    Ok(result) => print(&result),
+                let (runtime, attachments) = on.open()?;
+                match runtime.add_all(&attachments) {
+                    Ok(mut results) if on.network.len() == 1 => print(&results.pop().unwrap_or_default()),
+                    Ok(results) => print(&Value::Array(results)),
                     Err(error) => Ok(failed(&error)),
                 }
             }
             Operation::Del(on) => {
-                let (runtime, attach) = on.open()?;
-                Ok(ended(runtime.del(&attach)))
+                let (runtime, attachments) = on.open()?;
+                Ok(ended(runtime.del_all(&attachments)))
             }
             Operation::Check(on) => {
-                let (runtime, attach) = on.open()?;
-                Ok(ended(runtime.check(&attach)))
+                let (runtime, attachments) = on.open()?;
+                Ok(ended(runtime.check_all(&attachments)))
             }
             Operation::Gc(Gc { on, keep, all }) => {
                 let valid = if all || !keep.is_empty() { Valid::Only(&keep) } else { Valid::Alive };
@@ -173,7 +176,7 @@ impl Common {
 }
 
 impl OnAttachment {
-    fn open(&self) -> miette::Result<(Runtime, Attach)> {
+    fn open(&self) -> miette::Result<(Runtime, Vec<Attach>)> {
         let netns = match &self.netns {
             Some(path) => Some(absolute(path)?),
             None => None,
@@ -185,8 +188,6 @@ impl OnAttachment {
         };
         let ifname = self.ifname.clone().or_else(|| variable(Variable::Ifname.as_str()));
         let runtime = self.common.runtime();
-        let ifname = ifname.as_deref().unwrap_or("eth0");
-        let key = runtime.key(&self.network, &container_id, ifname).into_diagnostic()?;
         let args = CniArgs::parse(&variable(Variable::Args.as_str()).unwrap_or_default())
             .into_diagnostic()
             .wrap_err("CNI_ARGS cannot be read")?;
@@ -194,8 +195,21 @@ impl OnAttachment {
             serde_json::from_str(&variable("CAP_ARGS").unwrap_or_else(|| "{}".to_owned()))
                 .into_diagnostic()
                 .wrap_err("CAP_ARGS is no JSON object: write one with a key for each capability")?;
-        let attach = Attach { key, netns: netns.unwrap_or_default(), args, capability_args };
-        Ok((runtime, attach))
+        let netns = netns.unwrap_or_default();
+        let mut ifname = ifname.unwrap_or_else(|| "eth0".to_owned());
+        let mut attachments = Vec::new();
+        for (index, network) in self.network.iter().enumerate() {
+            if index > 0 {
+                ifname = runtime.next_interface(&ifname);
+            }
+            attachments.push(Attach {
+                key: runtime.key(network, &container_id, &ifname).into_diagnostic()?,
+                netns: netns.clone(),
+                args: args.clone(),
+                capability_args: capability_args.clone(),
+            });
+        }
+        Ok((runtime, attachments))
     }
 }
 

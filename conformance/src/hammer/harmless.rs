@@ -8,7 +8,7 @@ use crate::checks::{Attachment, Call, parameters, version};
 use crate::invoke::Stdin;
 
 /// A change of an ADD that must succeed as it does without the change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Harmless {
     /// Variables that other programs use, and one that nobody knows.
@@ -170,7 +170,7 @@ fn escaped(value: &Value) -> String {
 }
 
 /// A way to ask for VERSION. The answer is the same for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Asking {
     /// CNI_COMMAND alone, and the version on stdin.

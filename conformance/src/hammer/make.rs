@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use cni_schemas::generate::{Generator, Random, Source};
-use cni_schemas::mutate::environment::{EnvironmentMutation, mutations};
+use cni_schemas::mutate::environment::mutations;
 use cni_schemas::mutate::{Coverage, Mutator, text};
 use cni_schemas::{Composed, Kind as Document, PluginSchema, Profile};
 use cni_spec::{Operation, Version};
 use serde_json::{Map, Value, json};
 
+use super::deck::Deck;
 use super::harmless::{Asking, Harmless};
 use super::scenario::{At, CONTAINERS, Edit, Fault, Scenario, Step};
 use super::{fault, lock};
@@ -36,10 +37,10 @@ pub(super) struct Maker {
     /// What changes nothing for this plugin.
     harmless: Vec<Harmless>,
     grammars: Mutex<BTreeMap<Key, Option<Arc<Grammar>>>>,
-    /// What can be wrong with the parameters.
-    environments: Mutex<BTreeMap<(Operation, Version), Vec<EnvironmentMutation>>>,
-    /// Versions that must be refused.
-    refused: Mutex<BTreeMap<(Operation, Version), Vec<Fault>>>,
+    /// What can be wrong around the document of an operation's request, in a version and configuration.
+    around: Mutex<BTreeMap<(Operation, Version, String), Arc<Vec<Fault>>>>,
+    /// What was played of the choices that are few.
+    deck: Deck,
 }
 
 /// A version, a kind of document, and the type of the IPAM plugin.
@@ -51,6 +52,8 @@ struct Rules {
     schema: Composed,
     generator: Generator,
     mutator: Mutator,
+    /// The constraints for which the specification fixes an error code.
+    coded: Vec<usize>,
 }
 
 impl Rules {
@@ -68,7 +71,9 @@ impl Rules {
             let plugins: Vec<PluginSchema> = names.filter_map(PluginSchema::known).collect();
             let schema = Composed::compose(*kind, *version, Profile::Compat, &plugins).ok()?;
             let (generator, mutator) = (schema.generator().ok()?, Mutator::new(&schema).ok()?);
-            Some(Arc::new(Rules { schema, generator, mutator }))
+            let coded = schema.constraints().iter().enumerate().filter(|(_, one)| one.code.is_some());
+            let coded = coded.map(|(site, _)| site).collect();
+            Some(Arc::new(Rules { schema, generator, mutator, coded }))
         };
         let made = make();
         lock(&MADE).entry(key).or_insert(made).clone()
@@ -92,6 +97,8 @@ struct Learnt {
     changes: Vec<Vec<Vec<Edit>>>,
     /// The constraints that have such a change.
     broken: Vec<usize>,
+    /// Those of them for which the specification fixes an error code.
+    broken_coded: Vec<usize>,
     /// How many constraints were tried since a change came that was not known.
     barren: u32,
 }
@@ -106,11 +113,14 @@ const BARREN: u32 = 16;
 const SELDOM: u32 = 8;
 
 impl Learnt {
-    fn record(&mut self, site: usize, edits: &[Edit]) {
+    fn record(&mut self, site: usize, coded: bool, edits: &[Edit]) {
         self.coverage.record(site);
         let changes = &mut self.changes[site];
         if changes.is_empty() {
             self.broken.push(site);
+            if coded {
+                self.broken_coded.push(site);
+            }
         }
         if changes.len() < CHANGES && !changes.iter().any(|known| known == edits) {
             changes.push(edits.to_vec());
@@ -123,10 +133,12 @@ impl Learnt {
         (1 + self.barren / BARREN).min(SELDOM)
     }
 
-    /// Of a few constraints with a known change, the one that was broken least, and a change.
-    fn pick(&self, source: &mut dyn Source) -> Option<(usize, Vec<Edit>)> {
-        let count = u32::try_from(self.broken.len()).ok().filter(|count| *count > 0)?;
-        let some = (0..3).map(|_| self.broken[source.below(count) as usize]);
+    /// Of a few constraints with a known change, the one that was broken least, and a change. `coded`: one for which the
+    /// specification fixes an error code.
+    fn pick(&self, coded: bool, source: &mut dyn Source) -> Option<(usize, Vec<Edit>)> {
+        let broken = if coded { &self.broken_coded } else { &self.broken };
+        let count = u32::try_from(broken.len()).ok().filter(|count| *count > 0)?;
+        let some = (0..3).map(|_| broken[source.below(count) as usize]);
         let site = some.min_by_key(|site| self.coverage.hits(*site))?;
         let changes = &self.changes[site];
         Some((site, changes[source.below(changes.len() as u32) as usize].clone()))
@@ -169,8 +181,8 @@ impl Maker {
                 })
                 .collect(),
             grammars: Mutex::default(),
-            environments: Mutex::default(),
-            refused: Mutex::default(),
+            around: Mutex::default(),
+            deck: Deck::default(),
         }
     }
 
@@ -271,10 +283,10 @@ impl Maker {
     fn lone(&self, scenario: &Scenario, source: &mut dyn Source) -> Vec<Step> {
         let at = At::default();
         if source.chance(1, 16) {
-            return (0..2).map(|_| any_version(source)).collect();
+            return (0..2).map(|_| self.ask_version(source)).collect();
         }
         if self.attaches && source.chance(1, 4) {
-            let harmless = if source.chance(1, 2) { Some(self.harmless(source)) } else { None };
+            let harmless = if source.chance(1, 2) { self.harmless(source) } else { None };
             return vec![Step::Operate { operation: Operation::Add, at, harmless }];
         }
         let operation = self.operation(scenario.version, source);
@@ -285,13 +297,19 @@ impl Maker {
         }
         steps.push(match fault {
             Some(fault) => Step::Broken { operation, at, fault },
-            None => any_version(source),
+            None => self.ask_version(source),
         });
         steps
     }
 
-    fn harmless(&self, source: &mut dyn Source) -> Harmless {
-        self.harmless[source.below(self.harmless.len() as u32) as usize]
+    fn harmless(&self, source: &mut dyn Source) -> Option<Harmless> {
+        self.deck.deal("harmless", &self.harmless, source).copied()
+    }
+
+    /// VERSION, asked for in some way.
+    fn ask_version(&self, source: &mut dyn Source) -> Step {
+        let asking = self.deck.deal("VERSION", &Asking::ALL, source).copied().unwrap_or_default();
+        Step::Version { asking }
     }
 
     fn operation(&self, version: Version, source: &mut dyn Source) -> Operation {
@@ -320,7 +338,7 @@ impl Maker {
         let collects = version >= Version::V1_1_0;
         match source.below(20) {
             0..=5 => {
-                let harmless = if source.chance(1, 6) { Some(self.harmless(source)) } else { None };
+                let harmless = if source.chance(1, 6) { self.harmless(source) } else { None };
                 Step::Operate { operation: Operation::Add, at, harmless }
             }
             6..=8 => Step::Operate { operation: Operation::Del, at, harmless: None },
@@ -338,7 +356,7 @@ impl Maker {
             14 if collects => Step::Status { network: at.network },
             15 => Step::DeleteNetns { container: at.container },
             16 => Step::RemoveInterface { at },
-            17 => any_version(source),
+            17 => self.ask_version(source),
             _ => {
                 let operation = self.operation(version, source);
                 match self.fault(scenario, operation, source) {
@@ -388,38 +406,43 @@ impl Maker {
 
     /// Something to be wrong with the request of an operation.
     fn fault(&self, scenario: &Scenario, operation: Operation, source: &mut dyn Source) -> Option<Fault> {
-        match source.below(10) {
-            0 | 1 => {
-                let change = text::Kind::ALL[source.below(text::Kind::ALL.len() as u32) as usize];
-                let seed = u64::from(source.below(1 << 16));
-                Some(Fault::Text { change: change.as_str().to_owned(), seed })
-            }
-            2 => {
-                let (version, mut known) = (scenario.version, lock(&self.refused));
-                let all = known
-                    .entry((operation, version))
-                    .or_insert_with(|| fault::versions(&self.advertised, &self.versions, operation, version));
-                any_of(all, source).cloned()
-            }
-            3 if operation == Operation::Add && self.attaches && source.chance(1, 3) => {
-                let target = self.target.as_ref()?;
-                any_of(&fault::parameters(target, scenario.args.as_deref()), source).cloned()
-            }
-            3 | 4 => {
-                let mut known = lock(&self.environments);
-                let all = known
-                    .entry((operation, scenario.version))
-                    .or_insert_with(|| mutations(operation, scenario.version));
-                let one = any_of(all, source)?;
-                Some(Fault::Environment {
-                    variable: one.variable.as_str().to_owned(),
-                    value: one.value.clone(),
-                    requirement: one.requirement.to_owned(),
-                    code: one.code,
-                })
-            }
-            _ => self.broken_document(scenario, operation, source),
+        let around = self.around(scenario, operation);
+        // What is wrong around a document is less than what can be wrong in it, and is played first.
+        let share = if self.deck.has_new(operation.as_str(), &around) { 4 } else { 2 };
+        if source.chance(1, share)
+            && let Some(fault) = self.broken_document(scenario, operation, source)
+        {
+            return Some(fault);
         }
+        let mut fault = self.deck.deal(operation.as_str(), &around, source)?.clone();
+        if let Fault::Text { seed, .. } = &mut fault {
+            *seed = u64::from(source.below(1 << 16));
+        }
+        Some(fault)
+    }
+
+    /// Everything that can be wrong around the document of a request: its text, the version that it names, the parameters.
+    fn around(&self, scenario: &Scenario, operation: Operation) -> Arc<Vec<Fault>> {
+        let version = scenario.version;
+        let make = || {
+            let text = |kind: text::Kind| Fault::Text { change: kind.as_str().to_owned(), seed: 0 };
+            let mut all: Vec<Fault> = text::Kind::ALL.into_iter().map(text).collect();
+            all.extend(fault::versions(&self.advertised, &self.versions, operation, version));
+            all.extend(mutations(operation, version).into_iter().map(|one| Fault::Environment {
+                variable: one.variable.as_str().to_owned(),
+                value: one.value,
+                requirement: one.requirement.to_owned(),
+                code: one.code,
+            }));
+            if let Some(target) =
+                self.target.as_ref().filter(|_| operation == Operation::Add && self.attaches)
+            {
+                all.extend(fault::parameters(target, scenario.args.as_deref()));
+            }
+            Arc::new(all)
+        };
+        let key = (operation, version, scenario.configuration.clone());
+        Arc::clone(lock(&self.around).entry(key).or_insert_with(make))
     }
 
     fn broken_document(
@@ -442,9 +465,15 @@ impl Maker {
         if sites == 0 {
             return None;
         }
+        // A plugin's own constraints are many more than those of the protocol.
+        let coded = source.chance(1, 2) && !grammar.rules.coded.is_empty();
+        let any_site = |source: &mut dyn Source| match grammar.rules.coded.len() as u32 {
+            count if coded => grammar.rules.coded[source.below(count) as usize],
+            _ => source.below(sites) as usize,
+        };
         let curiosity = lock(&grammar.learnt).curiosity();
         if !source.chance(1, curiosity)
-            && let Some(fault) = known_change(&grammar, &valid, source)
+            && let Some(fault) = known_change(&grammar, &valid, coded, source)
         {
             return Some(fault);
         }
@@ -452,7 +481,7 @@ impl Maker {
         for _ in 0..24 {
             let few = {
                 let mut learnt = lock(&grammar.learnt);
-                let some = (0..4).map(|_| source.below(sites) as usize);
+                let some = (0..4).map(|_| any_site(source));
                 let few = some.min_by_key(|site| learnt.tries[*site])?;
                 learnt.tries[few] += 1;
                 learnt.barren = learnt.barren.saturating_add(1);
@@ -461,7 +490,7 @@ impl Maker {
             let mut random = Random::new(u64::from(source.below(u32::MAX)));
             let Ok(mutation) = grammar.rules.mutator.mutate(&valid, few, &mut random) else { continue };
             let edits = Edit::between(&valid, &mutation.document);
-            lock(&grammar.learnt).record(mutation.site, &edits);
+            lock(&grammar.learnt).record(mutation.site, mutation.code.is_some(), &edits);
             return Some(Fault::Document {
                 edits,
                 requirement: mutation.requirement.map(str::to_owned),
@@ -488,6 +517,7 @@ impl Maker {
                     tries: vec![0; sites],
                     changes: vec![Vec::new(); sites],
                     broken: Vec::new(),
+                    broken_coded: Vec::new(),
                     barren: 0,
                 }),
                 rules,
@@ -497,19 +527,10 @@ impl Maker {
     }
 }
 
-fn any_of<'a, T>(all: &'a [T], source: &mut dyn Source) -> Option<&'a T> {
-    all.get(source.below(all.len().max(1) as u32) as usize)
-}
-
-/// VERSION, asked for in some way.
-fn any_version(source: &mut dyn Source) -> Step {
-    Step::Version { asking: Asking::ALL[source.below(Asking::ALL.len() as u32) as usize] }
-}
-
 /// A change that has broken a constraint alone before, where it does so in this document too.
-fn known_change(grammar: &Grammar, valid: &Value, source: &mut dyn Source) -> Option<Fault> {
+fn known_change(grammar: &Grammar, valid: &Value, coded: bool, source: &mut dyn Source) -> Option<Fault> {
     for _ in 0..4 {
-        let (site, edits) = lock(&grammar.learnt).pick(source)?;
+        let (site, edits) = lock(&grammar.learnt).pick(coded, source)?;
         let constraint = &grammar.rules.schema.constraints()[site];
         let mut changed = valid.clone();
         edits.iter().for_each(|edit| edit.apply(&mut changed));
@@ -517,7 +538,7 @@ fn known_change(grammar: &Grammar, valid: &Value, source: &mut dyn Source) -> Op
             && only.schema_path == constraint.schema_path
             && changed != *valid
         {
-            lock(&grammar.learnt).record(site, &edits);
+            lock(&grammar.learnt).record(site, only.code.is_some(), &edits);
             return Some(Fault::Document {
                 edits,
                 requirement: only.requirement.map(str::to_owned),

@@ -6,6 +6,7 @@
 //! - `volley`: plays many faulty requests in one go.
 //! - [`harmless`]: changes that a plugin must not mind.
 //! - `fault`: puts faults into requests, and says what must come of them.
+//! - `deck`: deals what was played least before.
 //! - `cause`: tells findings, and behaviours, apart.
 //! - `minimise`: the shortest scenario that still shows a finding.
 //! - `instrumented`: the counters of plugins that were built with coverage.
@@ -17,6 +18,7 @@
 pub mod against;
 mod cause;
 mod corpus;
+mod deck;
 mod fault;
 pub mod harmless;
 mod instrumented;
@@ -143,6 +145,10 @@ pub struct Outcome {
     pub run: Run,
     /// What was found, gravest first.
     pub findings: Vec<Finding>,
+    /// How many executions were killed on purpose, before they had come to their end.
+    pub killed: usize,
+    /// How many ADDs succeeded.
+    pub attached: usize,
 }
 
 /// Hammers plugins.
@@ -183,7 +189,12 @@ impl Hammer {
         let problems = swing.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut run = ready.report(&self.suite, &findings, problems, tally.cases);
         run.fuzz = Some(tally);
-        Ok(Outcome { run, findings })
+        Ok(Outcome {
+            run,
+            findings,
+            killed: swing.killed.into_inner(),
+            attached: swing.attached.into_inner(),
+        })
     }
 
     /// Plays one scenario once and tells what it found.
@@ -202,7 +213,7 @@ impl Hammer {
         let findings: Vec<Finding> = played.found.into_iter().map(finding).collect();
         let problems = played.problem.into_iter().collect();
         let run = ready.report(&self.suite, &findings, problems, 1);
-        Ok(Outcome { run, findings })
+        Ok(Outcome { run, findings, killed: played.killed, attached: played.attached })
     }
 
     fn prepare<'a>(
@@ -271,6 +282,10 @@ struct Played {
     behaviour: BTreeSet<u64>,
     counted: Counted,
     executions: usize,
+    /// Executions that were killed before their end.
+    killed: usize,
+    /// ADDs that succeeded.
+    attached: usize,
     /// cnitest could not decide.
     problem: Option<CaseResult>,
 }
@@ -382,8 +397,13 @@ impl Ready<'_> {
         }
         let mut played = Played { executions: case.executions().len(), ..Played::default() };
         let stop = match outcome {
-            Ok(behaviour) => {
-                played.behaviour = behaviour;
+            Ok(shown) => {
+                played = Played {
+                    behaviour: shown.behaviour,
+                    killed: shown.killed,
+                    attached: shown.attached,
+                    ..played
+                };
                 None
             }
             // A scenario that makes no sense here has shown nothing.
@@ -441,6 +461,8 @@ struct Swing<'a> {
     next: AtomicU64,
     cases: AtomicU64,
     executions: AtomicUsize,
+    killed: AtomicUsize,
+    attached: AtomicUsize,
     /// The families of what was found.
     seen: Mutex<BTreeSet<Family>>,
     /// How many executions or scenarios showed each behaviour.
@@ -476,6 +498,8 @@ impl<'a> Swing<'a> {
             next: AtomicU64::new(0),
             cases: AtomicU64::new(0),
             executions: AtomicUsize::new(0),
+            killed: AtomicUsize::new(0),
+            attached: AtomicUsize::new(0),
             seen: Mutex::default(),
             behaviours: Mutex::default(),
             counters: Mutex::default(),
@@ -663,6 +687,8 @@ impl<'a> Swing<'a> {
     fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
         let played = self.ready.play(scenario, slot, None);
         self.executions.fetch_add(played.executions, Ordering::Relaxed);
+        self.killed.fetch_add(played.killed, Ordering::Relaxed);
+        self.attached.fetch_add(played.attached, Ordering::Relaxed);
         self.problem(played.problem);
         if let Some(reason) = &played.counted.unread
             && !self.unread.swap(true, Ordering::Relaxed)

@@ -29,8 +29,17 @@ use crate::checks::{
 use crate::invoke::Outcome;
 use crate::target::{Configuration, Kind};
 
-/// Plays a scenario in a case whose arena is as new. What is found is stated in the case. Answers what the plugin's
-/// behaviour was, for telling scenarios that show something new. `trace` is written after each part.
+/// What a scenario showed.
+pub(super) struct Shown {
+    /// The plugin's behaviour, for telling scenarios that show something new.
+    pub(super) behaviour: BTreeSet<u64>,
+    /// How many executions were killed before their end.
+    pub(super) killed: usize,
+    /// How many ADDs succeeded.
+    pub(super) attached: usize,
+}
+
+/// Plays a scenario in a case whose arena is as new. What is found is stated in the case. `trace` is written after each part.
 ///
 /// # Errors
 /// When cnitest could not go on.
@@ -38,7 +47,7 @@ pub(super) fn play(
     case: &mut Case<'_>,
     scenario: &Scenario,
     mut trace: Option<&mut Trace>,
-) -> Result<BTreeSet<u64>, Stop> {
+) -> Result<Shown, Stop> {
     let mut look = |case: &mut Case<'_>| trace.as_mut().map_or(Ok(()), |trace| trace.look(case));
     let mut game = Game::begin(case, scenario)?;
     look(case)?;
@@ -48,7 +57,7 @@ pub(super) fn play(
     }
     game.end(case)?;
     look(case)?;
-    Ok(game.behaviour)
+    Ok(Shown { behaviour: game.behaviour, killed: game.killed, attached: game.attached })
 }
 
 /// What the model says of an attachment.
@@ -110,6 +119,8 @@ struct Game<'s> {
     /// What has happened that decides which requirement a left-over breaks.
     reasons: BTreeSet<Reason>,
     behaviour: BTreeSet<u64>,
+    killed: usize,
+    attached: usize,
     /// The versions that VERSION named.
     versions: Option<Vec<String>>,
 }
@@ -133,6 +144,8 @@ impl<'s> Game<'s> {
             works: BTreeSet::new(),
             reasons: BTreeSet::new(),
             behaviour: BTreeSet::new(),
+            killed: 0,
+            attached: 0,
             versions: None,
         };
         let attaches = scenario.settle
@@ -366,6 +379,7 @@ impl<'s> Game<'s> {
         let Some(slot) = self.slots.get_mut(&at) else { return };
         slot.touched = true;
         if good {
+            self.attached += 1;
             self.works.insert(at.network);
             slot.attachment.result = answer.document().cloned();
             slot.state = State::Attached;
@@ -502,6 +516,7 @@ impl<'s> Game<'s> {
             }
             Outcome::Exited(_) => self.deleted(case, at, &answer),
             _ => {
+                self.killed += 1;
                 slot.touched = true;
                 let reason = if operation == Operation::Add { Reason::KilledAdd } else { Reason::KilledDel };
                 if !matches!(slot.state, State::Unsure(Reason::NetnsGone | Reason::InterfaceGone)) {

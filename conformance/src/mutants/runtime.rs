@@ -15,7 +15,7 @@ use super::{Mutant, Play};
 use crate::runtime::Attach;
 use crate::runtime::cache::{Entry, Key, State};
 use crate::runtime::error::{FindError, Problem};
-use crate::runtime::execute::Ended;
+use crate::runtime::execute::{Ended, Start};
 use crate::runtime::lock::Sharing;
 use crate::runtime::policy::{Chain, Policy, Standard};
 
@@ -580,8 +580,29 @@ runtimes! {
         }
     }
     "runtime-variables-leak", ["runtime.gc-no-attachment-params"], "lets variables of its caller reach the plugins" {
-        fn hides_variables(&self) -> bool {
-            false
+        fn start(&self, _parameters: &Parameters) -> Start {
+            Start { hides_variables: false, ..Start::default() }
+        }
+    }
+    "runtime-no-environment", ["exec.env-inherited"], "executes plugins with the variables of the protocol and no others" {
+        fn start(&self, _parameters: &Parameters) -> Start {
+            Start { inherits: false, ..Start::default() }
+        }
+    }
+    "runtime-arguments", ["exec.env-carries-parameters"], "gives the operation as an argument too" {
+        fn start(&self, parameters: &Parameters) -> Start {
+            let operation = parameters.get(Variable::Command).unwrap_or_default();
+            Start { arguments: vec![operation.to_owned()], ..Start::default() }
+        }
+    }
+    "runtime-stdin-stays-open", ["exec.stdin-eof"], "leaves the stdin of plugins open" {
+        fn start(&self, _parameters: &Parameters) -> Start {
+            Start { ends_stdin: false, ..Start::default() }
+        }
+    }
+    "runtime-cache-elsewhere", ["cache.location"], "keeps attachments where libcni does not look" {
+        fn cache(&self, given: &Path) -> PathBuf {
+            given.join("elsewhere")
         }
     }
     "runtime-output-decides", ["exec.runtime-treats-nonzero-as-error"], "takes what is printed for success, whatever the exit status" {
@@ -835,6 +856,32 @@ runtimes! {
     }
     "runtime-container-shared", ["runtime.no-parallel-same-container"], "runs operations on one container beside each other" {
         fn locks_container(&self, _operation: Operation) -> bool {
+            false
+        }
+    }
+    "runtime-one-network-only", ["runtime.determine-networks"], "joins the first of two networks only" {
+        fn networks(&self, operation: Operation, networks: usize) -> Vec<usize> {
+            Standard.networks(operation, networks.min(1))
+        }
+    }
+    "runtime-networks-beside", ["runtime.networks-sequential", "runtime.no-parallel-same-container"], "adds a container to two networks at the same time" {
+        fn networks_beside(&self) -> bool {
+            true
+        }
+        fn locks_container(&self, _operation: Operation) -> bool {
+            false
+        }
+    }
+    "runtime-networks-del-forward", ["runtime.networks-del-reverse"], "leaves two networks in the order in which it joined them" {
+        fn networks(&self, _operation: Operation, networks: usize) -> Vec<usize> {
+            (0..networks).collect()
+        }
+    }
+    "runtime-same-interface-again", ["runtime.distinct-ifname-per-attachment", "runtime.attachment-identity"], "names the interfaces of two networks alike" {
+        fn next_interface(&self, before: &str) -> String {
+            before.to_owned()
+        }
+        fn stands_in_the_way(&self, _other: &Entry, _attach: &Attach, _version: &AnyVersion) -> bool {
             false
         }
     }

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +29,25 @@ const CAP: usize = 4 << 20;
 const GRACE: Duration = Duration::from_millis(500);
 /// Attempts to execute a file that somebody is writing (`exec.text-busy-retry`).
 const BUSY_ATTEMPTS: u32 = 20;
+
+/// What a plugin is started with besides its parameters.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Arguments: none, since parameters are variables (`exec.env-carries-parameters`).
+    pub arguments: Vec<String>,
+    /// Whether it inherits the environment (`exec.env-inherited`).
+    pub inherits: bool,
+    /// Whether the caller's own variables of the protocol are kept from it.
+    pub hides_variables: bool,
+    /// Whether its stdin ends after the document (`exec.stdin-eof`).
+    pub ends_stdin: bool,
+}
+
+impl Default for Start {
+    fn default() -> Start {
+        Start { arguments: Vec::new(), inherits: true, hides_variables: true, ends_stdin: true }
+    }
+}
 
 /// What was seen of an execution.
 #[derive(Debug)]
@@ -82,8 +101,7 @@ pub(super) fn excerpt(output: &[u8]) -> String {
     }
 }
 
-/// Executes a plugin with these parameters and this input. Variables of the protocol that this process has itself reach the
-/// plugin only where they are not hidden.
+/// Executes a plugin with these parameters and this input.
 ///
 /// # Errors
 /// When it cannot be executed, or prints more than [`CAP`].
@@ -92,26 +110,36 @@ pub(super) fn execute(
     parameters: &Parameters,
     input: &[u8],
     timeout: Duration,
-    hides_variables: bool,
+    start: &Start,
 ) -> Result<Ended, Problem> {
     let deadline = Instant::now() + timeout;
     let mut command = Command::new(program);
-    for variable in Variable::ALL.into_iter().filter(|_| hides_variables) {
+    if !start.inherits {
+        command.env_clear();
+    }
+    for variable in Variable::ALL.into_iter().filter(|_| start.hides_variables) {
         command.env_remove(variable.as_str());
     }
     command
+        .args(&start.arguments)
         .envs(parameters.to_pairs().into_iter().map(|(key, value)| (key, OsStr::new(value))))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
     let failed = |source| Problem::NotStarted { path: program.to_owned(), source };
-    let mut child = start(&mut command).map_err(failed)?;
+    let mut child = spawn(&mut command).map_err(failed)?;
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+    let (alive, end_of_plugin) = channel::<()>();
     if let Some(mut stdin) = child.stdin.take() {
-        let input = input.to_vec();
-        // A plugin need not read its input: an error says nothing.
-        thread::spawn(move || drop(stdin.write_all(&input)));
+        let (input, ends) = (input.to_vec(), start.ends_stdin);
+        thread::spawn(move || {
+            // A plugin need not read its input: an error says nothing.
+            drop(stdin.write_all(&input));
+            if !ends {
+                let _: Result<(), RecvError> = end_of_plugin.recv();
+            }
+        });
     }
     let stdout = child.stdout.take().map(Capture::of);
     let stderr = child.stderr.take().map(Capture::of);
@@ -120,6 +148,7 @@ pub(super) fn execute(
         let _ = killpg(group, Signal::SIGKILL);
     }
     let status = child.wait().map_err(failed)?;
+    drop(alive);
     let end = Instant::now() + GRACE;
     let output = |capture: Option<Capture>| capture.map_or_else(Vec::new, |capture| capture.finish(end));
     let ended =
@@ -130,7 +159,7 @@ pub(super) fn execute(
     Ok(ended)
 }
 
-fn start(command: &mut Command) -> io::Result<Child> {
+fn spawn(command: &mut Command) -> io::Result<Child> {
     let mut attempts = 0;
     loop {
         match command.spawn() {

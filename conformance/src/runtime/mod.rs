@@ -6,6 +6,7 @@
 //! - [`lock`]: what keeps operations apart.
 //! - [`execute`]: one execution of a plugin.
 //! - [`error`]: what can go wrong.
+//! - `joint`: one container and several networks.
 //!
 //! What it adds to what the specification asks:
 //! an ADD is recorded before its first plugin runs, so that a runtime that is killed at any point loses no attachment;
@@ -15,6 +16,7 @@
 pub mod cache;
 pub mod error;
 pub mod execute;
+mod joint;
 pub mod load;
 pub mod lock;
 pub mod policy;
@@ -129,7 +131,7 @@ impl Runtime {
 
     /// A runtime that decides otherwise.
     pub fn with_policy(settings: Settings, policy: Box<dyn Policy>) -> Runtime {
-        let cache = Cache::new(&settings.cache);
+        let cache = Cache::new(&policy.cache(&settings.cache));
         let locks = Locks::new(settings.cache.join("cnitest/locks"));
         Runtime { settings, policy, cache, locks }
     }
@@ -140,6 +142,11 @@ impl Runtime {
     /// When a name could lead elsewhere.
     pub fn key(&self, network: &str, container_id: &str, ifname: &str) -> Result<Key, ValueError> {
         self.policy.key(network, container_id, ifname)
+    }
+
+    /// The name of the interface after this one, for a container's next network.
+    pub fn next_interface(&self, before: &str) -> String {
+        self.policy.next_interface(before)
     }
 
     /// The attachments that exist.
@@ -510,7 +517,7 @@ impl Runtime {
     ) -> Result<Ended, RuntimeError> {
         let parameters = self.policy.parameters(run.operation, attach, &self.settings.plugin_path);
         let deadline = self.policy.deadline(self.settings.timeout);
-        execute(&run.programs[index], &parameters, input, deadline, self.policy.hides_variables())
+        execute(&run.programs[index], &parameters, input, deadline, &self.policy.start(&parameters))
             .map_err(|problem| run.failed(index, problem))
     }
 

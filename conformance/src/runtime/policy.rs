@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::cache::{Entry, Key, State};
 use super::error::{FindError, Problem};
-use super::execute::Ended;
+use super::execute::{Ended, Start};
 use super::lock::Sharing;
 use super::{Attach, shown};
 
@@ -108,6 +108,28 @@ pub trait Policy: Send + Sync {
         }
     }
 
+    /// The networks that a container joins, of so many that it is to join, in the order in which it does: all of them, and
+    /// reversed for DEL (`runtime.determine-networks`, `runtime.networks-del-reverse`).
+    fn networks(&self, operation: Operation, networks: usize) -> Vec<usize> {
+        match operation {
+            Operation::Del => (0..networks).rev().collect(),
+            _ => (0..networks).collect(),
+        }
+    }
+
+    /// Whether a container is added to several networks at the same time (`runtime.networks-sequential`).
+    fn networks_beside(&self) -> bool {
+        false
+    }
+
+    /// The interface of the network after one whose interface is `before`: with the next number
+    /// (`runtime.distinct-ifname-per-attachment`).
+    fn next_interface(&self, before: &str) -> String {
+        let stem = before.trim_end_matches(|c: char| c.is_ascii_digit());
+        let number = before[stem.len()..].parse::<u32>().ok().and_then(|number| number.checked_add(1));
+        format!("{stem}{}", number.unwrap_or(1))
+    }
+
     /// Whether a plugin's error ends the run: not that of GC (`runtime.add-halts-on-error`,
     /// `runtime.del-halts-on-error`, `runtime.check-halts-on-error`, `runtime.gc-continues-on-error`).
     fn halts_at_error(&self, operation: Operation) -> bool {
@@ -164,9 +186,9 @@ pub trait Policy: Send + Sync {
         parameters
     }
 
-    /// Whether the caller's own variables of the protocol are kept from the plugins.
-    fn hides_variables(&self) -> bool {
-        true
+    /// What an execution is started with besides its parameters.
+    fn start(&self, _parameters: &Parameters) -> Start {
+        Start::default()
     }
 
     /// How long an execution may take (`exec.no-timeout-defined`).
@@ -203,6 +225,11 @@ pub trait Policy: Send + Sync {
             }
             Some(_) => Ok(result.to_version(version).0),
         }
+    }
+
+    /// The folder of the cache: the `given` one (`cache.location`).
+    fn cache(&self, given: &Path) -> PathBuf {
+        given.to_owned()
     }
 
     /// Whether an entry is written before the first plugin runs, so that a crash loses nothing (`runtime.cleans-after-kill`).

@@ -20,7 +20,7 @@ use super::{FOLDER, Variables};
 pub const RECORDS: &str = "records";
 
 /// How long a spy waits for the end of its input: a runtime that leaves it open longer leaves it open.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes kept of the input.
 const KEPT: usize = 1 << 20;

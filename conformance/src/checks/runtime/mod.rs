@@ -4,6 +4,7 @@
 mod chain;
 mod collecting;
 mod failures;
+mod joining;
 mod keeping;
 mod loading;
 mod parameters;
@@ -15,13 +16,14 @@ use super::case::{Case, Stop};
 use super::{Check, Concerns, Scope};
 
 /// Every check of runtimes.
-pub(super) const ALL: [&[Check]; 7] = [
+pub(super) const ALL: [&[Check]; 8] = [
     chain::CHECKS,
     request::CHECKS,
     parameters::CHECKS,
     failures::CHECKS,
     collecting::CHECKS,
     keeping::CHECKS,
+    joining::CHECKS,
     loading::CHECKS,
 ];
 
