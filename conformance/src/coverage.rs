@@ -1,7 +1,11 @@
-//! Which requirements of plugins are decided by a check, and which checks are proven by a mutant.
+//! Which requirements are decided by a check, and which checks are proven by a mutant.
 
-use cni_spec::Level;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use cni_schemas::{Kind, Profile};
 use cni_spec::catalogue::{self, Party, Requirement};
+use cni_spec::{Level, Version};
 
 use crate::{checks, mutants};
 
@@ -23,7 +27,9 @@ pub enum State {
     Proven,
     /// A check decides it, and nothing proves that it can.
     Unproven,
-    /// It permits something: no plugin can break it.
+    /// It binds whoever writes configurations: a constraint of the schemas says it, and `cnitest validate` decides it.
+    Validated,
+    /// It permits something: nobody can break it.
     Permission,
     /// It cannot be decided from outside; the text says why.
     Unobservable(&'static str),
@@ -49,11 +55,30 @@ impl Coverage {
             (false, false, _) => State::Proven,
             (false, true, _) => State::Unproven,
             (true, _, Some(why)) => State::Unobservable(why),
+            (true, ..)
+                if self.requirement.party == Party::Config && IN_SCHEMAS.contains(self.requirement.id) =>
+            {
+                State::Validated
+            }
             (true, ..) if self.requirement.level == Level::May => State::Permission,
             (true, ..) => State::Missing,
         }
     }
 }
+
+/// The requirements that constraints of network configurations name.
+static IN_SCHEMAS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+    let mut named = BTreeSet::new();
+    for kind in [Kind::ConfigList, Kind::ConfigSingle] {
+        for version in Version::ALL {
+            for profile in [Profile::Compat, Profile::Strict] {
+                let constraints = cni_schemas::constraints(kind, version, profile).unwrap_or_default();
+                named.extend(constraints.iter().filter_map(|constraint| constraint.requirement.as_deref()));
+            }
+        }
+    }
+    named
+});
 
 /// Whether a requirement is one that a plugin has to fulfil, or a document that it prints.
 pub fn concerns_plugins(requirement: &Requirement) -> bool {
@@ -68,10 +93,9 @@ pub fn concerns_plugins(requirement: &Requirement) -> bool {
     )
 }
 
-/// The coverage of every requirement of plugins, in the order of the catalogue.
+/// The coverage of every requirement, in the order of the catalogue.
 pub fn matrix() -> Vec<Coverage> {
-    let concerned = catalogue::requirements().iter().filter(|requirement| concerns_plugins(requirement));
-    concerned.map(Coverage::of).collect()
+    catalogue::requirements().iter().map(Coverage::of).collect()
 }
 
 #[cfg(test)]
@@ -85,7 +109,7 @@ mod tests {
         let open: Vec<String> = all
             .iter()
             .filter(is_must)
-            .filter(|one| !matches!(one.state(), State::Proven | State::Unobservable(_)))
+            .filter(|one| !matches!(one.state(), State::Proven | State::Validated | State::Unobservable(_)))
             .map(|one| format!("{}: {:?}", one.requirement.id, one.state()))
             .collect();
         assert!(open.is_empty(), "{open:#?}");
@@ -98,6 +122,7 @@ mod tests {
         let all = matrix();
         let shoulds: Vec<&Coverage> = all
             .iter()
+            .filter(|one| concerns_plugins(one.requirement))
             .filter(is_should)
             .filter(|one| !matches!(one.state(), State::Unobservable(_)))
             .collect();
@@ -118,9 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_observed_has_a_check() {
+    fn what_can_be_observed_of_plugins_has_a_check() {
         let missing: Vec<&str> = matrix()
             .iter()
+            .filter(|one| concerns_plugins(one.requirement))
             .filter(|one| one.state() == State::Missing)
             .map(|one| one.requirement.id)
             .collect();

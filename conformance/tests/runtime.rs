@@ -213,6 +213,40 @@ fn a_failed_add_is_cleaned_up() {
 }
 
 #[test]
+fn networks_are_joined_one_after_another_and_left_in_reverse() {
+    let world = World::new();
+    world.network(&json!({"plugins": [{"type": "p1"}]}));
+    let other = json!({"cniVersion": "1.1.0", "name": "other", "plugins": [{"type": "p2"}, {"type": "p3"}]});
+    world.write("conf/20-other.conflist", other.to_string());
+    let runtime = world.runtime();
+    let ifname = runtime.next_interface("eth0");
+    let second = Attach { key: Key::new("other", "c", &ifname).expect("good names"), ..world.attach("c") };
+    let both = [world.attach("c"), second];
+    let results = runtime.add_all(&both).expect("added");
+    let by: Vec<&str> = results.iter().filter_map(|result| result["by"].as_str()).collect();
+    assert_eq!(by, ["p1", "p3"]);
+    assert_eq!(world.log(), ["ADD p1 c", "ADD p2 c", "ADD p3 c"]);
+    assert!(world.seen("p2.ADD.env").contains("CNI_IFNAME=eth1\n"));
+    runtime.check_all(&both).expect("checked");
+    assert_eq!(world.log(), ["CHECK p1 c", "CHECK p2 c", "CHECK p3 c"]);
+    runtime.del_all(&both).expect("deleted");
+    assert_eq!(world.log(), ["DEL p3 c", "DEL p2 c", "DEL p1 c"]);
+
+    world.write("fail.p3.ADD", "");
+    let error = runtime.add_all(&both).expect_err("the second fails");
+    assert!(error.to_string().contains("told to fail"), "{error}");
+    assert_eq!(
+        world.log(),
+        ["ADD p1 c", "ADD p2 c", "ADD p3 c", "DEL p3 c", "DEL p2 c", "DEL p1 c"],
+        "the first is left again"
+    );
+    assert_eq!(world.cached(), [""; 0]);
+    for (before, after) in [("eth0", "eth1"), ("eth9", "eth10"), ("net", "net1"), ("7", "8")] {
+        assert_eq!(runtime.next_interface(before), after);
+    }
+}
+
+#[test]
 fn a_failed_del_is_kept_and_repeated() {
     let world = World::new();
     world.network(&json!({})).write("fail.p2.DEL", "");

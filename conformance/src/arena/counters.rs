@@ -334,6 +334,41 @@ mod tests {
         assert_eq!(llvm(b"\x81rforpm\xff", ""), Err(Unread::Magic));
     }
 
+    /// What a program of clang 14 wrote, with a build ID in it, after a loop of three rounds.
+    const CLANG_14: [u64; 25] = [
+        0xff6c_7072_6f66_7281,
+        0x8,
+        0x20,
+        0x1,
+        0x0,
+        0x2,
+        0x0,
+        0xe,
+        0xffff_ffff_ffff_fff0,
+        0x564f_cbf4_2b3d,
+        0x1,
+        0x14,
+        0xc278_d428_a3c3_6774,
+        0x0c06_c3b1_00ee_d465,
+        0xad0f_2287,
+        0xdb95_6436_e78d_d5fa,
+        0x046d_161c,
+        0xffff_ffff_ffff_fff0,
+        0x0,
+        0x0,
+        0x2,
+        0x1,
+        0x3,
+        0xcccc_4dcb_da78_0c04,
+        0xa601_1b04_0003,
+    ];
+
+    #[test]
+    fn counters_of_clang_14_are_read() {
+        let bytes: Vec<u8> = CLANG_14.iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(magnitudes(&llvm(&bytes, "small").unwrap()), [1, 2]);
+    }
+
     #[test]
     fn files_are_read_once_and_only_those_that_are_files() {
         let folder = tempfile::tempdir().unwrap();

@@ -691,21 +691,23 @@ fn route(case: &mut Case<'_>, container: &NamespaceState, reported: &ReportedRou
         return;
     }
     let any = |holds: &dyn Fn(&Route) -> bool| candidates.iter().any(|route| holds(route));
+    let v6 = reported.dst.addr().is_ipv6();
+    // Zero is what the kernel takes for nothing: it puts its own value in its place, or keeps none.
+    let table = reported.table.map(|table| if table == 0 { Route::MAIN_TABLE } else { table });
+    let priority = reported.priority.filter(|priority| *priority != 0 || !v6);
+    let mtu = reported.mtu.filter(|mtu| *mtu != 0);
+    let advmss = reported.advmss.filter(|mss| *mss != 0);
+    // IPv6 routes have none.
+    let scope = reported.scope.filter(|_| !v6);
     for (requirement, holds) in [
-        ("result.routes-table", reported.table.is_none_or(|table| any(&|route| route.table == table))),
-        (
-            "result.routes-priority",
-            reported.priority.is_none_or(|priority| any(&|route| route.metric == priority)),
-        ),
-        ("result.routes-mtu", reported.mtu.is_none_or(|mtu| any(&|route| route.mtu == Some(mtu)))),
-        ("result.routes-advmss", reported.advmss.is_none_or(|mss| any(&|route| route.advmss == Some(mss)))),
-        (
-            "result.routes-scope",
-            reported.scope.is_none_or(|scope| any(&|route| scope_number(route) == Some(scope))),
-        ),
+        ("result.routes-table", table.is_none_or(|table| any(&|route| route.table == table))),
+        ("result.routes-priority", priority.is_none_or(|priority| any(&|route| route.metric == priority))),
+        ("result.routes-mtu", mtu.is_none_or(|mtu| any(&|route| route.mtu == Some(mtu)))),
+        ("result.routes-advmss", advmss.is_none_or(|mss| any(&|route| route.advmss == Some(mss)))),
+        ("result.routes-scope", scope.is_none_or(|scope| any(&|route| scope_number(route) == Some(scope)))),
         ("result.routes-relevant", !case.kind().makes_interface() || any(&|route| leaves_by(route, ifname))),
         // The kernel gives IPv6 routes without a metric 1024.
-        ("add.route-metric-zero", reported.dst.addr().is_ipv6() || any(&|route| route.metric == 0)),
+        ("add.route-metric-zero", v6 || any(&|route| route.metric == 0)),
     ] {
         case.expect(holds, requirement, expected.as_str(), observed.as_str());
     }

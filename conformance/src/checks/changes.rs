@@ -78,6 +78,12 @@ pub(crate) fn names_any(line: &str, names: &[String]) -> bool {
     line.split([' ', '/', ',']).any(|word| names.iter().any(|name| name == word))
 }
 
+/// Whether a line says that one of these devices has gone from the host: they were made for the test, and are destroyed with
+/// the namespace, or the interface, where a physical device would come back.
+pub(crate) fn is_lost_device(line: &str, devices: &[String]) -> bool {
+    line.starts_with("- host ") && names_any(line, devices)
+}
+
 /// Whether the target provides a link of this name, or its peer, for a container.
 pub(super) fn is_device(case: &Case<'_>, name: &str) -> bool {
     let links = case.target.map(|target| target.links.as_slice()).unwrap_or_default();

@@ -454,8 +454,15 @@ fn state_released(case: &mut Case<'_>) -> Result<(), Stop> {
     let requirement = release_requirement(case);
     let judged = judged_subjects(case);
     let what = format!("{} after ADD", answer.label);
+    let devices = match case.variant {
+        "netns-gone" | "interface-gone" => changes::devices_of(case, attachment),
+        _ => Vec::new(),
+    };
     let gone = |line: &str| {
-        changes::is_in_container(line, attachment) || changes::is_file_content(line) || front_is_gone(line)
+        changes::is_in_container(line, attachment)
+            || changes::is_file_content(line)
+            || front_is_gone(line)
+            || changes::is_lost_device(line, &devices)
     };
     case.expect_unchanged(before, after, requirement, &what, |line| {
         gone(line) || !judged.contains(&changes::subject_of(line))

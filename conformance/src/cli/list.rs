@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     /// What to list.
     #[arg(value_enum, default_value_t = Topic::Checks)]
     topic: Topic,
-    /// With `requirements`: those of plugins only, each with its checks and the mutants that prove them.
+    /// With `requirements`: each with its checks and the mutants that prove them.
     #[arg(long)]
     coverage: bool,
     /// How.
@@ -184,6 +184,7 @@ fn coverage_rows() -> Vec<Row> {
         let state = match one.state() {
             State::Proven => "proven".to_owned(),
             State::Unproven => "not proven by a mutant".to_owned(),
+            State::Validated => "decided by `cnitest validate`".to_owned(),
             State::Permission => "a permission, which nothing can break".to_owned(),
             State::Unobservable(why) => format!("cannot be observed: {why}"),
             State::Missing => "NO CHECK".to_owned(),
@@ -191,6 +192,7 @@ fn coverage_rows() -> Vec<Row> {
         Row {
             cells: vec![
                 known.id.to_owned(),
+                known.party.to_string(),
                 known.level.to_string(),
                 range(known.since, known.until),
                 one.checks.len().to_string(),

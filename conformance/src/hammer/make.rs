@@ -10,7 +10,7 @@ use cni_schemas::{Composed, Kind as Document, PluginSchema, Profile};
 use cni_spec::{Operation, Version};
 use serde_json::{Map, Value, json};
 
-use super::deck::Deck;
+use super::deck::{Deck, Pile};
 use super::harmless::{Asking, Harmless};
 use super::scenario::{At, CONTAINERS, Edit, Fault, Scenario, Step};
 use super::{fault, lock};
@@ -35,10 +35,12 @@ pub(super) struct Maker {
     interfaces: u8,
     networks: u8,
     /// What changes nothing for this plugin.
-    harmless: Vec<Harmless>,
+    harmless: Pile<Harmless>,
+    /// The ways to ask for VERSION.
+    askings: Pile<Asking>,
     grammars: Mutex<BTreeMap<Key, Option<Arc<Grammar>>>>,
     /// What can be wrong around the document of an operation's request, in a version and configuration.
-    around: Mutex<BTreeMap<(Operation, Version, String), Arc<Vec<Fault>>>>,
+    around: Mutex<BTreeMap<(Operation, Version, String), Arc<Pile<Fault>>>>,
     /// What was played of the choices that are few.
     deck: Deck,
 }
@@ -158,6 +160,13 @@ impl Maker {
         let one_each = target.is_some_and(|target| target.links.iter().any(|link| link.per_container));
         let fixed = target.is_some_and(|target| target.fixed_interface.is_some());
         let several = attaches && !one_each && !fixed;
+        let harmless = Harmless::ALL.into_iter().filter(|harmless| match harmless {
+            Harmless::NoPath => target.is_some_and(|target| !target.executes_others()),
+            // The interface that a chained plugin finds has its name already; one that others make under a longer name of
+            // their own may not fit.
+            Harmless::LongInterface => !fixed && target.is_some_and(|target| target.kind == Kind::Interface),
+            _ => true,
+        });
         Maker {
             configurations: configurations.to_vec(),
             versions: versions.to_vec(),
@@ -168,18 +177,8 @@ impl Maker {
             unvaried: target.map(|target| target.unvaried.clone()).unwrap_or_default(),
             interfaces: if several { 2 } else { 1 },
             networks: if several { 2 } else { 1 },
-            harmless: Harmless::ALL
-                .into_iter()
-                .filter(|harmless| match harmless {
-                    Harmless::NoPath => target.is_some_and(|target| !target.executes_others()),
-                    // The interface that a chained plugin finds has its name already; one that others make under a longer
-                    // name of their own may not fit.
-                    Harmless::LongInterface => {
-                        !fixed && target.is_some_and(|target| target.kind == Kind::Interface)
-                    }
-                    _ => true,
-                })
-                .collect(),
+            harmless: Pile::new("harmless", harmless),
+            askings: Pile::new("VERSION", Asking::ALL),
             grammars: Mutex::default(),
             around: Mutex::default(),
             deck: Deck::default(),
@@ -303,12 +302,12 @@ impl Maker {
     }
 
     fn harmless(&self, source: &mut dyn Source) -> Option<Harmless> {
-        self.deck.deal("harmless", &self.harmless, source).copied()
+        self.deck.deal(&self.harmless, source).copied()
     }
 
     /// VERSION, asked for in some way.
     fn ask_version(&self, source: &mut dyn Source) -> Step {
-        let asking = self.deck.deal("VERSION", &Asking::ALL, source).copied().unwrap_or_default();
+        let asking = self.deck.deal(&self.askings, source).copied().unwrap_or_default();
         Step::Version { asking }
     }
 
@@ -408,13 +407,13 @@ impl Maker {
     fn fault(&self, scenario: &Scenario, operation: Operation, source: &mut dyn Source) -> Option<Fault> {
         let around = self.around(scenario, operation);
         // What is wrong around a document is less than what can be wrong in it, and is played first.
-        let share = if self.deck.has_new(operation.as_str(), &around) { 4 } else { 2 };
+        let share = if self.deck.has_new(&around) { 4 } else { 2 };
         if source.chance(1, share)
             && let Some(fault) = self.broken_document(scenario, operation, source)
         {
             return Some(fault);
         }
-        let mut fault = self.deck.deal(operation.as_str(), &around, source)?.clone();
+        let mut fault = self.deck.deal(&around, source)?.clone();
         if let Fault::Text { seed, .. } = &mut fault {
             *seed = u64::from(source.below(1 << 16));
         }
@@ -422,7 +421,7 @@ impl Maker {
     }
 
     /// Everything that can be wrong around the document of a request: its text, the version that it names, the parameters.
-    fn around(&self, scenario: &Scenario, operation: Operation) -> Arc<Vec<Fault>> {
+    fn around(&self, scenario: &Scenario, operation: Operation) -> Arc<Pile<Fault>> {
         let version = scenario.version;
         let make = || {
             let text = |kind: text::Kind| Fault::Text { change: kind.as_str().to_owned(), seed: 0 };
@@ -439,7 +438,7 @@ impl Maker {
             {
                 all.extend(fault::parameters(target, scenario.args.as_deref()));
             }
-            Arc::new(all)
+            Arc::new(Pile::new(operation.as_str(), all))
         };
         let key = (operation, version, scenario.configuration.clone());
         Arc::clone(lock(&self.around).entry(key).or_insert_with(make))

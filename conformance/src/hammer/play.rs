@@ -792,7 +792,6 @@ impl<'s> Game<'s> {
             .map(|(_, slot)| &slot.attachment)
             .collect();
         let case_is_chained = case.kind() == Kind::Chained;
-        // Links that were made for the test are destroyed where a physical device would come back.
         let bereft = self
             .slots
             .iter()
@@ -804,7 +803,7 @@ impl<'s> Game<'s> {
                 || changes::is_file_content(line)
                 || del::front_is_gone(line)
                 || changes::is_of_front(line)
-                || line.starts_with("- host ") && changes::names_any(line, &devices)
+                || changes::is_lost_device(line, &devices)
                 // The kernel takes IPv6 addresses from an interface whose MTU becomes too small, and gives none back.
                 || case_is_chained && line.starts_with("- container ")
         };
