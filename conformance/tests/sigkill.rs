@@ -60,6 +60,7 @@ fn scenario(plugin: &subject::Found, random: &mut Random, limit: u32) -> Option<
         ]);
     }
     Some(Scenario {
+        origin: Default::default(),
         version: Version::V1_1_0,
         configuration: configuration.name.clone(),
         plugin: configuration.plugin.clone(),

@@ -4,11 +4,11 @@ mod common;
 
 use cni_spec::catalogue::requirements;
 use cnitest_reports::baseline::{Baseline, Names};
-use cnitest_reports::model::{CaseResult, KnownDeviation, Outcome, Run, RunSet, Verdict};
+use cnitest_reports::model::{CaseResult, Difference, KnownDeviation, Outcome, Run, RunSet, Verdict};
 use cnitest_reports::{ReportKind, exit_code, report, run_schema};
 use proptest::prelude::*;
 
-use common::{any_set, case, run};
+use common::{any_set, case, comparison, difference, run};
 
 const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 const CHECKS: [&str; 3] = ["add.twice", "del.repeated", "error.version"];
@@ -66,6 +66,35 @@ fn known(run: &Run) -> Vec<bool> {
 fn a_baseline_is_readable() {
     let baseline = with_reason(Baseline::of(&RunSet::new(vec![bridge()])), "upstream issue 1234");
     insta::assert_snapshot!(text_of(&baseline));
+}
+
+#[test]
+fn known_differences_of_two_plugins_do_not_fail_the_run() {
+    let other = Difference { how: "only the first has host link cni#".to_owned(), ..difference() };
+    let compared = || comparison(vec![difference(), other.clone()]);
+    let both = Baseline::of(&RunSet::new(vec![compared()]));
+    assert_eq!(parse(&text_of(&both)).as_ref(), Ok(&both));
+    insta::assert_snapshot!("known_differences", text_of(&both));
+    let one = Baseline::of(&RunSet::new(vec![comparison(vec![difference()])]));
+    let known = |baseline: &Baseline| {
+        let run = applied(compared(), baseline);
+        let all = run.against().map(|against| against.differences.clone()).unwrap_or_default();
+        let known: Vec<bool> = all.iter().map(|one| one.known.is_some()).collect();
+        (known, exit_code(&RunSet::new(vec![run])))
+    };
+    assert_eq!(known(&one), (vec![true, false], 1));
+    assert_eq!(known(&both), (vec![true, true], 0));
+    assert_eq!(known(&Baseline::default()), (vec![false, false], 1));
+    let mut shown = Vec::new();
+    let set = RunSet::new(vec![applied(compared(), &one)]);
+    report(ReportKind::Human, &set, &mut shown).expect("memory");
+    let shown = String::from_utf8(shown).expect("UTF-8");
+    assert!(shown.contains("2 differences (1 known)") && shown.contains("known: "), "{shown}");
+    // What chance did not show this time is still known.
+    let again = Baseline::of(&RunSet::new(vec![comparison(vec![difference()])]));
+    assert_eq!(again.continuing(&both, &set), both);
+    let wrong = text_of(&both).replace("plugin = \"bridge\"", "plugin = \"\"");
+    assert!(parse(&wrong).is_err_and(|error| error.contains("plugin is empty")));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use indicatif::ProgressBar;
 use miette::{Context as _, IntoDiagnostic as _};
 use serde::{Deserialize, Serialize};
 
+use super::baseline::BaselineFile;
 use super::output::Output;
 use super::play::{self, How, interruptible};
 use super::plugin::duration;
@@ -47,7 +48,7 @@ pub(super) struct Arguments {
     blind: bool,
     /// Play the same scenarios on this plugin too, and tell how the two differ instead of judging: an executable, a folder
     /// that holds one of the same name, or a bundled plugin.
-    #[arg(long, value_name = "PATH", conflicts_with = "baseline")]
+    #[arg(long, value_name = "PATH")]
     against: Option<PathBuf>,
     #[command(flatten)]
     how: How,
@@ -76,7 +77,7 @@ impl Arguments {
         };
         let hammer = Arc::new(Hammer::new(suite, options));
         if self.against.is_some() {
-            return self.compare(found, others, target, &hammer);
+            return self.compare(found, others, target, &hammer, baseline.as_ref());
         }
         let outcomes: Vec<Outcome> = each(found, target, &hammer, |hammer, plugin, target, on_event| {
             hammer.run(plugin, target, on_event).map(Some)
@@ -102,6 +103,7 @@ impl Arguments {
         others: Vec<Found>,
         target: Option<Target>,
         hammer: &Arc<Hammer>,
+        baseline: Option<&BaselineFile>,
     ) -> miette::Result<u8> {
         let compared: Vec<Compared> =
             each(found, target, hammer, move |hammer, plugin, target, on_event| {
@@ -117,7 +119,7 @@ impl Arguments {
             }
         }
         let runs = compared.into_iter().map(|one| one.run).collect();
-        let set = self.output.write(RunSet::new(runs), None)?;
+        let set = self.output.write(RunSet::new(runs), baseline)?;
         Ok(exit_code(&set))
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     #[arg(value_name = "PATH")]
     plugin: Option<PathBuf>,
     /// Play it on this plugin too, and tell how the two differ.
-    #[arg(long, value_name = "PATH", conflicts_with = "baseline")]
+    #[arg(long, value_name = "PATH")]
     against: Option<PathBuf>,
     /// How to attach with the plugin, for one that cnitest does not know.
     #[arg(long, value_name = "FILE")]

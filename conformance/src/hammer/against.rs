@@ -372,6 +372,7 @@ impl Bout {
                 configuration: scenario.configuration.clone(),
                 first: Side { observed: apart.first.clone(), breaks: first },
                 second: Side { observed: apart.second.clone(), breaks: second },
+                known: None,
             },
             scenario: scenario.clone(),
             first: self.shown[0].clone(),
@@ -441,7 +442,7 @@ impl Clash<'_> {
             self.second.play(scenario, other_slot, Some(second)),
         ];
         let mut breaks = [Vec::new(), Vec::new()];
-        let mut new = None;
+        let (mut first_new, mut executions, mut new) = (None, 0, 0);
         for (played, breaks) in played.into_iter().zip(&mut breaks) {
             swing.executions.fetch_add(played.executions, Ordering::Relaxed);
             let undecided = played.problem.is_some();
@@ -452,11 +453,13 @@ impl Clash<'_> {
             let judged = played.found.iter().filter(|(_, result)| result.verdict != Verdict::Pass);
             let all: BTreeSet<String> = judged.map(|(cause, _)| cause.requirement.to_owned()).collect();
             *breaks = all.into_iter().collect();
-            new = new.or(swing.first_new(played.behaviour));
+            let (first, more) = swing.count(played.behaviour);
+            (first_new, executions, new) = (first_new.or(first), executions + played.executions, new + more);
         }
-        if new.is_some() {
-            swing.corpus.keep(scenario, new);
+        if first_new.is_some() {
+            swing.corpus.keep(scenario, first_new);
         }
+        swing.sources.learn(scenario.origin, executions, new);
         // What both break does not tell them apart.
         let both: Vec<String> = breaks[0].iter().filter(|id| breaks[1].contains(id)).cloned().collect();
         breaks.iter_mut().for_each(|side| side.retain(|id| !both.contains(id)));
@@ -660,6 +663,7 @@ mod tests {
         use cni_spec::{Operation, Version};
         let at = At::default();
         let scenario = Scenario {
+            origin: Default::default(),
             version: Version::V1_1_0,
             configuration: "x".to_owned(),
             plugin: serde_json::Map::new(),

@@ -157,6 +157,7 @@ mod tests {
 
     fn scenario(name: &str) -> Scenario {
         Scenario {
+            origin: Default::default(),
             version: Version::V1_1_0,
             configuration: name.to_owned(),
             plugin: Map::new(),

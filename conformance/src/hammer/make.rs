@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::deck::{Deck, Pile};
 use super::harmless::{Asking, Harmless};
-use super::scenario::{At, CONTAINERS, Edit, Fault, Scenario, Step};
+use super::scenario::{At, CONTAINERS, Edit, Fault, Origin, Scenario, Step};
 use super::{fault, lock};
 use crate::checks::NETWORK;
 use crate::target::{Configuration, Kind, Target};
@@ -229,6 +229,7 @@ impl Maker {
             args: configuration.args.clone(),
             settle: true,
             steps: Vec::new(),
+            origin: Origin::Made,
         };
         if source.chance(1, 2) {
             self.vary(&mut scenario, source);
@@ -251,8 +252,9 @@ impl Maker {
 
     /// A scenario that another one gives rise to.
     pub(super) fn breed(&self, parent: &Scenario, source: &mut dyn Source) -> Scenario {
-        let mut child = parent.clone();
-        if !self.attaches {
+        let mut child = Scenario { origin: Origin::Bred, ..parent.clone() };
+        // Another request of a configuration like it takes less time than a longer scenario.
+        if !self.attaches || child.steps.len() == 1 && source.chance(1, 2) {
             self.vary(&mut child, source);
             child.steps = self.lone(&child, source);
             return child;

@@ -233,6 +233,7 @@ mod tests {
         plugin.insert("vlan".to_owned(), json!(7));
         plugin.insert("mtu".to_owned(), json!(68));
         let scenario = Scenario {
+            origin: Default::default(),
             version: Version::V0_4_0,
             configuration: "x".to_owned(),
             plugin,
@@ -270,6 +271,7 @@ mod tests {
     fn values_within_values_go_away_too() {
         let plugin = json!({"type": "host-local", "ipam": {"a/b": 1, "routes": [{"dst": "::/0", "mtu": 9}, {"dst": "::/1"}]}});
         let scenario = Scenario {
+            origin: Default::default(),
             version: Version::V1_1_0,
             configuration: "x".to_owned(),
             plugin: plugin.as_object().cloned().unwrap(),
@@ -291,6 +293,7 @@ mod tests {
     #[test]
     fn what_cannot_be_made_smaller_stays() {
         let scenario = Scenario {
+            origin: Default::default(),
             version: Version::V1_1_0,
             configuration: "x".to_owned(),
             plugin: Map::new(),

@@ -7,6 +7,7 @@
 //! - [`harmless`]: changes that a plugin must not mind.
 //! - `fault`: puts faults into requests, and says what must come of them.
 //! - `deck`: deals what was played least before.
+//! - `sources`: where scenarios come from, and what each source yields.
 //! - `cause`: tells findings, and behaviours, apart.
 //! - `minimise`: the shortest scenario that still shows a finding.
 //! - `instrumented`: the counters of plugins that were built with coverage.
@@ -27,6 +28,7 @@ mod make;
 mod minimise;
 mod play;
 pub mod scenario;
+mod sources;
 mod trace;
 mod volley;
 
@@ -37,7 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use cni_schemas::generate::{Random, Source as _};
+use cni_schemas::generate::Random;
 use cni_spec::Version;
 use cnitest_reports::model::{CaseResult, Difference, FUZZ, FuzzTally, Run, Verdict};
 use serde_json::{Map, Value};
@@ -46,7 +48,7 @@ use cause::Family;
 pub use cause::{Cause, without_particulars};
 pub use corpus::CorpusError;
 pub use issue::markdown;
-use scenario::Scenario;
+use scenario::{Origin, Scenario};
 
 use crate::arena::{Arena, ArenaConfig, ArenaError, Counted};
 use crate::checks::{Case, Check, Concerns, Observations, Scope, Setting, Stop};
@@ -56,6 +58,7 @@ use crate::target::{Configuration, Target};
 use corpus::Corpus;
 use instrumented::Counters;
 use make::Maker;
+use sources::Sources;
 use trace::Trace;
 use volley::Volley;
 
@@ -457,6 +460,7 @@ struct Swing<'a> {
     ready: &'a Ready<'a>,
     maker: Maker,
     corpus: Corpus,
+    sources: Sources,
     /// The number of the next scenario.
     next: AtomicU64,
     cases: AtomicU64,
@@ -495,6 +499,7 @@ impl<'a> Swing<'a> {
                 target,
             ),
             corpus: Corpus::open(hammer.options.corpus.as_deref(), &ready.found.name)?,
+            sources: Sources::default(),
             next: AtomicU64::new(0),
             cases: AtomicU64::new(0),
             executions: AtomicUsize::new(0),
@@ -565,7 +570,7 @@ impl<'a> Swing<'a> {
             let mut random =
                 Random::new(self.hammer.suite.options().seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             random.bits();
-            if options.feedback && random.chance(1, 2) {
+            if options.feedback && self.sources.draw(&mut random) == Origin::Bred {
                 let behaviours = lock(&self.behaviours);
                 let parent = self
                     .corpus
@@ -605,9 +610,11 @@ impl<'a> Swing<'a> {
             self.cases.fetch_add(scenarios.len() as u64, Ordering::Relaxed);
             let (mut alone, mut causes) = (BTreeSet::new(), BTreeSet::new());
             for shot in &volley.shots {
-                if let Some(new) = self.first_new(std::iter::once(shot.behaviour)) {
-                    self.corpus.keep(&scenarios[shot.index], Some(new));
+                let (first, new) = self.count(std::iter::once(shot.behaviour));
+                if first.is_some() {
+                    self.corpus.keep(&scenarios[shot.index], first);
                 }
+                self.sources.learn(scenarios[shot.index].origin, 1, new);
                 let unknown = shot.deviations.iter().filter(|(cause, gravity, _)| {
                     let family = cause.family(*gravity);
                     !lock(&self.seen).contains(&family) && causes.insert(family)
@@ -662,18 +669,19 @@ impl<'a> Swing<'a> {
         }
     }
 
-    /// Counts behaviours, and answers one that was not seen before.
-    fn first_new(&self, shown: impl IntoIterator<Item = u64>) -> Option<u64> {
+    /// Counts behaviours; answers one that was not seen before, and how many were not.
+    fn count(&self, shown: impl IntoIterator<Item = u64>) -> (Option<u64>, usize) {
         let mut behaviours = lock(&self.behaviours);
-        let mut new = None;
+        let (mut first, mut new) = (None, 0);
         for behaviour in shown {
             let count = behaviours.entry(behaviour).or_insert(0);
             if *count == 0 {
-                new = new.or(Some(behaviour));
+                first = first.or(Some(behaviour));
+                new += 1;
             }
             *count = count.saturating_add(1);
         }
-        new
+        (first, new)
     }
 
     fn tell(&self) {
@@ -696,10 +704,11 @@ impl<'a> Swing<'a> {
             eprintln!("cnitest: counters of the plugin's coverage cannot be read and are left out: {reason}");
         }
         let reaches = lock(&self.counters).add(&played.counted);
-        let new = self.first_new(played.behaviour);
-        if new.is_some() || reaches {
-            self.corpus.keep(scenario, new);
+        let (first, new) = self.count(played.behaviour);
+        if first.is_some() || reaches {
+            self.corpus.keep(scenario, first);
         }
+        self.sources.learn(scenario.origin, played.executions, new + usize::from(reaches));
         for (cause, result) in played.found {
             let fresh = lock(&self.seen).insert(cause.family(rank(result.verdict)));
             if fresh && lock(&self.findings).len() < FINDINGS {

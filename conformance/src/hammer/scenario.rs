@@ -30,6 +30,19 @@ pub struct Scenario {
     pub settle: bool,
     /// What happens, in order.
     pub steps: Vec<Step>,
+    /// Where it comes from; that is not kept.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// Where a scenario comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It was made anew, or somebody wrote it.
+    #[default]
+    Made,
+    /// It was bred of another one.
+    Bred,
 }
 
 fn yes() -> bool {
@@ -346,6 +359,7 @@ mod tests {
     fn a_scenario_is_read_as_it_is_written() {
         let at = At { container: 1, interface: 1, network: 0 };
         let scenario = Scenario {
+            origin: Default::default(),
             version: Version::V1_1_0,
             configuration: "gateway".to_owned(),
             plugin: json!({"type": "bridge"}).as_object().cloned().unwrap(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Baseline, Key, covers, key, key_of};
+use super::{Baseline, Key, covers, key, key_of, what_differs};
 use crate::model::{AppliedBaseline, CaseResult, Known, KnownDeviation, Run, RunSet, StaleEntry, Verdict};
 
 /// What became of an entry.
@@ -36,11 +36,13 @@ impl Baseline {
                     .map(|entry| Known { reason: entry.reason.clone() });
                 known += u64::from(result.known.is_some());
             }
+            known += self.mark_differences(run);
             let own = || self.entries.iter().zip(&states).filter(|(entry, _)| entry.plugin == plugin);
             let mut applied = AppliedBaseline {
                 file: file.to_owned(),
                 sha256: sha256.to_owned(),
-                entries: own().count() as u64,
+                entries: (own().count() + self.differences.iter().filter(|one| one.plugin == plugin).count())
+                    as u64,
                 known,
                 unexpected_passes: Vec::new(),
                 stale: Vec::new(),
@@ -60,6 +62,21 @@ impl Baseline {
             }
             run.baseline = Some(applied);
         }
+    }
+
+    /// Marks the differences that are known; how many.
+    fn mark_differences(&self, run: &mut Run) -> u64 {
+        let plugin = run.subject.name.clone();
+        let against = run.fuzz.as_mut().and_then(|tally| tally.against.as_mut());
+        let mut known = 0;
+        for one in against.into_iter().flat_map(|against| &mut against.differences) {
+            let entry = self.differences.iter().find(|entry| {
+                what_differs(entry) == (plugin.as_str(), one.operation.as_str(), one.kind, one.how.as_str())
+            });
+            one.known = entry.map(|entry| Known { reason: entry.reason.clone() });
+            known += u64::from(one.known.is_some());
+        }
+        known
     }
 }
 

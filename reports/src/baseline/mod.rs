@@ -2,7 +2,7 @@
 //!
 //! A baseline hides nothing: a known failure stays a failure, marked as known, and the plugin stays nonconformant. Only
 //! the exit status changes, so that a pipeline fails when something new breaks. An entry holds for one case of one
-//! check in one version, and only while no other requirement is broken there.
+//! check in one version, and only while no other requirement is broken there; or for one way in which two plugins differ.
 
 mod apply;
 mod read;
@@ -10,7 +10,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use crate::model::{CaseResult, KnownDeviation, RunSet, Verdict};
+use crate::model::{CaseResult, DifferenceKind, KnownDeviation, KnownDifference, RunSet, Verdict};
 
 pub use read::{BaselineError, Names};
 
@@ -18,18 +18,30 @@ pub use read::{BaselineError, Names};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baseline {
     entries: Vec<KnownDeviation>,
+    differences: Vec<KnownDifference>,
 }
 
 /// What an entry is about: plugin, check, version (in the order of versions), case.
 type Key<'a> = (&'a str, &'a str, Option<Vec<u64>>, Option<&'a str>, &'a str);
 
 impl Baseline {
-    /// The failures and warnings of these runs. The reasons of those that were known already are kept.
+    /// The failures and warnings of these runs, and the differences of comparisons. The reasons of those that were known already are kept.
     pub fn of(set: &RunSet) -> Baseline {
         let results =
             set.runs.iter().flat_map(|run| run.results.iter().map(|result| (&run.subject.name, result)));
         let deviations = results.filter(|(_, result)| !result.breaks().is_empty());
+        let differences = set.runs.iter().flat_map(|run| {
+            let all = run.against().into_iter().flat_map(|against| &against.differences);
+            all.map(|one| KnownDifference {
+                plugin: run.subject.name.clone(),
+                operation: one.operation.clone(),
+                kind: one.kind,
+                how: one.how.clone(),
+                reason: one.known.as_ref().and_then(|known| known.reason.clone()),
+            })
+        });
         Baseline::new(deviations.map(|(plugin, result)| deviation(plugin, result)))
+            .with_differences(differences)
     }
 
     /// The baseline of these entries. What is said of one case more than once is joined.
@@ -51,7 +63,27 @@ impl Baseline {
             entry.requirements.sort();
             entry.requirements.dedup();
         }
-        Baseline { entries: joined }
+        Baseline { entries: joined, differences: Vec::new() }
+    }
+
+    /// This baseline, which knows these differences between two plugins too. What is there more than once is joined.
+    #[must_use]
+    pub fn with_differences(mut self, more: impl IntoIterator<Item = KnownDifference>) -> Baseline {
+        self.differences.extend(more);
+        self.differences.sort_by(|a, b| what_differs(a).cmp(&what_differs(b)));
+        self.differences.dedup_by(|later, earlier| {
+            let same = what_differs(later) == what_differs(earlier);
+            if same && earlier.reason.is_none() {
+                earlier.reason = later.reason.take();
+            }
+            same
+        });
+        self
+    }
+
+    /// The differences, sorted by plugin, operation and kind.
+    pub fn differences(&self) -> &[KnownDifference] {
+        &self.differences
     }
 
     /// The entries, sorted by plugin, check, version and case.
@@ -74,7 +106,9 @@ impl Baseline {
         let unplayed =
             earlier.entries.iter().zip(judged).filter(|(_, state)| *state == apply::State::NotPlayed);
         entries.extend(unplayed.map(|(entry, _)| entry.clone()));
+        // That a difference was not seen says nothing: chance decides what is played.
         Baseline::new(entries)
+            .with_differences(self.differences.into_iter().chain(earlier.differences.clone()))
     }
 }
 
@@ -88,6 +122,11 @@ fn deviation(plugin: &str, result: &CaseResult) -> KnownDeviation {
         requirements: result.breaks().into_iter().map(str::to_owned).collect(),
         reason: result.known.as_ref().and_then(|known| known.reason.clone()),
     }
+}
+
+/// What a difference is about: two of one kind that say the same are one.
+fn what_differs(one: &KnownDifference) -> (&str, &str, DifferenceKind, &str) {
+    (&one.plugin, &one.operation, one.kind, &one.how)
 }
 
 fn key(entry: &KnownDeviation) -> Key<'_> {

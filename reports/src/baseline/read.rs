@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Baseline, key};
-use crate::model::{KnownDeviation, Verdict};
+use crate::model::{DifferenceKind, KnownDeviation, KnownDifference, Verdict};
 use crate::nearest::nearest;
 
 /// The names that an entry may use.
@@ -15,6 +15,8 @@ pub struct Names<'a> {
     /// Every requirement.
     pub requirements: &'a [&'a str],
 }
+
+const NO_PLUGIN: &str = "plugin is empty; write the name of its file";
 
 /// Why a text is not a baseline.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,18 @@ pub enum BaselineError {
 struct File {
     #[serde(default)]
     deviation: Vec<Spanned<Item>>,
+    #[serde(default)]
+    difference: Vec<Differing>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Differing {
+    plugin: Spanned<String>,
+    operation: String,
+    kind: DifferenceKind,
+    how: String,
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -84,7 +98,9 @@ impl Baseline {
                     .wrong(*later, format!("the same case as in line {earlier}; make one entry of them")));
             }
         }
-        Ok(Baseline::new(entries.into_iter().map(|(entry, _)| entry)))
+        let differences: Vec<KnownDifference> =
+            file.difference.into_iter().map(|item| place.difference(item)).collect::<Result<_, _>>()?;
+        Ok(Baseline::new(entries.into_iter().map(|(entry, _)| entry)).with_differences(differences))
     }
 }
 
@@ -102,11 +118,24 @@ impl Place<'_> {
         BaselineError::Entry { origin: self.origin.to_owned(), line, message }
     }
 
+    fn difference(&self, item: Differing) -> Result<KnownDifference, BaselineError> {
+        if item.plugin.get_ref().is_empty() {
+            return Err(self.wrong(self.line(item.plugin.span().start), NO_PLUGIN.to_owned()));
+        }
+        Ok(KnownDifference {
+            plugin: item.plugin.into_inner(),
+            operation: item.operation,
+            kind: item.kind,
+            how: item.how,
+            reason: item.reason,
+        })
+    }
+
     fn entry(&self, item: Item, names: Names<'_>) -> Result<KnownDeviation, BaselineError> {
         let at =
             |span: std::ops::Range<usize>, message: String| Err(self.wrong(self.line(span.start), message));
         if item.plugin.get_ref().is_empty() {
-            return at(item.plugin.span(), "plugin is empty; write the name of its file".to_owned());
+            return at(item.plugin.span(), NO_PLUGIN.to_owned());
         }
         if !names.checks.contains(&item.check.get_ref().as_str()) {
             let hint = unknown("check", item.check.get_ref(), names.checks, "checks");

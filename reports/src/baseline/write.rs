@@ -31,6 +31,16 @@ impl Baseline {
                 writeln!(out, "reason = {}", text(reason))?;
             }
         }
+        for one in &self.differences {
+            writeln!(out, "\n[[difference]]")?;
+            writeln!(out, "plugin = {}", text(&one.plugin))?;
+            writeln!(out, "operation = {}", text(&one.operation))?;
+            writeln!(out, "kind = {}", text(one.kind.as_str()))?;
+            writeln!(out, "how = {}", text(&one.how))?;
+            if let Some(reason) = &one.reason {
+                writeln!(out, "reason = {}", text(reason))?;
+            }
+        }
         Ok(())
     }
 }

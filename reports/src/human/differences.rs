@@ -19,6 +19,13 @@ pub(super) fn write(page: &mut Page, run: &Run, verbose: bool) {
         let place =
             format!("{}, CNI {}, {}", difference.step, difference.spec_version, difference.configuration);
         page.paragraph(6, FAINT, &place);
+        if let Some(known) = &difference.known {
+            page.paragraph(
+                6,
+                FAINT,
+                &format!("known: {}", known.reason.as_deref().unwrap_or("no reason is given")),
+            );
+        }
         side(page, "first", &difference.first, verbose);
         side(page, "second", &difference.second, verbose);
     }
@@ -46,10 +53,12 @@ pub(super) fn sentence(run: &Run, against: &Against) -> String {
     let name = clip(&run.subject.name, 40);
     let scenarios = count(run.fuzz.as_ref().map(|tally| tally.cases).unwrap_or_default(), "scenario");
     let other = &against.plugin.path;
-    match against.differences.len() as u64 {
-        0 => format!("{name} does not differ from {other} in {scenarios}."),
-        differences => {
-            format!("{name} differs from {other}: {} in {scenarios}.", count(differences, "difference"))
+    let known = against.differences.iter().filter(|one| one.known.is_some()).count();
+    match (against.differences.len(), known) {
+        (0, _) => format!("{name} does not differ from {other} in {scenarios}."),
+        (all, known) => {
+            let known = if known > 0 { format!(" ({known} known)") } else { String::new() };
+            format!("{name} differs from {other}: {}{known} in {scenarios}.", count(all as u64, "difference"))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Release;
+use super::{Known, Release};
 
 /// A comparison. A difference breaks no requirement by itself: it bears neither on verdicts nor on whether the subject is
 /// conformant.
@@ -37,6 +37,9 @@ pub struct Difference {
     pub first: Side,
     /// The one that it is compared with.
     pub second: Side,
+    /// Set when the baseline knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Known>,
 }
 
 /// What one of the two did.
@@ -61,6 +64,18 @@ pub enum DifferenceKind {
     Result,
     /// The state of the kernel afterwards.
     State,
+}
+
+impl DifferenceKind {
+    /// As files name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DifferenceKind::Status => "status",
+            DifferenceKind::Code => "code",
+            DifferenceKind::Result => "result",
+            DifferenceKind::State => "state",
+        }
+    }
 }
 
 impl fmt::Display for DifferenceKind {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Verdict;
+use super::{DifferenceKind, Verdict};
 
 /// One deviation that is known: an entry of a baseline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,22 @@ pub struct KnownDeviation {
     pub reason: Option<String>,
 }
 
-/// The mark on a result whose deviation the baseline knows.
+/// One difference between two plugins that is known: an entry of a baseline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownDifference {
+    /// The type of the plugin that is compared.
+    pub plugin: String,
+    /// The operation that shows it.
+    pub operation: String,
+    /// What differs.
+    pub kind: DifferenceKind,
+    /// How, as the report says it.
+    pub how: String,
+    /// Why it is accepted, in somebody's words.
+    pub reason: Option<String>,
+}
+
+/// The mark on a result whose deviation the baseline knows, or on a difference that it knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Known {

@@ -14,7 +14,7 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 pub use self::against::{Against, Difference, DifferenceKind, Side};
-pub use self::known::{AppliedBaseline, Known, KnownDeviation, StaleEntry};
+pub use self::known::{AppliedBaseline, Known, KnownDeviation, KnownDifference, StaleEntry};
 pub use self::options::{RunOptions, TargetText};
 pub use self::outcome::{Outcome, SkipCause, Summary, Verdict, exit_code};
 pub use self::read::ReadError;

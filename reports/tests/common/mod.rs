@@ -98,6 +98,7 @@ pub(crate) fn difference() -> Difference {
             &["the second DEL of eth0 of c1 exit status 1 with code 999: gone"],
             &["del.idempotent"],
         ),
+        known: None,
     }
 }
 
