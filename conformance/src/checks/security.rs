@@ -45,7 +45,6 @@ pub(super) const CHECKS: &[Check] = &[
         requirements: &[
             "practice.paths-contained",
             "param.args-ignoreunknown",
-            "param.args-no-escaping",
             "error.json-on-stdout-nonzero-exit",
         ],
         concerns: Concerns::Attaching,

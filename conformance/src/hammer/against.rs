@@ -453,7 +453,7 @@ impl Clash<'_> {
             let judged = played.found.iter().filter(|(_, result)| result.verdict != Verdict::Pass);
             let all: BTreeSet<String> = judged.map(|(cause, _)| cause.requirement.to_owned()).collect();
             *breaks = all.into_iter().collect();
-            let (first, more) = swing.count(played.behaviour);
+            let (first, more) = swing.count(played.shown.behaviour);
             (first_new, executions, new) = (first_new.or(first), executions + played.executions, new + more);
         }
         if first_new.is_some() {

@@ -610,7 +610,7 @@ mod tests {
         for name in ["bridge", "portmap", "host-local", "tuning"] {
             let maker = maker(name);
             let mut broken = 0;
-            for seed in 0..80 {
+            for seed in 0..240 {
                 let scenario = maker.make(&mut Random::new(seed));
                 let kind = maker.first_request();
                 let grammar = maker.grammar(&scenario, kind).unwrap();

@@ -58,6 +58,7 @@ use crate::target::{Configuration, Target};
 use corpus::Corpus;
 use instrumented::Counters;
 use make::Maker;
+use play::Shown;
 use sources::Sources;
 use trace::Trace;
 use volley::Volley;
@@ -216,7 +217,7 @@ impl Hammer {
         let findings: Vec<Finding> = played.found.into_iter().map(finding).collect();
         let problems = played.problem.into_iter().collect();
         let run = ready.report(&self.suite, &findings, problems, 1);
-        Ok(Outcome { run, findings, killed: played.killed, attached: played.attached })
+        Ok(Outcome { run, findings, killed: played.shown.killed, attached: played.shown.attached })
     }
 
     fn prepare<'a>(
@@ -282,13 +283,9 @@ struct Ready<'a> {
 #[derive(Default)]
 struct Played {
     found: Vec<(Cause, CaseResult)>,
-    behaviour: BTreeSet<u64>,
+    shown: Shown,
     counted: Counted,
     executions: usize,
-    /// Executions that were killed before their end.
-    killed: usize,
-    /// ADDs that succeeded.
-    attached: usize,
     /// cnitest could not decide.
     problem: Option<CaseResult>,
 }
@@ -401,12 +398,7 @@ impl Ready<'_> {
         let mut played = Played { executions: case.executions().len(), ..Played::default() };
         let stop = match outcome {
             Ok(shown) => {
-                played = Played {
-                    behaviour: shown.behaviour,
-                    killed: shown.killed,
-                    attached: shown.attached,
-                    ..played
-                };
+                played.shown = shown;
                 None
             }
             // A scenario that makes no sense here has shown nothing.
@@ -695,8 +687,8 @@ impl<'a> Swing<'a> {
     fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
         let played = self.ready.play(scenario, slot, None);
         self.executions.fetch_add(played.executions, Ordering::Relaxed);
-        self.killed.fetch_add(played.killed, Ordering::Relaxed);
-        self.attached.fetch_add(played.attached, Ordering::Relaxed);
+        self.killed.fetch_add(played.shown.killed, Ordering::Relaxed);
+        self.attached.fetch_add(played.shown.attached, Ordering::Relaxed);
         self.problem(played.problem);
         if let Some(reason) = &played.counted.unread
             && !self.unread.swap(true, Ordering::Relaxed)
@@ -704,7 +696,7 @@ impl<'a> Swing<'a> {
             eprintln!("cnitest: counters of the plugin's coverage cannot be read and are left out: {reason}");
         }
         let reaches = lock(&self.counters).add(&played.counted);
-        let (first, new) = self.count(played.behaviour);
+        let (first, new) = self.count(played.shown.behaviour);
         if first.is_some() || reaches {
             self.corpus.keep(scenario, first);
         }

@@ -30,6 +30,7 @@ use crate::invoke::Outcome;
 use crate::target::{Configuration, Kind};
 
 /// What a scenario showed.
+#[derive(Debug, Default)]
 pub(super) struct Shown {
     /// The plugin's behaviour, for telling scenarios that show something new.
     pub(super) behaviour: BTreeSet<u64>,
@@ -57,7 +58,7 @@ pub(super) fn play(
     }
     game.end(case)?;
     look(case)?;
-    Ok(Shown { behaviour: game.behaviour, killed: game.killed, attached: game.attached })
+    Ok(game.shown)
 }
 
 /// What the model says of an attachment.
@@ -118,9 +119,7 @@ struct Game<'s> {
     works: BTreeSet<u8>,
     /// What has happened that decides which requirement a left-over breaks.
     reasons: BTreeSet<Reason>,
-    behaviour: BTreeSet<u64>,
-    killed: usize,
-    attached: usize,
+    shown: Shown,
     /// The versions that VERSION named.
     versions: Option<Vec<String>>,
 }
@@ -143,9 +142,7 @@ impl<'s> Game<'s> {
             latest: None,
             works: BTreeSet::new(),
             reasons: BTreeSet::new(),
-            behaviour: BTreeSet::new(),
-            killed: 0,
-            attached: 0,
+            shown: Shown::default(),
             versions: None,
         };
         let attaches = scenario.settle
@@ -379,7 +376,7 @@ impl<'s> Game<'s> {
         let Some(slot) = self.slots.get_mut(&at) else { return };
         slot.touched = true;
         if good {
-            self.attached += 1;
+            self.shown.attached += 1;
             self.works.insert(at.network);
             slot.attachment.result = answer.document().cloned();
             slot.state = State::Attached;
@@ -516,7 +513,7 @@ impl<'s> Game<'s> {
             }
             Outcome::Exited(_) => self.deleted(case, at, &answer),
             _ => {
-                self.killed += 1;
+                self.shown.killed += 1;
                 slot.touched = true;
                 let reason = if operation == Operation::Add { Reason::KilledAdd } else { Reason::KilledDel };
                 if !matches!(slot.state, State::Unsure(Reason::NetnsGone | Reason::InterfaceGone)) {
@@ -827,13 +824,13 @@ impl<'s> Game<'s> {
     }
 
     fn note(&mut self, answer: &Answer) {
-        self.behaviour.insert(cause::behaviour(answer));
+        self.shown.behaviour.insert(cause::behaviour(answer));
     }
 
     /// What an operation changed is behaviour too.
     fn note_changes(&mut self, case: &Case<'_>, operation: Operation, before: &Snapshot, after: &Snapshot) {
         let changes = changes::judged(case, before, after);
-        self.behaviour.extend(changes.iter().map(|line| cause::touched(operation, line)));
+        self.shown.behaviour.extend(changes.iter().map(|line| cause::touched(operation, line)));
     }
 }
 

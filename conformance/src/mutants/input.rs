@@ -268,6 +268,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "static-args-of-kubernetes-refused",
+        "static",
+        &["param.args-k8s-keys"],
+        "refuses ADD with the keys that Kubernetes puts into CNI_ARGS",
+        |run| {
+            run.run();
+            if run.is(Operation::Add) && run.variable("CNI_ARGS").contains("K8S_POD_NAME=") {
+                run.refuse(100, "CNI_ARGS: unknown key K8S_POD_NAME");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "static-args-read-leniently",
         "static",
         &["param.args-parse-rules"],
