@@ -257,8 +257,10 @@ fn check(request: &Request) -> Outcome {
     let found = request.netns()?.run(|| -> Result<_, Refusal> {
         let link = Socket::route()?.link(ifname)?;
         let sysctls = settings.other_sysctls().into_iter();
-        let described =
-            sysctls.map(|(one, current)| format!("{} is {current:?}, not {:?}", one.key, one.value));
+        let described = sysctls.map(|(one, current)| match current {
+            Some(current) => format!("{} is {current:?}, not {:?}", one.key, one.value),
+            None => format!("the kernel has no {}", one.key),
+        });
         Ok((link, described.collect::<Vec<String>>()))
     })??;
     let (link, sysctls) = found;

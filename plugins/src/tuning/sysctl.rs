@@ -109,6 +109,11 @@ pub(super) fn read(
                 format!("found {value}, use a string like \"1\""),
             ));
         };
+        // The kernel takes nothing for no change, and no setting reads as nothing afterwards.
+        if value.trim().is_empty() {
+            let problem = format!("found {value:?}, use the value that it is to have, like \"1\"");
+            return Err(invalid(&format!("{place}.{key}"), problem));
+        }
         let file = file(&key, ifname).map_err(|problem| invalid(&format!("{place}.{key}"), problem))?;
         if let Some(other) = all.iter().find(|other| other.file == file) {
             let problem = format!("sets the same as {}: remove one", other.key);
@@ -225,6 +230,15 @@ mod tests {
         ] {
             let error = files(&format!(r#"{{"sysctl":{{"{key}":"1"}}}}"#), "eth0").unwrap_err();
             assert!(error.starts_with(&format!("sysctl.{key}: use ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_nothing_is_refused() {
+        for value in ["", "  "] {
+            let config = format!(r#"{{"sysctl":{{"net.core.somaxconn":"{value}"}}}}"#);
+            let error = files(&config, "eth0").unwrap_err();
+            assert!(error.starts_with("sysctl.net.core.somaxconn: found"), "{error}");
         }
     }
 
