@@ -695,8 +695,8 @@ fn route(case: &mut Case<'_>, container: &NamespaceState, reported: &ReportedRou
     // Zero is what the kernel takes for nothing: it puts its own value in its place, or keeps none.
     let table = reported.table.map(|table| if table == 0 { Route::MAIN_TABLE } else { table });
     let priority = reported.priority.filter(|priority| *priority != 0 || !v6);
-    let mtu = reported.mtu.filter(|mtu| *mtu != 0);
-    let advmss = reported.advmss.filter(|mss| *mss != 0);
+    let mtu = reported.mtu.filter(|mtu| *mtu != 0).map(|mtu| mtu.min(Route::LARGEST_MTU));
+    let advmss = reported.advmss.filter(|mss| *mss != 0).map(|mss| mss.min(Route::LARGEST_ADVMSS));
     // IPv6 routes have none.
     let scope = reported.scope.filter(|_| !v6);
     for (requirement, holds) in [

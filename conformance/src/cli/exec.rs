@@ -70,8 +70,8 @@ struct OnNetwork {
 struct OnAttachment {
     /// The network's name; it is looked for in NETCONFPATH [default: /etc/cni/net.d]. Several, with commas between them, are
     /// added one after another and deleted in the reverse order.
-    #[arg(value_delimiter = ',', num_args = 1, required = true)]
-    network: Vec<String>,
+    #[arg(value_name = "NETWORK", value_parser = networks)]
+    networks: Networks,
     /// The path of the container's network namespace.
     #[arg(required_unless_present = "container_id")]
     netns: Option<PathBuf>,
@@ -97,6 +97,18 @@ struct Gc {
     all: bool,
 }
 
+/// The names of networks, at least one.
+#[derive(Debug, Clone)]
+struct Networks(Vec<String>);
+
+fn networks(text: &str) -> Result<Networks, String> {
+    let names: Vec<String> = text.split(',').map(str::to_owned).collect();
+    match names.iter().any(String::is_empty) {
+        true => Err("write the name of a network, or several with a comma between two".to_owned()),
+        false => Ok(Networks(names)),
+    }
+}
+
 fn attachment(text: &str) -> Result<Attachment, String> {
     match text.split_once('/') {
         Some((container_id, ifname)) if !container_id.is_empty() && !ifname.is_empty() => {
@@ -115,7 +127,7 @@ impl Arguments {
             Operation::Add(on) => {
                 let (runtime, attachments) = on.open()?;
                 match runtime.add_all(&attachments) {
-                    Ok(mut results) if on.network.len() == 1 => print(&results.pop().unwrap_or_default()),
+                    Ok(mut results) if on.networks.0.len() == 1 => print(&results.pop().unwrap_or_default()),
                     Ok(results) => print(&Value::Array(results)),
                     Err(error) => Ok(failed(&error)),
                 }
@@ -198,7 +210,7 @@ impl OnAttachment {
         let netns = netns.unwrap_or_default();
         let mut ifname = ifname.unwrap_or_else(|| "eth0".to_owned());
         let mut attachments = Vec::new();
-        for (index, network) in self.network.iter().enumerate() {
+        for (index, network) in self.networks.0.iter().enumerate() {
             if index > 0 {
                 ifname = runtime.next_interface(&ifname);
             }
@@ -262,6 +274,15 @@ mod tests {
         // sha512sum of the path, its first ten bytes.
         assert_eq!(container_id_of("/var/run/netns/testing"), "cnitool-77383ca0a0715733ca6f");
         assert_eq!(absolute(std::path::Path::new("/a/./b/../c")).unwrap(), "/a/c");
+    }
+
+    #[test]
+    fn networks_stand_between_commas() {
+        assert_eq!(networks("a").unwrap().0, ["a"]);
+        assert_eq!(networks("a,b,a").unwrap().0, ["a", "b", "a"]);
+        for wrong in ["", ",", "a,", "a,,b"] {
+            assert!(networks(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

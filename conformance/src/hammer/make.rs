@@ -39,11 +39,14 @@ pub(super) struct Maker {
     /// The ways to ask for VERSION.
     askings: Pile<Asking>,
     grammars: Mutex<BTreeMap<Key, Option<Arc<Grammar>>>>,
-    /// What can be wrong around the document of an operation's request, in a version and configuration.
-    around: Mutex<BTreeMap<(Operation, Version, String), Arc<Pile<Fault>>>>,
+    /// What can be wrong around the document of a request.
+    around: Mutex<BTreeMap<Asked, Arc<Pile<Fault>>>>,
     /// What was played of the choices that are few.
     deck: Deck,
 }
+
+/// An operation, a version, and the name of a configuration.
+type Asked = (Operation, Version, String);
 
 /// A version, a kind of document, and the type of the IPAM plugin.
 type Key = (Version, Document, Option<String>);

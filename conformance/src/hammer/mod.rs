@@ -696,11 +696,17 @@ impl<'a> Swing<'a> {
             eprintln!("cnitest: counters of the plugin's coverage cannot be read and are left out: {reason}");
         }
         let reaches = lock(&self.counters).add(&played.counted);
-        let (first, new) = self.count(played.shown.behaviour);
+        // What the moment decides must not decide what comes next: equal seeds play equal scenarios.
+        let (first, new) = match scenario.depends_on_time() {
+            true => (None, 0),
+            false => self.count(played.shown.behaviour),
+        };
         if first.is_some() || reaches {
             self.corpus.keep(scenario, first);
         }
-        self.sources.learn(scenario.origin, played.executions, new + usize::from(reaches));
+        if !scenario.depends_on_time() {
+            self.sources.learn(scenario.origin, played.executions, new + usize::from(reaches));
+        }
         for (cause, result) in played.found {
             let fresh = lock(&self.seen).insert(cause.family(rank(result.verdict)));
             if fresh && lock(&self.findings).len() < FINDINGS {

@@ -347,6 +347,10 @@ impl Route {
     pub const MAIN_TABLE: u32 = 254;
     /// The number of the local table, which the kernel fills.
     pub const LOCAL_TABLE: u32 = 255;
+    /// The largest MTU of a route, in bytes: the kernel takes a greater one for it.
+    pub const LARGEST_MTU: u32 = 65_520;
+    /// The largest segment size of a route, in bytes: the kernel takes a greater one for it.
+    pub const LARGEST_ADVMSS: u32 = 65_495;
 
     /// Whether it is a default route.
     pub fn is_default(&self) -> bool {
