@@ -114,10 +114,7 @@ impl<'c, 'a> Stage<'c, 'a> {
         }
         self.write_script()?;
         if let Some(step) = &self.adapter.prepare {
-            let answer = self.step("prepare", step, &self.values(None, NETWORK), &[])?;
-            if !answer.succeeded() {
-                return Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer))));
-            }
+            needed(self.step("prepare", step, &self.values(None, NETWORK), &[])?)?;
         }
         self.start_daemon()
     }
@@ -354,11 +351,7 @@ impl<'c, 'a> Stage<'c, 'a> {
 
     /// ADD that must succeed for the check to make sense.
     pub(super) fn add(&mut self, pod: &Pod) -> Result<Answer, Stop> {
-        let answer = self.ask(Operation::Add, pod)?;
-        match answer.succeeded() {
-            true => Ok(answer),
-            false => Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer)))),
-        }
+        needed(self.ask(Operation::Add, pod)?)
     }
 
     // ---- what the spies saw
@@ -415,8 +408,7 @@ impl<'c, 'a> Stage<'c, 'a> {
         ) {
             return;
         }
-        let overlap = seen.windows(2).find(|pair| overlap(&pair[0], &pair[1]));
-        if let Some([one, other]) = overlap {
+        if let Some((one, other)) = beside(seen) {
             let observed = format!("{} began before {} had ended", other.label(), one.label());
             self.case.expect(false, requirement, expected, observed);
         }
@@ -434,6 +426,14 @@ pub(super) fn overlap(one: &Record, other: &Record) -> bool {
     one.began < ended(other) && other.began < ended(one)
 }
 
+/// The first two executions that ran at the same time.
+pub(super) fn beside(records: &[Record]) -> Option<(&Record, &Record)> {
+    records.iter().enumerate().find_map(|(index, one)| {
+        let other = records[index + 1..].iter().find(|other| overlap(one, other))?;
+        Some((one, other))
+    })
+}
+
 /// The plugins that were executed.
 pub(super) fn executed(seen: &[Record]) -> Vec<&str> {
     seen.iter().map(|record| record.plugin.as_str()).collect()
@@ -444,6 +444,14 @@ pub(super) fn listed(names: &[&str]) -> String {
     match names.is_empty() {
         true => "no spy".to_owned(),
         false => names.join(", "),
+    }
+}
+
+/// An answer that must be a success for the check to make sense.
+pub(super) fn needed(answer: Answer) -> Result<Answer, Stop> {
+    match answer.succeeded() {
+        true => Ok(answer),
+        false => Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer)))),
     }
 }
 

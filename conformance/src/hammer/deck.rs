@@ -1,7 +1,7 @@
 //! Deals what was dealt least before, so that each of a few choices is played once before any of them is played again.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,8 +18,8 @@ pub(super) struct Pile<T> {
 }
 
 impl<T: Hash> Pile<T> {
-    /// Choices of something; `of` tells apart equal choices of different things. Choices are told apart by their hashes: two with the
-    /// same one are dealt as if they were one.
+    /// Choices of something; `of` tells apart equal choices of different things. Choices are told apart by their hashes: two
+    /// with the same one are dealt as if they were one.
     pub(super) fn new(of: impl Hash, choices: impl IntoIterator<Item = T>) -> Pile<T> {
         let key = |one: &T| {
             let mut hasher = DefaultHasher::new();
@@ -35,7 +35,7 @@ impl<T: Hash> Pile<T> {
 /// How often each choice was dealt.
 #[derive(Debug, Default)]
 pub(super) struct Deck {
-    dealt: Mutex<HashMap<u64, u32, BuildHasherDefault<Hashed>>>,
+    dealt: Mutex<HashMap<u64, u32>>,
 }
 
 impl Deck {
@@ -68,26 +68,6 @@ impl Deck {
         let (key, one) = rare[source.below(count) as usize];
         *dealt.entry(*key).or_default() += 1;
         Some(one)
-    }
-}
-
-/// The hash of what is a hash already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 

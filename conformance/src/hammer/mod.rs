@@ -149,6 +149,15 @@ pub struct Outcome {
     pub run: Run,
     /// What was found, gravest first.
     pub findings: Vec<Finding>,
+}
+
+/// What one scenario came to.
+#[derive(Debug)]
+pub struct Replayed {
+    /// As reports show it.
+    pub run: Run,
+    /// What was found.
+    pub findings: Vec<Finding>,
     /// How many executions were killed on purpose, before they had come to their end.
     pub killed: usize,
     /// How many ADDs succeeded.
@@ -193,12 +202,7 @@ impl Hammer {
         let problems = swing.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut run = ready.report(&self.suite, &findings, problems, tally.cases);
         run.fuzz = Some(tally);
-        Ok(Outcome {
-            run,
-            findings,
-            killed: swing.killed.into_inner(),
-            attached: swing.attached.into_inner(),
-        })
+        Ok(Outcome { run, findings })
     }
 
     /// Plays one scenario once and tells what it found.
@@ -210,14 +214,14 @@ impl Hammer {
         found: &Found,
         target: Option<&Target>,
         scenario: &Scenario,
-    ) -> Result<Outcome, HammerError> {
+    ) -> Result<Replayed, HammerError> {
         let (ready, arena) = self.prepare(found, target)?;
         let played = ready.play(scenario, &mut Some(arena), None);
         let finding = |(cause, result)| Finding { cause, scenario: scenario.clone(), result, once: false };
         let findings: Vec<Finding> = played.found.into_iter().map(finding).collect();
         let problems = played.problem.into_iter().collect();
         let run = ready.report(&self.suite, &findings, problems, 1);
-        Ok(Outcome { run, findings, killed: played.shown.killed, attached: played.shown.attached })
+        Ok(Replayed { run, findings, killed: played.shown.killed, attached: played.shown.attached })
     }
 
     fn prepare<'a>(
@@ -457,8 +461,6 @@ struct Swing<'a> {
     next: AtomicU64,
     cases: AtomicU64,
     executions: AtomicUsize,
-    killed: AtomicUsize,
-    attached: AtomicUsize,
     /// The families of what was found.
     seen: Mutex<BTreeSet<Family>>,
     /// How many executions or scenarios showed each behaviour.
@@ -495,8 +497,6 @@ impl<'a> Swing<'a> {
             next: AtomicU64::new(0),
             cases: AtomicU64::new(0),
             executions: AtomicUsize::new(0),
-            killed: AtomicUsize::new(0),
-            attached: AtomicUsize::new(0),
             seen: Mutex::default(),
             behaviours: Mutex::default(),
             counters: Mutex::default(),
@@ -687,8 +687,6 @@ impl<'a> Swing<'a> {
     fn try_out(&self, scenario: &Scenario, slot: &mut Option<Arena>) {
         let played = self.ready.play(scenario, slot, None);
         self.executions.fetch_add(played.executions, Ordering::Relaxed);
-        self.killed.fetch_add(played.shown.killed, Ordering::Relaxed);
-        self.attached.fetch_add(played.shown.attached, Ordering::Relaxed);
         self.problem(played.problem);
         if let Some(reason) = &played.counted.unread
             && !self.unread.swap(true, Ordering::Relaxed)

@@ -86,6 +86,16 @@ pub enum RuntimeError {
     Lock(#[from] LockError),
 }
 
+impl RuntimeError {
+    /// Why an ADD failed, and so did the clean-up after it, if it did.
+    pub(super) fn cleaned_up(self, cleanup: Result<(), RuntimeError>) -> RuntimeError {
+        match cleanup {
+            Ok(()) => self,
+            Err(cleanup) => RuntimeError::CleanUp { add: Box::new(self), cleanup: Box::new(cleanup) },
+        }
+    }
+}
+
 /// A network configuration that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {

@@ -1,9 +1,10 @@
 //! One container and several networks: added one after another, deleted in the reverse order.
 
-use super::error::RuntimeError;
-use super::{Attach, Runtime};
 use cni_spec::Operation;
 use serde_json::Value;
+
+use super::error::RuntimeError;
+use super::{Attach, Runtime, one_or_several};
 
 impl Runtime {
     /// Adds a container to networks, one after another (`runtime.networks-sequential`); answers the results in their order.
@@ -19,17 +20,10 @@ impl Runtime {
         for (index, attach) in chosen.iter().enumerate() {
             match self.add(attach) {
                 Ok(result) => results.push(result),
-                Err(add) => {
+                Err(error) => {
                     let before = chosen[..index].iter().rev();
-                    let failed: Vec<RuntimeError> =
-                        before.filter_map(|attach| self.del(attach).err()).collect();
-                    return Err(match failed.is_empty() {
-                        true => add,
-                        false => RuntimeError::CleanUp {
-                            add: Box::new(add),
-                            cleanup: Box::new(RuntimeError::Several(failed)),
-                        },
-                    });
+                    let failed = before.filter_map(|attach| self.del(attach).err()).collect();
+                    return Err(error.cleaned_up(one_or_several(failed)));
                 }
             }
         }
@@ -43,7 +37,7 @@ impl Runtime {
     /// All that went wrong: see [`Runtime::del`].
     pub fn del_all(&self, attachments: &[Attach]) -> Result<(), RuntimeError> {
         let chosen = self.joined(Operation::Del, attachments);
-        all(chosen.into_iter().filter_map(|attach| self.del(attach).err()).collect())
+        one_or_several(chosen.into_iter().filter_map(|attach| self.del(attach).err()).collect())
     }
 
     /// Checks a container's attachments to networks.
@@ -51,21 +45,12 @@ impl Runtime {
     /// # Errors
     /// All that went wrong: see [`Runtime::check`].
     pub fn check_all(&self, attachments: &[Attach]) -> Result<(), RuntimeError> {
-        all(attachments.iter().filter_map(|attach| self.check(attach).err()).collect())
+        one_or_several(attachments.iter().filter_map(|attach| self.check(attach).err()).collect())
     }
 
     fn joined<'a>(&self, operation: Operation, attachments: &'a [Attach]) -> Vec<&'a Attach> {
         let order = self.policy.networks(operation, attachments.len());
         order.into_iter().filter_map(|index| attachments.get(index)).collect()
-    }
-}
-
-/// One error as it is, several as one.
-fn all(mut errors: Vec<RuntimeError>) -> Result<(), RuntimeError> {
-    match errors.len() {
-        0 => Ok(()),
-        1 => errors.pop().map_or(Ok(()), Err),
-        _ => Err(RuntimeError::Several(errors)),
     }
 }
 

@@ -188,12 +188,7 @@ impl Runtime {
         match self.add_and_keep(&run, attach, intent) {
             Ok(result) => Ok(result),
             Err(error) if !self.policy.cleans_up() => Err(error),
-            Err(error) => match self.clean_up(&network, attach) {
-                Ok(()) => Err(error),
-                Err(cleanup) => {
-                    Err(RuntimeError::CleanUp { add: Box::new(error), cleanup: Box::new(cleanup) })
-                }
-            },
+            Err(error) => Err(error.cleaned_up(self.clean_up(&network, attach))),
         }
     }
 

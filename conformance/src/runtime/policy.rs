@@ -102,19 +102,13 @@ pub trait Policy: Send + Sync {
     /// The indices of the plugins in the order of execution: reversed for DEL (`runtime.del-reverse-order`), as listed
     /// otherwise (`runtime.add-order`, `runtime.check-order`, `runtime.gc-order`).
     fn order(&self, operation: Operation, plugins: usize) -> Vec<usize> {
-        match operation {
-            Operation::Del => (0..plugins).rev().collect(),
-            _ => (0..plugins).collect(),
-        }
+        reversed_for_del(operation, plugins)
     }
 
     /// The networks that a container joins, of so many that it is to join, in the order in which it does: all of them, and
     /// reversed for DEL (`runtime.determine-networks`, `runtime.networks-del-reverse`).
     fn networks(&self, operation: Operation, networks: usize) -> Vec<usize> {
-        match operation {
-            Operation::Del => (0..networks).rev().collect(),
-            _ => (0..networks).collect(),
-        }
+        reversed_for_del(operation, networks)
     }
 
     /// Whether a container is added to several networks at the same time (`runtime.networks-sequential`).
@@ -337,6 +331,14 @@ pub trait Policy: Send + Sync {
     /// Whether the namespace of an ADD is there (`runtime.netns-created-first`).
     fn namespace_exists(&self, netns: &str) -> bool {
         Path::new(netns).exists()
+    }
+}
+
+/// The indices of so many, the last one first for DEL.
+fn reversed_for_del(operation: Operation, count: usize) -> Vec<usize> {
+    match operation {
+        Operation::Del => (0..count).rev().collect(),
+        _ => (0..count).collect(),
     }
 }
 

@@ -66,12 +66,12 @@ impl Baseline {
 
     /// Marks the differences that are known; how many.
     fn mark_differences(&self, run: &mut Run) -> u64 {
-        let plugin = run.subject.name.clone();
+        let plugin = run.subject.name.as_str();
         let against = run.fuzz.as_mut().and_then(|tally| tally.against.as_mut());
         let mut known = 0;
         for one in against.into_iter().flat_map(|against| &mut against.differences) {
             let entry = self.differences.iter().find(|entry| {
-                what_differs(entry) == (plugin.as_str(), one.operation.as_str(), one.kind, one.how.as_str())
+                what_differs(entry) == (plugin, one.operation.as_str(), one.kind, one.how.as_str())
             });
             one.known = entry.map(|entry| Known { reason: entry.reason.clone() });
             known += u64::from(one.known.is_some());

@@ -25,7 +25,8 @@ pub struct Baseline {
 type Key<'a> = (&'a str, &'a str, Option<Vec<u64>>, Option<&'a str>, &'a str);
 
 impl Baseline {
-    /// The failures and warnings of these runs, and the differences of comparisons. The reasons of those that were known already are kept.
+    /// The failures and warnings of these runs, and the differences of comparisons. The reasons of those that were known
+    /// already are kept.
     pub fn of(set: &RunSet) -> Baseline {
         let results =
             set.runs.iter().flat_map(|run| run.results.iter().map(|result| (&run.subject.name, result)));

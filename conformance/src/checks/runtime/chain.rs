@@ -125,10 +125,7 @@ fn order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         }
     }
     if stage.has(Operation::Check) {
-        let answer = stage.ask(Operation::Check, &pod)?;
-        if !answer.succeeded() {
-            return Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer))));
-        }
+        stage::needed(stage.ask(Operation::Check, &pod)?)?;
         let seen = stage.seen(Operation::Check)?;
         stage.expect_order(&seen, &CHAIN, "runtime.check-order", "CHECK");
     }

@@ -7,7 +7,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, Stage, executed, listed, overlap, said};
+use crate::checks::stage::{self, CHAIN, Stage, executed, listed, said};
 use crate::spy::{Answer, Record, Rule};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -253,14 +253,6 @@ fn gc_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The first two executions that ran at the same time.
-fn beside(records: &[Record]) -> Option<(&Record, &Record)> {
-    records.iter().enumerate().find_map(|(index, one)| {
-        let other = records[index + 1..].iter().find(|other| overlap(one, other))?;
-        Some((one, other))
-    })
-}
-
 fn gc_alone(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.needs_operation(Operation::Gc)?;
     stage.needs(stage.adapter.can.parallel, "parallel", "can be asked for several operations at once")?;
@@ -278,7 +270,7 @@ fn gc_alone(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         return Err(Stop::unmet("the two operations did not both execute a plugin"));
     }
     // The only container is the one that the other operation is about: a DEL that GC executes is part of GC.
-    let pair = beside(&seen).map(|(one, other)| format!("{} and {}", one.label(), other.label()));
+    let pair = stage::beside(&seen).map(|(one, other)| format!("{} and {}", one.label(), other.label()));
     stage.case.expect(
         pair.is_none(),
         "gc.runtime-exclusive",
@@ -316,7 +308,7 @@ fn one_at_a_time(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     if seen.len() < 2 {
         return Err(Stop::unmet("the two operations did not both execute a plugin"));
     }
-    let pair = beside(&seen).map(|(one, other)| format!("{} and {}", one.label(), other.label()));
+    let pair = stage::beside(&seen).map(|(one, other)| format!("{} and {}", one.label(), other.label()));
     stage.case.expect(
         pair.is_none(),
         "runtime.no-parallel-same-container",

@@ -5,7 +5,7 @@ use cni_spec::{Operation, Version};
 use super::check;
 use crate::adapter::Step;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, NETWORK, Pod, Stage, executed, listed, said};
+use crate::checks::stage::{self, NETWORK, Stage, executed, listed, said};
 use crate::checks::{Check, Scope};
 use crate::spy::{Answer, Record, Rule};
 
@@ -67,17 +67,11 @@ fn two_networks(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     for _ in 0..TIMES {
         let pod = stage.pod()?;
         let known = stage.count()?;
-        let answer = stage.ask_of_two("ADD to two networks", add, &pod, OTHER)?;
-        if !answer.succeeded() {
-            return Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer))));
-        }
+        stage::needed(stage.ask_of_two("ADD to two networks", add, &pod, OTHER)?)?;
         let added = stage.since(known, Operation::Add)?;
         expect_both(stage, &added);
         expect_apart(stage, &added);
-        let answer = stage.ask_of_two("DEL from two networks", del, &pod, OTHER)?;
-        if !answer.succeeded() {
-            return Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer))));
-        }
+        stage::needed(stage.ask_of_two("DEL from two networks", del, &pod, OTHER)?)?;
         let deleted = stage.since(known, Operation::Del)?;
         expect_reverse(stage, &added, &deleted);
     }
@@ -106,13 +100,18 @@ fn expect_two_interfaces(stage: &mut Stage<'_, '_>, added: &[Record], requiremen
 
 /// No two of these executions ran at the same time.
 fn expect_apart(stage: &mut Stage<'_, '_>, seen: &[Record]) {
-    let overlap = seen.windows(2).find(|pair| stage::overlap(&pair[0], &pair[1]));
-    let observed =
-        overlap.map(|pair| format!("{} and {} ran at the same time", pair[0].label(), pair[1].label()));
+    let pair = stage::beside(seen);
+    let observed = pair
+        .map(|(one, other)| format!("{} and {} ran at the same time", one.label(), other.label()))
+        .unwrap_or_default();
     for requirement in ["runtime.networks-sequential", "runtime.no-parallel-same-container"] {
-        let expected = "a container joins one network after the other";
-        let observed = observed.clone().unwrap_or_default();
-        expect(stage, observed.is_empty(), requirement, expected, &observed);
+        expect(
+            stage,
+            pair.is_none(),
+            requirement,
+            "a container joins one network after the other",
+            &observed,
+        );
     }
 }
 
@@ -144,7 +143,7 @@ fn one_network_twice(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let (add, del) = steps(stage)?;
     let list = stage.list(&["alpha"]);
     stage.network(&list)?;
-    let pod: Pod = stage.pod()?;
+    let pod = stage.pod()?;
     let answer = stage.ask_of_two("ADD to a network twice", add, &pod, NETWORK)?;
     let added = stage.seen(Operation::Add)?;
     if !answer.succeeded() || added.len() != 2 {

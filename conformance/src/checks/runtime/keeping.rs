@@ -115,10 +115,7 @@ fn cache(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         "the attachment is kept in results/NETWORK-CONTAINERID-IFNAME",
         format!("the cache held {}", if there.is_empty() { "nothing".to_owned() } else { there.join(", ") }),
     );
-    let answer = stage.ask(Operation::Del, &pod)?;
-    if !answer.succeeded() {
-        return Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer))));
-    }
+    stage::needed(stage.ask(Operation::Del, &pod)?)?;
     let left = kept(stage)?;
     stage.case.expect(
         left.is_empty(),

@@ -8,7 +8,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, MORE_SPIES, Pod, SPIES, Stage, said};
+use crate::checks::stage::{self, CHAIN, MORE_SPIES, Pod, SPIES, Stage};
 use crate::spy::Record;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -346,10 +346,7 @@ fn caller_variables(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     ];
     for operation in [Operation::Add, Operation::Gc, Operation::Del] {
         if stage.has(operation) {
-            let answer = stage.ask_of(operation, &pod, stage::NETWORK, &poison)?;
-            if !answer.succeeded() {
-                return Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer))));
-            }
+            stage::needed(stage.ask_of(operation, &pod, stage::NETWORK, &poison)?)?;
         }
     }
     for record in stage.records()? {
