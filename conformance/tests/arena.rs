@@ -20,7 +20,7 @@ use cnitest::arena::{
 };
 use cnitest::invoke::Invocation;
 
-use support::{arena, config, is_root, run, shell};
+use support::{arena, config, is_root, run, shell, until_run};
 
 fn veth(a: &str, b: &str, peer_place: Place) -> NetOp {
     NetOp::AddVeth { a: a.into(), b: b.into(), peer_place }
@@ -705,8 +705,12 @@ fn a_queueing_discipline_counts_what_it_sends() {
 #[test]
 fn what_may_stay_runs_until_a_reset() {
     let mut arena = arena();
-    let start = "sleep 1000 >/dev/null 2>&1 </dev/null & tail -f /dev/null >/dev/null 2>&1 &";
-    let execution = arena.execute(&shell(start).sparing(&["sleep".to_owned()])).expect("executed");
+    let start = format!(
+        "sleep 1000 >/dev/null 2>&1 </dev/null & tail -f /dev/null >/dev/null 2>&1 & {}; {}",
+        until_run(1, "sleep 1000"),
+        until_run(1, "tail -f /dev/null")
+    );
+    let execution = arena.execute(&shell(&start).sparing(&["sleep".to_owned()])).expect("executed");
     assert_eq!(execution.left_behind, ["tail"], "what is spared is not named");
     let names = |arena: &mut Arena| arena.snapshot(Scope::all()).expect("snapshot").processes;
     assert_eq!(names(&mut arena), ["sleep"]);
@@ -820,6 +824,31 @@ fn a_reset_arena_is_as_new() {
         "lo\nv1\n",
         "sysfs follows the new namespace"
     );
+}
+
+#[test]
+fn a_reboot_leaves_files_and_nothing_else() {
+    let mut arena = arena();
+    arena.create_netns("c1").expect("namespace");
+    arena.start_background(&shell("sleep 1000")).expect("started");
+    run(
+        &mut arena,
+        "ip link add br0 type bridge; mkdir -p /var/lib/cni/kept/mounted /run/gone/mounted; echo 1 >/run/gone/file
+        ln -s /var/lib/cni/kept /run/gone/link; echo 2 >/var/lib/cni/kept/file; echo 3 >/dev/shm/gone
+        mount -t tmpfs none /run/gone/mounted; mount -t tmpfs none /var/lib/cni/kept/mounted
+        touch /run/netns/other /var/lib/cni/kept/mounted/gone",
+    );
+    arena.reboot().expect("reboot");
+    let state = arena.snapshot(Scope::all()).expect("snapshot");
+    assert_eq!((state.host.links.len(), state.processes.len(), state.containers.len()), (1, 0, 0));
+    let left =
+        run(&mut arena, "find /run /dev/shm /var/lib/cni -mindepth 1 | sort; cat /var/lib/cni/kept/file");
+    assert_eq!(
+        left.stdout_text(),
+        "/run/netns\n/var/lib/cni/kept\n/var/lib/cni/kept/file\n/var/lib/cni/kept/mounted\n2\n"
+    );
+    arena.create_netns("c1").expect("the name is free again");
+    assert!(arena.reset().expect("reset"), "a reset removes what a reboot does not");
 }
 
 fn fresh_value(name: &str) -> String {

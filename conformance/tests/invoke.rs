@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cnitest::arena::{Arena, NetOp, Place, Scope};
 use cnitest::invoke::{Execution, Invocation, Limits, Outcome, Stdin};
 
-use support::{arena, config, run, shell};
+use support::{arena, config, run, shell, until_run};
 
 fn execute(arena: &mut Arena, invocation: &Invocation) -> Execution {
     arena.execute(invocation).expect("the arena answers")
@@ -133,12 +133,17 @@ fn floods_are_cut() {
 fn what_outlives_the_program_is_named_and_killed() {
     let mut arena = arena();
     let started = Instant::now();
-    let execution = run(&mut arena, "sleep 1000 & echo done");
+    let execution = run(&mut arena, &format!("sleep 1000 & {}; echo done", until_run(1, "sleep 1000")));
     assert_eq!(execution.left_behind, ["sleep"]);
     assert!(execution.holds_output);
     assert_eq!(execution.stdout_text(), "done\n");
-    let execution =
-        run(&mut arena, "setsid sleep 1000 >/dev/null 2>&1 </dev/null & sleep 1000 >/dev/null 2>&1 & true");
+    let execution = run(
+        &mut arena,
+        &format!(
+            "setsid sleep 1000 >/dev/null 2>&1 </dev/null & sleep 1000 >/dev/null 2>&1 & {}",
+            until_run(2, "sleep 1000")
+        ),
+    );
     assert_eq!(execution.left_behind, ["sleep", "sleep"]);
     assert!(!execution.holds_output);
     assert!(started.elapsed() < Duration::from_secs(30));
@@ -146,7 +151,10 @@ fn what_outlives_the_program_is_named_and_killed() {
     if execution.left_behind.is_empty() {
         assert_eq!(execution.stdout_text(), "late\n", "one that ends in a moment is waited for");
     }
-    let execution = execute(&mut arena, &shell("trap '' TERM HUP INT; setsid sleep 1000 & exit 3"));
+    let execution = execute(
+        &mut arena,
+        &shell(&format!("trap '' TERM HUP INT; setsid sleep 1000 & {}; exit 3", until_run(1, "sleep 1000"))),
+    );
     assert_eq!(
         (execution.outcome, execution.left_behind.as_slice()),
         (Outcome::Exited(3), &["sleep".to_owned()][..])
@@ -269,7 +277,8 @@ fn several_run_at_the_same_time() {
         ))
         .timeout(Duration::from_secs(60))
     };
-    let leaves = shell("setsid sleep 1000 >/dev/null & exit 4").env("WHO", "leaves");
+    let leaves = shell(&format!("setsid sleep 1000 >/dev/null & {}; exit 4", until_run(1, "sleep 1000")))
+        .env("WHO", "leaves");
     let all = [meet("a", "b").input("1"), meet("b", "a").input("2"), leaves, Invocation::new("/none")];
     let executions = arena.execute_all(&all).expect("the arena answers");
     let text: Vec<String> = executions.iter().map(Execution::stdout_text).collect();
@@ -302,7 +311,7 @@ fn background_programs_stay_until_they_are_stopped() {
     let mut arena = arena();
     let sleeper = arena.start_background(&shell("sleep 1000 & wait")).expect("started");
     let noisy = arena.start_background(&shell("echo hello; exec yes")).expect("started");
-    let execution = run(&mut arena, "sleep 1000 & true");
+    let execution = run(&mut arena, &format!("sleep 1000 & {}", until_run(2, "sleep 1000")));
     assert_eq!(execution.left_behind, ["sleep"], "the background program's own is not its");
     let execution = run(&mut arena, "true");
     assert_eq!(execution.left_behind, Vec::<String>::new());

@@ -61,15 +61,11 @@ pub(crate) fn field(page: &mut Page, label: &str, text: &str) {
 fn executions(page: &mut Page, evidence: &Evidence, detail: Detail) {
     let decisive = decisive(evidence);
     for (index, execution) in evidence.executions.iter().enumerate() {
-        let outcome = format!(
-            "{}: {} (took {}, cpu {}, {} KiB)",
-            execution.label,
-            execution.exit,
-            duration(execution.wall_ms),
-            duration(execution.cpu_ms),
-            execution.peak_rss_kib
-        );
-        field(page, "executed", &outcome);
+        let mut cost = format!("took {}", duration(execution.wall_ms));
+        if execution.peak_rss_kib > 0 {
+            cost += &format!(", cpu {}, {} KiB", duration(execution.cpu_ms), execution.peak_rss_kib);
+        }
+        field(page, "executed", &format!("{}: {} ({cost})", execution.label, execution.exit));
         if detail == Detail::Everything || Some(index) == decisive {
             exchange(page, execution, detail.limit());
         }

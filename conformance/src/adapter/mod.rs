@@ -180,6 +180,9 @@ pub struct Adapter {
     /// What it can be told.
     #[serde(default)]
     pub can: Can,
+    /// The capability arguments that `add` can be asked for, where it cannot be asked for any.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     /// Variables of the environment of everything that is executed.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,

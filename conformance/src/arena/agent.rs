@@ -1,5 +1,6 @@
 //! The agent: process 1 of an arena. One thread that answers requests until the control socket ends.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -45,6 +46,8 @@ struct Agent {
     engine: Engine,
     network: Network,
     files: Files,
+    /// What is mounted in a new arena.
+    mounts: BTreeSet<PathBuf>,
     /// Bytes that written files may take.
     storage: u64,
     /// Less than that may be written at the moment.
@@ -113,6 +116,7 @@ impl Agent {
             engine: Engine::new(),
             network,
             files,
+            mounts: root::mounts()?,
             storage: config.storage,
             bounded: false,
             containers: config.containers,
@@ -231,7 +235,9 @@ impl Agent {
             Request::ProbeQdiscKind(kind) => return self.network.probe_qdisc(&kind).map(Reply::Truth),
             Request::AddPciDevice { address, link } => root::add_pci_device(&address, &link)?,
             Request::HasProgram(name) => return Ok(Reply::Program(find_program(&name))),
-            Request::KillLeftOvers => return Ok(Reply::Names(self.engine.kill_left_overs(false))),
+            Request::KillLeftOvers { background_too } => {
+                return Ok(Reply::Names(self.engine.kill_left_overs(background_too)));
+            }
             Request::TakeCounters => {
                 let counted = counters::take();
                 return counted
@@ -239,24 +245,40 @@ impl Agent {
                     .map_err(|error| Refusal::io("read the counters of a plugin", &error));
             }
             Request::Reset => self.reset()?,
+            Request::Reboot => self.reboot()?,
         }
         Ok(Reply::Done)
     }
 
-    fn reset(&mut self) -> Result<(), Refusal> {
+    /// Ends every process and removes every namespace that was made.
+    fn end_all(&mut self) {
         self.unrest = None;
         self.engine.kill_left_overs(true);
         for name in self.network.delete_all() {
             self.files.forget(&Path::new(NETNS_DIR).join(name));
         }
+    }
+
+    /// A fresh namespace is as new in all that a snapshot could show, and in what it could not.
+    fn renew_host(&mut self) -> Result<(), Refusal> {
+        self.network.renew_host()?;
+        root::renew_sysfs(self.containers)?;
+        name_host()
+    }
+
+    fn reboot(&mut self) -> Result<(), Refusal> {
+        self.end_all();
+        root::empty_memory(&self.mounts)?;
+        self.renew_host()
+    }
+
+    fn reset(&mut self) -> Result<(), Refusal> {
+        self.end_all();
         if std::mem::take(&mut self.bounded) {
             root::leave_room(None, self.storage)?;
         }
         self.files.restore().map_err(|error| Refusal::io("remove written files", &error))?;
-        // A fresh namespace is as new in all that a snapshot could show, and in what it could not.
-        self.network.renew_host()?;
-        root::renew_sysfs(self.containers)?;
-        name_host()
+        self.renew_host()
     }
 }
 

@@ -512,10 +512,26 @@ impl Arena {
 
     /// Kills every process but background ones; returns the command names of those that were there, sorted.
     pub fn kill_left_overs(&mut self) -> Result<Vec<String>, ArenaError> {
-        match self.change(&Request::KillLeftOvers, || "kill what is left".to_owned())? {
+        self.kill(false)
+    }
+
+    /// Kills every process, background ones too; returns the command names of those that were there, sorted.
+    pub fn kill_all(&mut self) -> Result<Vec<String>, ArenaError> {
+        self.kill(true)
+    }
+
+    fn kill(&mut self, background_too: bool) -> Result<Vec<String>, ArenaError> {
+        let request = Request::KillLeftOvers { background_too };
+        match self.change(&request, || "kill what is left".to_owned())? {
             Reply::Names(names) => Ok(names),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Does what a machine that stops without notice and starts again does: every process ends, background ones too, all
+    /// namespaces and mounts have gone, the host's namespace is fresh, and `/run` and `/dev/shm` are empty. Other files stay.
+    pub fn reboot(&mut self) -> Result<(), ArenaError> {
+        self.change_only(&Request::Reboot, || "reboot".to_owned())
     }
 
     /// Brings the arena back to how it was when new: ends every process, background ones too, removes the

@@ -79,7 +79,10 @@ pub(crate) enum Request {
     StopUnrest,
     HasProgram(String),
     Reset,
-    KillLeftOvers,
+    Reboot,
+    KillLeftOvers {
+        background_too: bool,
+    },
     TakeCounters,
 }
 

@@ -85,7 +85,7 @@ struct Builder<'a> {
 pub(super) fn build(config: &ArenaConfig) -> Result<Vec<Layer>> {
     mount(none(), "/", none(), MsFlags::MS_REC | MsFlags::MS_PRIVATE, none())
         .map_err(refused("make all mounts private"))?;
-    let mounts = host_mounts()?;
+    let mounts = mounts()?;
     let options = format!("mode=0755,size={}", config.storage);
     mount(Some("cnitest"), STORE, Some("tmpfs"), MsFlags::MS_NOATIME, Some(options.as_str()))
         .map_err(refused("mount a tmpfs"))?;
@@ -526,8 +526,37 @@ fn kernel_at_least(release: &str, version: (u32, u32)) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= version
 }
 
-/// Where the host has mounts.
-fn host_mounts() -> Result<BTreeSet<PathBuf>> {
+/// Unmounts what programs mounted, all but `own`, and removes the files that machines keep in memory.
+pub(super) fn empty_memory(own: &BTreeSet<PathBuf>) -> Result<()> {
+    let in_memory = ["/run", "/dev/shm"].map(Path::new);
+    // /sys is the arena's to renew.
+    let strange = |point: &&PathBuf| !point.starts_with("/sys") && !own.contains(*point);
+    // What is inside another comes after it.
+    for point in mounts()?.iter().rev().filter(strange) {
+        // Several may be there; what stays is told when its file is removed.
+        while umount2(point, MntFlags::MNT_DETACH).is_ok() {}
+    }
+    in_memory.iter().try_for_each(|directory| empty(directory, own))
+}
+
+/// Removes what is in a directory, but for what leads to these paths.
+fn empty(directory: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(directory).map_err(failed(format!("list {}", directory.display())))? {
+        let path = entry.map_err(failed(format!("list {}", directory.display())))?.path();
+        if kept.contains(&path) {
+            continue;
+        }
+        if path == Path::new(NETNS_DIR) || kept.iter().any(|point| point.starts_with(&path)) {
+            empty(&path, kept)?;
+        } else {
+            super::files::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where something is mounted.
+pub(super) fn mounts() -> Result<BTreeSet<PathBuf>> {
     let text = fs::read("/proc/self/mountinfo").map_err(failed("read /proc/self/mountinfo"))?;
     Ok(mount_points(&text))
 }

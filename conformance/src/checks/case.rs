@@ -400,6 +400,8 @@ pub struct Case<'a> {
     pub(super) kernel_difference: Vec<String>,
     /// What spies saw of a runtime.
     pub(super) spies: Vec<Record>,
+    /// What the case decides, where that is not all that the check does.
+    decided: Vec<&'static str>,
     containers: usize,
     hangs: usize,
     /// The DHCP server has no more addresses than that.
@@ -425,10 +427,21 @@ impl<'a> Case<'a> {
             notes: Vec::new(),
             kernel_difference: Vec::new(),
             spies: Vec::new(),
+            decided: Vec::new(),
             containers: 0,
             hangs: 0,
             scarce: None,
         }
+    }
+
+    /// Says that the case decides these requirements of the check only.
+    pub(super) fn decides(&mut self, requirements: &[&'static str]) {
+        self.decided = requirements.to_vec();
+    }
+
+    /// The requirements that the case decides.
+    pub(crate) fn decided(&self) -> &[&'static str] {
+        if self.decided.is_empty() { self.check.requirements } else { &self.decided }
     }
 
     /// What the target is; a plugin without one counts as an interface plugin.

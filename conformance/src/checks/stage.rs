@@ -349,6 +349,18 @@ impl<'c, 'a> Stage<'c, 'a> {
         self.execute(format!("the runtime's {operation}, killed"), invocation)
     }
 
+    /// Kills the runtime with all that it has started, containers too, and starts its daemon again.
+    pub(super) fn kill(&mut self) -> Result<(), Stop> {
+        self.case.arena.kill_all()?;
+        self.start_daemon()
+    }
+
+    /// Has the machine stop without notice and start again, and the daemon with it.
+    pub(super) fn reboot(&mut self) -> Result<(), Stop> {
+        self.case.arena.reboot()?;
+        self.start_daemon()
+    }
+
     /// ADD that must succeed for the check to make sense.
     pub(super) fn add(&mut self, pod: &Pod) -> Result<Answer, Stop> {
         needed(self.ask(Operation::Add, pod)?)

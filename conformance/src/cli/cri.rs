@@ -31,7 +31,7 @@ enum Call {
         /// The pod's namespace.
         #[arg(long, value_name = "NAME", default_value = "default")]
         namespace: String,
-        /// Capability arguments of CNI, a JSON object: `portMappings` and `dns`.
+        /// Capability arguments of CNI, a JSON object: `portMappings`, `dns`, `cgroupPath`, and `bandwidth` without bursts.
         #[arg(long, value_name = "JSON")]
         capability_args: Option<String>,
     },

@@ -65,9 +65,13 @@ pub struct PortMapping {
     pub host_ip: String,
 }
 
-/// What is asked of a Linux sandbox; nothing, as defaults are.
+/// What is asked of a Linux sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub struct LinuxPodSandboxConfig {}
+pub struct LinuxPodSandboxConfig {
+    /// The control group above its own.
+    #[prost(string, tag = "1")]
+    pub cgroup_parent: String,
+}
 
 /// What is asked of a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]

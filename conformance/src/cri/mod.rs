@@ -157,8 +157,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What is asked of the sandbox of a pod, of which there were `attempt` others. `capability_args` is what CNI calls so, a JSON object: the CRI has places for
-/// `portMappings` and `dns`.
+/// What is asked of the sandbox of a pod, of which there were `attempt` others. `capability_args` is what CNI calls so, a JSON
+/// object: the CRI has places for `portMappings`, `dns` and `cgroupPath`, and Kubernetes annotations for the rates of `bandwidth`.
 pub fn sandbox(
     pod: &str,
     namespace: &str,
@@ -173,7 +173,7 @@ pub fn sandbox(
             attempt,
         }),
         hostname: pod.to_owned(),
-        linux: Some(LinuxPodSandboxConfig {}),
+        linux: Some(LinuxPodSandboxConfig::default()),
         ..PodSandboxConfig::default()
     };
     let Some(text) = capability_args.filter(|text| !text.is_empty()) else { return Ok(config) };
@@ -194,7 +194,24 @@ pub fn sandbox(
                 config.dns_config =
                     Some(DnsConfig { servers: dns.servers, searches: dns.searches, options: dns.options });
             }
-            _ => return Err(wrong(format!("the CRI has no place for {name:?}; use portMappings or dns"))),
+            "cgroupPath" => {
+                let path =
+                    serde_json::from_value(value).map_err(|error| wrong(format!("cgroupPath: {error}")))?;
+                config.linux = Some(LinuxPodSandboxConfig { cgroup_parent: path });
+            }
+            "bandwidth" => {
+                let rates: Rates =
+                    serde_json::from_value(value).map_err(|error| wrong(format!("bandwidth: {error}")))?;
+                let annotated = [("ingress", rates.ingress_rate), ("egress", rates.egress_rate)];
+                config.annotations.extend(annotated.into_iter().filter_map(|(direction, rate)| {
+                    Some((format!("kubernetes.io/{direction}-bandwidth"), rate?.to_string()))
+                }));
+            }
+            _ => {
+                return Err(wrong(format!(
+                    "the CRI has no place for {name:?}; use portMappings, dns, cgroupPath or bandwidth"
+                )));
+            }
         }
     }
     Ok(config)
@@ -229,6 +246,16 @@ impl Mapping {
     }
 }
 
+/// The capability `bandwidth`, without bursts: no annotation is about them.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Rates {
+    #[serde(default)]
+    ingress_rate: Option<u64>,
+    #[serde(default)]
+    egress_rate: Option<u64>,
+}
+
 /// The capability `dns`.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -248,11 +275,13 @@ mod tests {
     #[test]
     fn capability_arguments_find_their_places() {
         let text = r#"{"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "udp", "hostIP": "::1"}],
-                       "dns": {"servers": ["10.0.0.1"]}}"#;
+                       "dns": {"servers": ["10.0.0.1"]}, "cgroupPath": "/pods", "bandwidth": {"egressRate": 2000}}"#;
         let config = sandbox("pod", "default", 0, Some(text)).expect("arguments that the CRI has places for");
         let mapping = &config.port_mappings[0];
         assert_eq!((mapping.host_port, mapping.container_port), (8080, 80));
         assert_eq!((mapping.protocol(), mapping.host_ip.as_str()), (Protocol::Udp, "::1"));
+        assert_eq!(config.linux.map(|linux| linux.cgroup_parent), Some("/pods".to_owned()));
+        assert_eq!(config.annotations["kubernetes.io/egress-bandwidth"], "2000");
         assert_eq!(config.dns_config.map(|dns| dns.servers), Some(vec!["10.0.0.1".to_owned()]));
     }
 

@@ -109,6 +109,21 @@ fn as_floating_point(value: &mut Value) {
     }
 }
 
+/// A value with keys that begin with a capital.
+fn with_capitals(value: &Value) -> Value {
+    let capital = |key: &str| {
+        let mut rest = key.chars();
+        rest.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + rest.as_str())
+    };
+    match value {
+        Value::Object(object) => {
+            object.iter().map(|(key, value)| (capital(key), with_capitals(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(with_capitals).collect(),
+        value => value.clone(),
+    }
+}
+
 /// The list with other plugins, and open to more.
 fn reopened(list: &NetworkList, plugins: Vec<PluginConfig>) -> Option<NetworkList> {
     let mut value = list.to_value();
@@ -249,8 +264,122 @@ runtimes! {
         }
     }
     "runtime-deletes-whole-only", ["runtime.add-followed-by-del"], "forgets an attachment whose ADD was never finished instead of deleting it" {
-        fn deletes(&self, state: State) -> bool {
-            state == State::Added
+        fn deletes(&self, entry: &Entry) -> bool {
+            entry.state() == State::Added
+        }
+    }
+    "runtime-forgets-the-lost", ["runtime.add-followed-by-del"], "forgets an attachment whose namespace has gone instead of deleting it" {
+        fn deletes(&self, entry: &Entry) -> bool {
+            entry.namespace_lives()
+        }
+    }
+    "runtime-forgets-at-boot", ["practice.del-after-reboot"], "forgets at a reboot what was attached" {
+        fn namespace_exists(&self, netns: &str) -> bool {
+            let _ = fs::write("/run/booted", netns);
+            Standard.namespace_exists(netns)
+        }
+        fn deletes(&self, _entry: &Entry) -> bool {
+            Path::new("/run/booted").exists()
+        }
+    }
+    "runtime-names-the-replaced", ["practice.del-names-no-other-namespace"], "names at DEL whatever namespace has the path" {
+        fn netns_for_del(&self, entry: &Entry, _given: &str) -> String {
+            entry.netns().to_owned()
+        }
+    }
+    "runtime-holds-namespaces", ["practice.failed-add-leaves-nothing"], "keeps a mount of each namespace that it has added" {
+        fn namespace_exists(&self, netns: &str) -> bool {
+            let held = format!("{netns}-held");
+            let _ = fs::write(&held, "");
+            let _ = nix::mount::mount(Some(netns), held.as_str(), None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>);
+            Standard.namespace_exists(netns)
+        }
+    }
+    "runtime-del-begun-is-done", ["runtime.cleans-after-kill"], "takes a DEL that was begun for one that is done" {
+        fn deletes(&self, entry: &Entry) -> bool {
+            entry.state() != State::Deleting
+        }
+    }
+    "runtime-checks-old-networks", ["check.runtime-version-gate"], "takes a network of a version before 0.4.0 for one of 0.4.0" {
+        fn select_version(&self, list: &NetworkList) -> Option<AnyVersion> {
+            let selected = Standard.select_version(list)?;
+            Some(if selected.at_least(Version::V0_4_0) { selected } else { Version::V0_4_0.into() })
+        }
+    }
+    "runtime-knows-every-version", ["version.runtime-none-supported-errors"], "takes a network of versions that it does not know for one of its newest" {
+        fn select_version(&self, list: &NetworkList) -> Option<AnyVersion> {
+            Standard.select_version(list).or(Some(Version::LATEST.into()))
+        }
+    }
+    "runtime-checks-on-demand", ["config.disablecheck-optional"], "sends CHECK only where the network says that it may" {
+        fn checks(&self, list: &NetworkList) -> bool {
+            list.to_value().get(keys::DISABLE_CHECK).is_some() && Standard.checks(list)
+        }
+    }
+    "runtime-needs-versions", ["config.cniversions-optional"], "takes a network without cniVersions for one of 0.3.0" {
+        fn select_version(&self, list: &NetworkList) -> Option<AnyVersion> {
+            match list.to_value().get(keys::CNI_VERSIONS) {
+                Some(_) => Standard.select_version(list),
+                None => Some(Version::V0_3_0.into()),
+            }
+        }
+    }
+    "runtime-conventions-in-capitals", [
+        "conv.portmappings", "conv.ipranges", "conv.bandwidth", "conv.dns",
+    ], "writes the keys of capability arguments with a capital" {
+        fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
+            arguments.iter().map(|(name, value)| (name.clone(), with_capitals(value))).collect()
+        }
+    }
+    "runtime-conventions-as-texts", [
+        "conv.ips", "conv.mac", "conv.infinibandguid", "conv.deviceid", "conv.aliases", "conv.cgrouppath",
+    ], "passes texts and lists of texts in another form" {
+        fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
+            let other = |value: &Value| match value {
+                Value::String(text) => json!([text]),
+                Value::Array(items) if items.iter().all(Value::is_string) => json!({ "items": items }),
+                value => value.clone(),
+            };
+            arguments.iter().map(|(name, value)| (name.clone(), other(value))).collect()
+        }
+    }
+    "runtime-host-address-a-list", ["conv.portmappings-hostip"], "sends the address of a mapping as a list" {
+        fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
+            let mut arguments = arguments.clone();
+            for mapping in arguments.get_mut("portMappings").and_then(Value::as_array_mut).into_iter().flatten() {
+                mapping["hostIP"] = json!([mapping["hostIP"]]);
+            }
+            arguments
+        }
+    }
+    "runtime-conventions-unheard-of", ["conv.follow-runtime", "conv.runtimeconfig-for-dynamic"], "passes on no capability argument of the conventions" {
+        fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
+            let vendor = |name: &String| name.contains("vendor");
+            arguments.iter().filter(|(name, _)| vendor(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+    }
+    "runtime-args-flat", ["conv.args-cni-namespace", "conv.args-labels", "conv.args-ips"], "takes what stands below args.cni out of it" {
+        fn request(&self, request: &Request<'_>, list: &NetworkList, plugin: &PluginConfig) -> Result<Value, RequestError> {
+            changed(request, list, plugin, |object| {
+                if let Some(args) = object.get_mut("args")
+                    && let Some(cni) = args.get("cni").cloned()
+                {
+                    *args = cni;
+                }
+            })
+        }
+    }
+    "runtime-remembers-networks", ["practice.networks-of-the-moment"], "goes on with networks whose files have gone" {
+        fn files(&self, files: Vec<PathBuf>) -> Vec<PathBuf> {
+            let memory = Path::new("/run/networks");
+            let _ = fs::create_dir_all(memory);
+            for file in &files {
+                let _ = fs::copy(file, memory.join(file.file_name().unwrap_or_default()));
+            }
+            let known = |path: &PathBuf| files.iter().any(|file| file.file_name() == path.file_name());
+            let kept = fs::read_dir(memory).into_iter().flatten().flatten().map(|entry| entry.path());
+            let gone: Vec<PathBuf> = kept.filter(|path| !known(path)).collect();
+            Standard.files(files).into_iter().chain(gone).collect()
         }
     }
     "runtime-forgets-at-once", ["cache.kept-on-failed-del"], "forgets an attachment though its DEL has failed" {

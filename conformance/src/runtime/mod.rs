@@ -262,7 +262,7 @@ impl Runtime {
     }
 
     fn delete_entry(&self, entry: &Entry, given: &str) -> Result<(), RuntimeError> {
-        if !self.policy.deletes(entry.state()) {
+        if !self.policy.deletes(entry) {
             return Ok(self.cache.remove(entry.key())?);
         }
         let network = self.network_of(entry)?;

@@ -243,7 +243,7 @@ pub trait Policy: Send + Sync {
     }
 
     /// Whether DEL goes to the plugins: whatever the attachment's state (`runtime.del-after-failed-add`).
-    fn deletes(&self, _state: State) -> bool {
+    fn deletes(&self, _entry: &Entry) -> bool {
         true
     }
 

@@ -184,6 +184,7 @@ pub(crate) fn conclude(planned: &Planned<'_>, case: &Case<'_>, stop: Option<Stop
     reasons.extend(case.notes().iter().map(|note| format!("note: {note}")));
     let mut result = planned_result(planned, verdict, (!reasons.is_empty()).then(|| reasons.join("\n")));
     result.skip_cause = skip_cause;
+    result.requirements = case.decided().iter().map(|id| (*id).to_owned()).collect();
     for (_, deviation) in &weighed {
         if !result.broken.iter().any(|id| id == deviation.requirement) {
             result.broken.push(deviation.requirement.to_owned());

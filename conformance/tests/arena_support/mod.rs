@@ -26,6 +26,12 @@ pub(crate) fn shell(command: &str) -> Invocation {
     Invocation::new("/bin/sh").args(["-c", command]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
+/// Waits in a shell until so many processes are this command: one in the background is a shell at first.
+pub(crate) fn until_run(count: usize, command: &str) -> String {
+    let lines = "for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$file; echo; done 2>/dev/null";
+    format!("until [ $({lines} | grep -cx '{command} ') -ge {count} ]; do :; done")
+}
+
 /// Runs a shell command that must succeed.
 pub(crate) fn run(arena: &mut Arena, command: &str) -> Execution {
     let execution = arena.execute(&shell(command)).expect("the arena answers");

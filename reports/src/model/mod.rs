@@ -239,7 +239,7 @@ pub struct ExecutionEvidence {
     pub wall_ms: f64,
     /// Processor time, user and system, in milliseconds; finite.
     pub cpu_ms: f64,
-    /// Largest resident set, in KiB.
+    /// Largest resident set, in KiB; 0 where nothing but time was measured, as of spies.
     pub peak_rss_kib: u64,
 }
 

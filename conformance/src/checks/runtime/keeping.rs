@@ -67,12 +67,26 @@ pub(super) const CHECKS: &[Check] = &[
     ),
     check(
         "runtime.check-withheld",
-        "CHECK is not sent where the network forbids it, and succeeds",
-        &["check.runtime-disablecheck", "check.runtime-disablecheck-success", "config.bool-strings-accepted"],
+        "CHECK is not sent where the network forbids it, and succeeds; it is where nothing is said",
+        &[
+            "check.runtime-disablecheck",
+            "check.runtime-disablecheck-success",
+            "config.bool-strings-accepted",
+            "config.disablecheck-optional",
+        ],
         Scope::Versions,
         Version::V0_4_0,
-        &["true", "\"true\""],
+        &["true", "\"true\"", "absent"],
         |case| stage::play(case, check_withheld),
+    ),
+    check(
+        "runtime.check-unknown",
+        "CHECK of a network whose version has none reaches no plugin",
+        &["check.runtime-version-gate"],
+        Scope::Once,
+        Version::V0_4_0,
+        &[],
+        |case| stage::play(case, check_unknown),
     ),
     check(
         "runtime.odd-versions",
@@ -311,7 +325,10 @@ fn check_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.needs_operation(Operation::Check)?;
     let text = stage.case.variant == "\"true\"";
     let mut list = stage.list(&["alpha"]);
-    list["disableCheck"] = if text { json!("true") } else { json!(true) };
+    let absent = stage.case.variant == "absent";
+    if !absent {
+        list["disableCheck"] = if text { json!("true") } else { json!(true) };
+    }
     stage.network(&list)?;
     let pod = stage.pod()?;
     let added = stage.ask(Operation::Add, &pod)?;
@@ -328,6 +345,15 @@ fn check_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     }
     let answer = stage.ask(Operation::Check, &pod)?;
     let seen = stage.seen(Operation::Check)?;
+    if absent {
+        stage.case.expect(
+            answer.succeeded() && !seen.is_empty(),
+            "config.disablecheck-optional",
+            "CHECK is permitted where disableCheck is absent",
+            format!("{}; CHECK executed {}", answer.summary(), listed(&executed(&seen))),
+        );
+        return Ok(());
+    }
     stage.case.expect(
         seen.is_empty(),
         "check.runtime-disablecheck",
@@ -339,6 +365,24 @@ fn check_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         "check.runtime-disablecheck-success",
         "CHECK succeeds",
         format!("{}: {}", answer.summary(), said(&answer)),
+    );
+    Ok(())
+}
+
+fn check_unknown(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    stage.needs_operation(Operation::Check)?;
+    let mut list = stage.list(&["alpha"]);
+    list["cniVersion"] = Version::V0_3_1.as_str().into();
+    stage.network(&list)?;
+    let pod = stage.pod()?;
+    stage.add(&pod)?;
+    let answer = stage.ask(Operation::Check, &pod)?;
+    let seen = stage.seen(Operation::Check)?;
+    stage.case.expect(
+        seen.is_empty(),
+        "check.runtime-version-gate",
+        "no plugin of a network of 0.3.1 is asked for CHECK",
+        format!("{}; CHECK executed {}", answer.summary(), listed(&executed(&seen))),
     );
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
 use crate::checks::stage::{
-    self, CHAIN, MORE_SPIES, NETWORK, NETWORKS, SPIES, Stage, executed, listed, said,
+    self, CHAIN, MORE_SPIES, NETWORK, NETWORKS, Pod, SPIES, Stage, executed, listed, said,
 };
 use crate::spy::Record;
 
@@ -16,10 +16,22 @@ pub(super) const CHECKS: &[Check] = &[
     check(
         "runtime.version-selection",
         "The newest version that both sides know is used, of cniVersion and cniVersions together",
-        &["version.runtime-selects-highest", "version.runtime-ignores-unsupported"],
+        &[
+            "version.runtime-selects-highest",
+            "version.runtime-ignores-unsupported",
+            "config.cniversions-optional",
+            "version.runtime-none-supported-errors",
+        ],
         Scope::Once,
         Version::V1_1_0,
-        &["older in cniVersion", "newer in cniVersion", "unknown ones beside it", "unordered"],
+        &[
+            "older in cniVersion",
+            "newer in cniVersion",
+            "unknown ones beside it",
+            "unordered",
+            "no cniVersions",
+            "no known one",
+        ],
         |case| stage::play(case, version_selection),
     ),
     check(
@@ -106,6 +118,15 @@ pub(super) const CHECKS: &[Check] = &[
         |case| stage::play(case, file_order),
     ),
     check(
+        "runtime.folder-of-the-moment",
+        "The files count that are in the folder of networks when an operation is asked for",
+        &["practice.networks-of-the-moment"],
+        Scope::Once,
+        Version::V0_3_0,
+        &["a network appears", "a network goes", "another file comes first"],
+        |case| stage::play(case, folder_of_the_moment),
+    ),
+    check(
         "runtime.single-file",
         "A single plugin object is a network of the old versions",
         &["config.single-plugin-form"],
@@ -150,10 +171,15 @@ fn version_selection(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         "older in cniVersion" => ("0.4.0", json!(["1.0.0", "1.1.0"])),
         "newer in cniVersion" => ("1.1.0", json!(["0.3.1", "1.0.0"])),
         "unknown ones beside it" => ("1.0.0", json!(["1.1.0", "99.0.0"])),
+        "no cniVersions" => ("0.4.0", Value::Null),
+        "no known one" => ("99.0.0", json!(["98.0.0"])),
         _ => ("0.3.1", json!(["1.1.0", "0.3.0", "1.0.0"])),
     };
     list["cniVersion"] = single.into();
-    list["cniVersions"] = several;
+    let expected = if several.is_null() { single } else { "1.1.0" };
+    if !several.is_null() {
+        list["cniVersions"] = several;
+    }
     stage.network(&list)?;
     let pod = stage.pod()?;
     let answer = stage.ask(Operation::Add, &pod)?;
@@ -164,15 +190,25 @@ fn version_selection(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             record.request().get("cniVersion").and_then(Value::as_str).unwrap_or_default().to_owned()
         })
         .collect();
-    let holds = versions.len() == CHAIN.len() && versions.iter().all(|version| version == "1.1.0");
+    if stage.case.variant == "no known one" {
+        stage.case.expect(
+            !answer.succeeded() && versions.is_empty(),
+            "version.runtime-none-supported-errors",
+            "ADD fails, and no plugin is executed",
+            format!("{}; cniVersion was {}", answer.summary(), versions.join(", ")),
+        );
+        return Ok(());
+    }
+    let holds = versions.len() == CHAIN.len() && versions.iter().all(|version| version == expected);
     let requirement = match stage.case.variant {
         "unknown ones beside it" => "version.runtime-ignores-unsupported",
+        "no cniVersions" => "config.cniversions-optional",
         _ => "version.runtime-selects-highest",
     };
     stage.case.expect(
         holds,
         requirement,
-        "the plugins are asked in 1.1.0",
+        format!("the plugins are asked in {expected}"),
         format!(
             "{}; cniVersion was {}",
             answer.summary(),
@@ -378,6 +414,71 @@ fn file_order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     Ok(())
 }
 
+fn folder_of_the_moment(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    let list = stage.list(&["alpha"]);
+    let variant = stage.case.variant;
+    if variant != "a network appears" {
+        stage.network(&list)?;
+    }
+    let serves = |stage: &mut Stage<'_, '_>, serves: bool, when: &str| -> Result<Pod, Stop> {
+        let pod = stage.pod()?;
+        let before = stage.count()?;
+        let mut operations = vec![Operation::Add];
+        if stage.has(Operation::Status) {
+            operations.insert(0, Operation::Status);
+        }
+        for operation in operations {
+            let answer = stage.ask(operation, &pod)?;
+            let executed = stage.count()? > before;
+            let (is, expected) = match serves {
+                true => (answer.succeeded(), "succeeds"),
+                false => (!answer.succeeded() && !executed, "fails, and executes no plugin"),
+            };
+            let ran = if executed { "plugins were executed" } else { "no plugin was executed" };
+            stage.case.expect(
+                is,
+                "practice.networks-of-the-moment",
+                format!("{when}, {operation} {expected}"),
+                format!("{}, and {ran}: {}", answer.summary(), said(&answer)),
+            );
+        }
+        Ok(pod)
+    };
+    match variant {
+        "a network appears" => {
+            serves(stage, false, "without a network")?;
+            stage.network(&list)?;
+            serves(stage, true, "with a network")?;
+        }
+        "a network goes" => {
+            let pod = serves(stage, true, "with a network")?;
+            if stage.has(Operation::Del) {
+                stage.ask(Operation::Del, &pod)?;
+            }
+            stage.case.arena.remove_path(format!("{NETWORKS}/10-spynet.conflist"))?;
+            serves(stage, false, "when the network's file has gone")?;
+        }
+        _ => {
+            let first = stage.pod()?;
+            stage.add(&first)?;
+            let other = stage.list(&["beta"]);
+            stage.file("05-spynet.conflist", other.to_string())?;
+            let before = stage.count()?;
+            let second = stage.pod()?;
+            stage.add(&second)?;
+            let seen = stage.since(before, Operation::Add)?;
+            let names = executed(&seen);
+            stage.case.expect(
+                names == ["beta"],
+                "practice.networks-of-the-moment",
+                "the network of 05-spynet.conflist is used, whose plugin is beta",
+                format!("ADD executed {}", listed(&names)),
+            );
+        }
+    }
+    Ok(())
+}
+
 fn single_file(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.needs(stage.adapter.can.single_files, "single-files", "reads single plugin objects")?;
     let object = json!({ "cniVersion": stage.case.version.as_str(), "name": NETWORK, "type": "alpha", "vendorField": 7 });
@@ -399,7 +500,6 @@ fn collected(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let inlined = stage.case.variant == "inlined only";
     let mut list = stage.list(&["alpha"]);
     list["loadOnlyInlinedPlugins"] = inlined.into();
-    stage.network(&list)?;
     for (file, plugin) in [
         (format!("{NETWORK}/20-last.conf"), "gamma"),
         (format!("{NETWORK}/10-second.conf"), "beta"),
@@ -408,6 +508,8 @@ fn collected(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     ] {
         stage.file(&file, json!({ "type": plugin, "source": file }).to_string())?;
     }
+    // Last, because who watches the folder reads all of it when this file appears.
+    stage.network(&list)?;
     let pod = stage.pod()?;
     let answer = stage.ask(Operation::Add, &pod)?;
     let seen = stage.seen(Operation::Add)?;
@@ -458,14 +560,14 @@ fn collected(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
 }
 
 fn collected_invalid(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
-    let list = stage.list(&["alpha"]);
-    stage.network(&list)?;
     let text = match stage.case.variant {
         "no type" => json!({ "vendorField": 1 }).to_string(),
         _ => "{\"type\":".to_owned(),
     };
     stage.file(&format!("{NETWORK}/10-broken.conf"), text)?;
     stage.file(&format!("{NETWORK}/20-good.conf"), json!({ "type": "beta" }).to_string())?;
+    let list = stage.list(&["alpha"]);
+    stage.network(&list)?;
     let pod = stage.pod()?;
     let answer = stage.ask(Operation::Add, &pod)?;
     let seen = stage.seen(Operation::Add)?;

@@ -3,10 +3,12 @@
 
 mod chain;
 mod collecting;
+mod conventions;
 mod failures;
 mod joining;
 mod keeping;
 mod loading;
+mod lost;
 mod parameters;
 mod request;
 
@@ -16,11 +18,13 @@ use super::case::{Case, Stop};
 use super::{Check, Concerns, Scope};
 
 /// Every check of runtimes.
-pub(super) const ALL: [&[Check]; 8] = [
+pub(super) const ALL: [&[Check]; 10] = [
     chain::CHECKS,
     request::CHECKS,
     parameters::CHECKS,
+    conventions::CHECKS,
     failures::CHECKS,
+    lost::CHECKS,
     collecting::CHECKS,
     keeping::CHECKS,
     joining::CHECKS,

@@ -1,0 +1,168 @@
+//! What a runtime does about containers whose namespace has gone, and what it leaves of those that never came up.
+
+use cni_spec::{Operation, Version};
+
+use super::check;
+use crate::arena::Scope as Seen;
+use crate::checks::Check;
+use crate::checks::Scope;
+use crate::checks::case::Stop;
+use crate::checks::stage::{self, CHAIN, Pod, Stage, executed, listed, said};
+use crate::spy::{Answer, Rule};
+
+pub(super) const CHECKS: &[Check] = &[
+    check(
+        "runtime.namespace-gone",
+        "A container whose namespace has gone is deleted all the same",
+        &["runtime.add-followed-by-del", "practice.del-names-no-other-namespace"],
+        Scope::Once,
+        Version::V0_3_0,
+        &["gone", "another in its place"],
+        |case| stage::play(case, namespace_gone),
+    ),
+    check(
+        "runtime.reboot",
+        "What was attached when the machine stopped is deleted when it runs again",
+        &["practice.del-after-reboot"],
+        Scope::Once,
+        Version::V0_3_0,
+        &[],
+        |case| stage::play(case, reboot),
+    ),
+    check(
+        "runtime.failed-adds",
+        "ADDs that fail leave no process and no namespace",
+        &["practice.failed-add-leaves-nothing"],
+        Scope::Once,
+        Version::V0_3_0,
+        &[],
+        |case| stage::play(case, failed_adds),
+    ),
+];
+
+/// DEL, which must reach every plugin.
+fn expect_deleted(
+    stage: &mut Stage<'_, '_>,
+    pod: &Pod,
+    requirement: &'static str,
+    when: &str,
+) -> Result<(), Stop> {
+    let before = stage.count()?;
+    let answer = stage.ask(Operation::Del, pod)?;
+    let deleted = stage.since(before, Operation::Del)?;
+    let names = executed(&deleted);
+    stage.case.expect(
+        answer.succeeded() && CHAIN.iter().all(|name| names.contains(name)),
+        requirement,
+        format!("{when}, DEL asks every plugin that was asked for ADD, and succeeds"),
+        format!("{}; DEL executed {}", told(&answer), listed(&names)),
+    );
+    Ok(())
+}
+
+/// How an execution ended, and what it said if it did.
+fn told(answer: &crate::checks::Answer) -> String {
+    match said(answer) {
+        nothing if nothing.is_empty() => answer.summary(),
+        words => format!("{}: {words}", answer.summary()),
+    }
+}
+
+fn namespace_gone(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    stage.needs_operation(Operation::Del)?;
+    let replaced = stage.case.variant == "another in its place";
+    if replaced {
+        stage.needs(stage.adapter.can.netns, "netns", "takes a namespace that cnitest can remove")?;
+    }
+    let pod = stage.join(&CHAIN)?;
+    stage.add(&pod)?;
+    let added = stage.seen(Operation::Add)?;
+    let path = added.first().and_then(|record| record.variable("CNI_NETNS")).unwrap_or_default().to_owned();
+    if stage.adapter.can.netns {
+        stage.case.arena.delete_netns(&pod.container)?;
+    } else if path.starts_with("/proc/") {
+        return Err(Stop::skip("the namespace is named by a process of the container, which it goes with"));
+    } else {
+        let words = ["sh", "-ec", "umount -l \"$1\"; rm \"$1\"", "sh", path.as_str()];
+        let execution = stage.case.arena.run_tool(&words)?;
+        if !execution.outcome.success() {
+            let told = execution.stderr_text();
+            return Err(Stop::unmet(format!("the namespace cannot be removed: {}", told.trim())));
+        }
+    }
+    if replaced {
+        stage.case.arena.create_netns(&pod.container)?;
+    }
+    expect_deleted(stage, &pod, "runtime.add-followed-by-del", "when the namespace has gone")?;
+    if replaced {
+        let deleted = stage.seen(Operation::Del)?;
+        let named = deleted.iter().find(|record| record.variable("CNI_NETNS") == Some(path.as_str()));
+        stage.case.expect(
+            named.is_none(),
+            "practice.del-names-no-other-namespace",
+            "DEL does not name the namespace that has taken the path",
+            format!("{} has CNI_NETNS={path}", named.map(crate::spy::Record::label).unwrap_or_default()),
+        );
+    }
+    Ok(())
+}
+
+fn reboot(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    stage.needs_operation(Operation::Del)?;
+    let pod = stage.join(&CHAIN)?;
+    stage.add(&pod)?;
+    stage.reboot()?;
+    // Some delete when they start, others when the container is removed.
+    let before = stage.seen(Operation::Del)?;
+    if CHAIN.iter().all(|name| executed(&before).contains(name)) {
+        return Ok(());
+    }
+    expect_deleted(stage, &pod, "practice.del-after-reboot", "after a reboot")
+}
+
+/// What is left of containers: processes by name, and how many namespaces are mounted somewhere.
+fn left(stage: &mut Stage<'_, '_>) -> Result<(Vec<String>, usize), Stop> {
+    let seen = Seen { processes: true, ..Seen::nothing() };
+    let processes = stage.case.arena.snapshot(seen)?.processes;
+    let mounts = stage.case.arena.read_file("/proc/self/mountinfo")?;
+    let namespaces =
+        String::from_utf8_lossy(&mounts).lines().filter(|line| line.contains(" - nsfs ")).count();
+    Ok((processes, namespaces))
+}
+
+fn failed_adds(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    stage.needs_operation(Operation::Del)?;
+    let list = stage.list(&CHAIN);
+    stage.network(&list)?;
+    let pods = [stage.pod()?, stage.pod()?, stage.pod()?, stage.pod()?];
+    stage.answer(Rule::new("beta", "ADD", Answer::fails(117)))?;
+    let mut before = None;
+    for pod in &pods {
+        if stage.ask(Operation::Add, pod)?.succeeded() {
+            return Err(Stop::unmet("the runtime's ADD succeeded though a plugin failed"));
+        }
+        stage.ask(Operation::Del, pod)?;
+        // The first may start what serves the others.
+        if before.is_none() {
+            before = Some(left(stage)?);
+        }
+    }
+    let (before, after) = (before.unwrap_or_default(), left(stage)?);
+    stage.case.expect(
+        after.0.len() <= before.0.len() && after.1 <= before.1,
+        "practice.failed-add-leaves-nothing",
+        "three ADDs more that fail, each with its DEL, leave no process and no namespace",
+        format!(
+            "before them there were {} namespaces and these processes: {}; after them {} and {}",
+            before.1,
+            listed_or_none(&before.0),
+            after.1,
+            listed_or_none(&after.0)
+        ),
+    );
+    Ok(())
+}
+
+fn listed_or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
