@@ -27,8 +27,8 @@ pub enum State {
     Proven,
     /// A check decides it, and nothing proves that it can.
     Unproven,
-    /// It binds whoever writes configurations: a constraint of the schemas says it, and `cnitest validate` decides it.
-    Validated,
+    /// It binds whoever writes configurations, and this command decides it.
+    Validated(&'static str),
     /// It permits something: nobody can break it.
     Permission,
     /// It cannot be decided from outside; the text says why.
@@ -56,13 +56,22 @@ impl Coverage {
             (false, true, _) => State::Unproven,
             (true, _, Some(why)) => State::Unobservable(why),
             (true, ..)
-                if self.requirement.party == Party::Config && IN_SCHEMAS.contains(self.requirement.id) =>
+                if self.requirement.party == Party::Config && validated_by(self.requirement).is_some() =>
             {
-                State::Validated
+                State::Validated(validated_by(self.requirement).unwrap_or_default())
             }
             (true, ..) if self.requirement.level == Level::May => State::Permission,
             (true, ..) => State::Missing,
         }
+    }
+}
+
+/// The command that decides a requirement of configurations.
+fn validated_by(requirement: &Requirement) -> Option<&'static str> {
+    match requirement.id {
+        "config.name-unique" => Some("cnitest validate FOLDER"),
+        "version.config-lowest-common" => Some("cnitest exec version NETWORK"),
+        id => IN_SCHEMAS.contains(id).then_some("cnitest validate"),
     }
 }
 
@@ -109,7 +118,9 @@ mod tests {
         let open: Vec<String> = all
             .iter()
             .filter(is_must)
-            .filter(|one| !matches!(one.state(), State::Proven | State::Validated | State::Unobservable(_)))
+            .filter(|one| {
+                !matches!(one.state(), State::Proven | State::Validated(_) | State::Unobservable(_))
+            })
             .map(|one| format!("{}: {:?}", one.requirement.id, one.state()))
             .collect();
         assert!(open.is_empty(), "{open:#?}");

@@ -79,6 +79,8 @@ pub struct Operations {
     pub gc: Option<Step>,
     /// Asks whether a network can be used.
     pub status: Option<Step>,
+    /// Prints which versions the plugins of a network support.
+    pub version: Option<Step>,
     /// Attaches a container to two networks at once, where the runtime decides how.
     pub add_two: Option<Step>,
     /// Detaches it from both.
@@ -94,7 +96,7 @@ impl Operations {
             Operation::Check => self.check.as_ref(),
             Operation::Gc => self.gc.as_ref(),
             Operation::Status => self.status.as_ref(),
-            Operation::Version => None,
+            Operation::Version => self.version.as_ref(),
         }
     }
 }
@@ -229,6 +231,7 @@ impl Adapter {
             ("operations.check", self.operations.check.as_ref()),
             ("operations.gc", self.operations.gc.as_ref()),
             ("operations.status", self.operations.status.as_ref()),
+            ("operations.version", self.operations.version.as_ref()),
             ("operations.add-two", self.operations.add_two.as_ref()),
             ("operations.del-two", self.operations.del_two.as_ref()),
         ];

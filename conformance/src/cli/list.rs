@@ -184,7 +184,7 @@ fn coverage_rows() -> Vec<Row> {
         let state = match one.state() {
             State::Proven => "proven".to_owned(),
             State::Unproven => "not proven by a mutant".to_owned(),
-            State::Validated => "decided by `cnitest validate`".to_owned(),
+            State::Validated(command) => format!("decided by `{command}`"),
             State::Permission => "a permission, which nothing can break".to_owned(),
             State::Unobservable(why) => format!("cannot be observed: {why}"),
             State::Missing => "NO CHECK".to_owned(),

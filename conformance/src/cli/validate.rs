@@ -1,7 +1,9 @@
 //! `cnitest validate`
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cni_schemas::{Kind, Profile, Violation, infer, validate};
 use cni_spec::{Version, catalogue};
@@ -11,7 +13,7 @@ use serde_json::Value;
 /// Arguments of `cnitest validate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The document; `-` is stdin.
+    /// The document; `-` is stdin. Of a folder, every network configuration, and whether their names differ.
     file: PathBuf,
     /// What it is, as `cnitest list schemas` names it [default: guessed from its keys].
     #[arg(long)]
@@ -26,6 +28,9 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
+        if self.file.is_dir() {
+            return self.folder();
+        }
         let name = self.file.display().to_string();
         let mut text = String::new();
         match name.as_str() {
@@ -34,8 +39,56 @@ impl Arguments {
         }
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot read {name}"))?;
+        let (valid, _) = self.judge(&name, &text)?;
+        Ok(u8::from(!valid))
+    }
+
+    /// Every network configuration of a folder, and whether their names differ (`config.name-unique`).
+    fn folder(&self) -> miette::Result<u8> {
+        let shown = self.file.display();
+        let failed = || format!("cannot read {shown}");
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.file).into_diagnostic().wrap_err_with(failed)? {
+            files.push(entry.into_diagnostic().wrap_err_with(failed)?.path());
+        }
+        let extensions = ["conflist", "conf", "json"].map(OsStr::new);
+        files.retain(|file| file.extension().is_some_and(|extension| extensions.contains(&extension)));
+        files.sort();
+        if files.is_empty() {
+            return Err(miette!("{shown} has no *.conflist, *.conf or *.json"));
+        }
+        let mut wrong = false;
+        let mut names: BTreeMap<String, &Path> = BTreeMap::new();
+        for file in &files {
+            let path = file.display().to_string();
+            let text = std::fs::read_to_string(file)
+                .into_diagnostic()
+                .wrap_err_with(|| format!("cannot read {path}"))?;
+            let (valid, network) = self.judge(&path, &text)?;
+            wrong |= !valid;
+            let Some(network) = network else { continue };
+            if let Some(before) = names.get(&network) {
+                wrong = true;
+                let known = catalogue::requirement("config.name-unique");
+                let rule = known.map(|known| format!("{} {}: {}", known.level, known.id, known.statement));
+                writeln!(
+                    std::io::stdout(),
+                    "{path}: network {network:?} is in {} too\n    {}",
+                    before.display(),
+                    rule.unwrap_or_default()
+                )
+                .into_diagnostic()?;
+            } else {
+                names.insert(network, file);
+            }
+        }
+        Ok(u8::from(wrong))
+    }
+
+    /// Says whether a document is valid, and what is wrong with it; returns the name of the network as well.
+    fn judge(&self, name: &str, text: &str) -> miette::Result<(bool, Option<String>)> {
         let document: Value =
-            serde_json::from_str(&text).into_diagnostic().wrap_err_with(|| format!("{name} is not JSON"))?;
+            serde_json::from_str(text).into_diagnostic().wrap_err_with(|| format!("{name} is not JSON"))?;
         let guess = infer(&document);
         let kind = self.kind.or(guess.map(|(kind, _)| kind)).ok_or_else(|| {
             miette!(
@@ -46,16 +99,18 @@ impl Arguments {
         let version = self.spec_version.or(guess.map(|(_, version)| version)).unwrap_or(Version::LATEST);
         let profile = if self.strict { Profile::Strict } else { Profile::Compat };
         let violations = validate(kind, version, profile, &document).into_diagnostic()?;
+        let is_network = matches!(kind, Kind::ConfigList | Kind::ConfigSingle);
+        let network = document.get("name").and_then(Value::as_str).filter(|_| is_network).map(str::to_owned);
         let mut out = std::io::stdout().lock();
         if violations.is_empty() {
             writeln!(out, "{name}: a valid {kind} of CNI {version}").into_diagnostic()?;
-            return Ok(0);
+            return Ok((true, network));
         }
         writeln!(out, "{name}: not a valid {kind} of CNI {version}").into_diagnostic()?;
         for violation in &violations {
             writeln!(out, "{}", line(violation)).into_diagnostic()?;
         }
-        Ok(1)
+        Ok((false, network))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cni_spec::config::{NetworkList, PluginConfig, Request, RequestError};
 use cni_spec::parameters::{Parameters, ValueError, Variable};
-use cni_spec::result::AddResult;
+use cni_spec::result::{AddResult, VersionResult};
 use cni_spec::version::AnyVersion;
 use cni_spec::{Operation, Version, keys};
 use serde_json::{Map, Value, json};
@@ -158,7 +158,7 @@ runtimes! {
             Ok(value)
         }
     }
-    "runtime-names-the-container-anywhere", ["config.args-holds-varying-data"], "writes the time of the request into the plugin's object" {
+    "runtime-names-the-container-anywhere", ["config.args-holds-varying-data", "runtime.config-stable-attachments"], "writes the time of the request into the plugin's object" {
         fn request(&self, request: &Request<'_>, list: &NetworkList, plugin: &PluginConfig) -> Result<Value, RequestError> {
             let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             changed(request, list, plugin, |object| {
@@ -331,7 +331,7 @@ runtimes! {
             arguments.iter().map(|(name, value)| (name.clone(), with_capitals(value))).collect()
         }
     }
-    "runtime-conventions-as-texts", [
+    "runtime-conventions-in-other-forms", [
         "conv.ips", "conv.mac", "conv.infinibandguid", "conv.deviceid", "conv.aliases", "conv.cgrouppath",
     ], "passes texts and lists of texts in another form" {
         fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
@@ -356,6 +356,82 @@ runtimes! {
         fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
             let vendor = |name: &String| name.contains("vendor");
             arguments.iter().filter(|(name, _)| vendor(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+    }
+    "runtime-mac-in-args", ["param.args-deprecated"], "passes on the hardware address in CNI_ARGS" {
+        fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
+            arguments.iter().filter(|(name, _)| *name != "mac").map(|(name, value)| (name.clone(), value.clone())).collect()
+        }
+        fn parameters(&self, operation: Operation, attach: Option<&Attach>, path: &[PathBuf]) -> Parameters {
+            let mac = attach.and_then(|attach| attach.capability_args.get("mac")).and_then(Value::as_str);
+            match mac {
+                Some(mac) => with(Variable::Args, &format!("MAC={mac}"), operation, attach, path),
+                None => Standard.parameters(operation, attach, path),
+            }
+        }
+    }
+    "runtime-commands-in-full", [
+        "param.command-values-010", "param.command-values-020", "param.command-values-040", "param.command-values-110",
+    ], "says DELETE for DEL" {
+        fn parameters(&self, operation: Operation, attach: Option<&Attach>, path: &[PathBuf]) -> Parameters {
+            match operation {
+                Operation::Del => with(Variable::Command, "DELETE", operation, attach, path),
+                _ => Standard.parameters(operation, attach, path),
+            }
+        }
+    }
+    "runtime-of-yesterday", ["version.runtime-multi"], "refuses networks of 1.1.0" {
+        fn select_version(&self, list: &NetworkList) -> Option<AnyVersion> {
+            Standard.select_version(list).filter(|version| !version.at_least(Version::V1_1_0))
+        }
+    }
+    "runtime-falls-over-indices", ["runtime.interface-index-range"], "dies of an address whose interface is not there" {
+        fn read_result(&self, stdout: &[u8], version: Version) -> Result<Value, String> {
+            let result = Standard.read_result(stdout, version)?;
+            let interfaces = result["interfaces"].as_array().map_or(0, Vec::len);
+            let beyond = |address: &Value| address["interface"].as_u64().is_some_and(|index| index as usize >= interfaces);
+            if interfaces > 0 && result["ips"].as_array().into_iter().flatten().any(beyond) {
+                std::process::abort();
+            }
+            Ok(result)
+        }
+    }
+    "runtime-converts-nothing", ["result.conversion-up"], "refuses results in the form of another version" {
+        fn read_result(&self, stdout: &[u8], version: Version) -> Result<Value, String> {
+            let value: Value = serde_json::from_slice(stdout).map_err(|error| error.to_string())?;
+            match value.get(keys::CNI_VERSION).and_then(Value::as_str) {
+                Some(label) if label != version.as_str() => Err(format!("a result of {label}")),
+                _ => Standard.read_result(stdout, version),
+            }
+        }
+    }
+    "runtime-result-relabelled", ["runtime.prevresult-version"], "gives CHECK and DEL the result with the label of 0.3.0" {
+        fn prev_result(&self, operation: Operation, chain: Chain<'_>) -> Option<Value> {
+            let mut result = Standard.prev_result(operation, chain)?;
+            if operation != Operation::Add {
+                result[keys::CNI_VERSION] = Version::V0_3_0.as_str().into();
+            }
+            Some(result)
+        }
+    }
+    "runtime-silent-at-version", ["version.input-object"], "asks for VERSION with an empty object" {
+        fn version_input(&self, _version: &AnyVersion) -> Value {
+            json!({})
+        }
+    }
+    "runtime-trusts-the-silent", ["version.runtime-version-probe-fallback"], "takes a plugin that cannot tell its versions for one of all" {
+        fn supported(&self, answer: Option<VersionResult>) -> Vec<String> {
+            answer.map_or_else(|| Version::ALL.iter().map(Version::to_string).collect(), |result| result.supported_versions)
+        }
+    }
+    "runtime-makes-lists", ["config.single-plugin-form-removed"], "makes a list of a single plugin object, whatever its version" {
+        fn read_json(&self, text: &[u8]) -> serde_json::Result<Value> {
+            let value = Standard.read_json(text)?;
+            let single = value.get(keys::PLUGINS).is_none() && value.get(keys::TYPE).is_some() && value.get(keys::NAME).is_some();
+            Ok(match single {
+                true => json!({ "cniVersion": value[keys::CNI_VERSION], "name": value[keys::NAME], "plugins": [value] }),
+                false => value,
+            })
         }
     }
     "runtime-args-flat", ["conv.args-cni-namespace", "conv.args-labels", "conv.args-ips"], "takes what stands below args.cni out of it" {

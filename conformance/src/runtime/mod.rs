@@ -24,7 +24,7 @@ pub mod policy;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cni_spec::config::{Attachment, PluginConfig, Request, version_request};
+use cni_spec::config::{Attachment, PluginConfig, Request};
 use cni_spec::parameters::{CniArgs, ValueError};
 use cni_spec::result::{AddResult, VersionResult};
 use cni_spec::version::AnyVersion;
@@ -419,12 +419,10 @@ impl Runtime {
         let run = self.run(&network, Operation::Version)?;
         let mut plugins = Vec::new();
         for index in self.policy.order(Operation::Version, run.plugins()) {
-            let input = version_request(&run.version).to_string();
+            let input = self.policy.version_input(&run.version).to_string();
             let ended = self.execute(&run, index, None, input.as_bytes())?;
             let answer = serde_json::from_slice::<Value>(&ended.stdout).ok().filter(|_| ended.success());
-            let supported = answer
-                .and_then(|value| VersionResult::parse(&value).ok())
-                .map_or_else(|| vec![Version::V0_1_0.to_string()], |result| result.supported_versions);
+            let supported = self.policy.supported(answer.and_then(|value| VersionResult::parse(&value).ok()));
             plugins.push((run.plugin(index).plugin_type().to_owned(), supported));
         }
         Ok(Supported { selected: run.version, plugins })

@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cni_spec::config::{NetworkList, PluginConfig, Request, RequestError};
+use cni_spec::config::{NetworkList, PluginConfig, Request, RequestError, version_request};
 use cni_spec::parameters::{self, Parameters, ValueError, Variable};
-use cni_spec::result::AddResult;
+use cni_spec::result::{AddResult, VersionResult};
 use cni_spec::version::{AnyVersion, negotiate};
 use cni_spec::{Operation, Version, keys};
 use serde_json::{Map, Value};
@@ -83,6 +83,17 @@ pub trait Policy: Send + Sync {
     /// (`version.runtime-selects-highest`, `version.runtime-ignores-unsupported`).
     fn select_version(&self, list: &NetworkList) -> Option<AnyVersion> {
         negotiate(list.versions(), &Version::ALL.map(AnyVersion::from))
+    }
+
+    /// What a plugin reads at VERSION (`version.input-object`).
+    fn version_input(&self, version: &AnyVersion) -> Value {
+        version_request(version)
+    }
+
+    /// The versions that a plugin supports by its answer to VERSION; one without an answer is taken for 0.1.0
+    /// (`version.runtime-version-probe-fallback`).
+    fn supported(&self, answer: Option<VersionResult>) -> Vec<String> {
+        answer.map_or_else(|| vec![Version::V0_1_0.to_string()], |result| result.supported_versions)
     }
 
     /// Finds a plugin's executable: the first regular file of the type's name in the folders (`exec.lookup-by-type`,

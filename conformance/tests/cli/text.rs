@@ -97,6 +97,21 @@ fn a_target_with_a_mistake_names_the_line() {
 }
 
 #[test]
+fn a_folder_is_validated_with_the_names_in_it() {
+    let folder = Folder::new();
+    let network =
+        |name: &str| format!(r#"{{"cniVersion":"1.0.0","name":"{name}","plugins":[{{"type":"p"}}]}}"#);
+    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("file");
+    file("10-a.conflist", &network("a"));
+    file("20-b.conflist", &network("b"));
+    file("notes.txt", "no network");
+    let path = folder.path().to_str().expect("text");
+    assert_eq!(run(&["validate", path]).status.code(), Some(0));
+    file("30-again.conflist", &network("a"));
+    insta::assert_snapshot!("validate_folder", transcript(&["validate", path]).replace(path, "FOLDER"));
+}
+
+#[test]
 fn documents_are_validated() {
     let folder = Folder::new();
     let check = |name: &str, text: &str, arguments: &[&str]| {

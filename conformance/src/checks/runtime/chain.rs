@@ -80,6 +80,8 @@ pub(super) const CHECKS: &[Check] = &[
             "runtime.invalid-result-is-error",
             "runtime.result-version-mismatch",
             "exec.runtime-error-json-exit0",
+            "runtime.interface-index-range",
+            "result.conversion-up",
         ],
         Scope::Versions,
         Version::V0_3_0,
@@ -93,6 +95,8 @@ pub(super) const CHECKS: &[Check] = &[
             "not JSON",
             "an unknown version",
             "an error object",
+            "an interface that is not there",
+            "an older form",
         ],
         |case| stage::play(case, result_forms),
     ),
@@ -299,6 +303,12 @@ fn result_forms(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         "a number" => "1".to_owned(),
         "not JSON" => "all went well".to_owned(),
         "an unknown version" => json!({ "cniVersion": "99.0.0", "ips": ips }).to_string(),
+        "an interface that is not there" => {
+            let mut ips = ips;
+            ips[0]["interface"] = 7.into();
+            json!({ "cniVersion": version, "interfaces": [{ "name": "net7" }], "ips": ips }).to_string()
+        }
+        "an older form" => json!({ "cniVersion": "0.2.0", "ip4": { "ip": "10.77.3.4/16" } }).to_string(),
         "an error object" => json!({ "cniVersion": version, "code": 7, "msg": "spy-refusal-7" }).to_string(),
         _ => String::new(),
     };
@@ -325,6 +335,18 @@ fn result_forms(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
                 taken,
                 "exec.runtime-error-json-exit0",
                 "the exit status decides, not what stdout looks like",
+            );
+        }
+        "an interface that is not there" => state(
+            !answer.crashed(),
+            "runtime.interface-index-range",
+            "the runtime takes the result or refuses it, and does not fall over it",
+        ),
+        "an older form" => {
+            state(
+                taken,
+                "result.conversion-up",
+                "a result in the form of 0.2.0 is taken for one of the network's version",
             );
         }
         _ => state(

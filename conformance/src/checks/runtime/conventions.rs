@@ -28,6 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
             "conv.deviceid",
             "conv.aliases",
             "conv.cgrouppath",
+            "param.args-deprecated",
         ],
         Scope::Once,
         Version::V1_0_0,
@@ -104,6 +105,9 @@ fn conventions(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     if capability == "portMappings" {
         decided.push("conv.portmappings-hostip");
     }
+    if capability == "mac" {
+        decided.push("param.args-deprecated");
+    }
     stage.case.decides(&decided);
     let can_all = stage.adapter.can.capability_args;
     if !can_all && !stage.adapter.capabilities.iter().any(|name| name == capability) {
@@ -126,6 +130,16 @@ fn conventions(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     };
     let config = record.request().get("runtimeConfig").cloned().unwrap_or_default();
     let Some(given) = config.get(capability) else {
+        let args = record.variable("CNI_ARGS").unwrap_or_default();
+        if value.as_str().is_some_and(|text| args.contains(text)) {
+            stage.case.expect(
+                false,
+                "param.args-deprecated",
+                format!("what is asked for as {capability} goes to plugins as runtimeConfig.{capability}"),
+                format!("{} has CNI_ARGS={args}, and no runtimeConfig.{capability}", record.label()),
+            );
+            return Ok(());
+        }
         // No runtime has to know of all of them.
         if !can_all {
             return Err(Stop::skip(format!("the runtime passes on no runtimeConfig.{capability}")));

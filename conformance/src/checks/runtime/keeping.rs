@@ -57,6 +57,24 @@ pub(super) const CHECKS: &[Check] = &[
         |case| stage::play(case, configuration_changed),
     ),
     check(
+        "runtime.result-in-its-version",
+        "The result that CHECK and DEL get has the version of their request, though the network has another by then",
+        &["runtime.prevresult-version"],
+        Scope::Once,
+        Version::V1_0_0,
+        &[],
+        |case| stage::play(case, result_in_its_version),
+    ),
+    check(
+        "runtime.same-for-all",
+        "Every container is attached with the same configuration",
+        &["runtime.config-stable-attachments"],
+        Scope::Versions,
+        Version::V1_0_0,
+        &[],
+        |case| stage::play(case, same_for_all),
+    ),
+    check(
         "runtime.check-only-between",
         "CHECK is sent between ADD and DEL only",
         &["check.runtime-after-add-only"],
@@ -290,6 +308,62 @@ fn configuration_changed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         );
     }
     Ok(())
+}
+
+fn result_in_its_version(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    stage.needs_operation(Operation::Del)?;
+    let mut list = stage.list(&["alpha"]);
+    list["cniVersion"] = Version::V0_4_0.as_str().into();
+    stage.network(&list)?;
+    let pod = stage.pod()?;
+    stage.add(&pod)?;
+    let newer = stage.list(&["alpha"]);
+    stage.network(&newer)?;
+    for operation in [Operation::Check, Operation::Del] {
+        if !stage.has(operation) {
+            continue;
+        }
+        stage.ask(operation, &pod)?;
+        for record in stage.seen(operation)? {
+            let request = record.request();
+            let label = |value: Option<&Value>| value.and_then(|value| value.get("cniVersion")).cloned();
+            let (own, of_result) = (request.get("cniVersion").cloned(), label(request.get("prevResult")));
+            stage.case.expect(
+                of_result.is_none() || of_result == own,
+                "runtime.prevresult-version",
+                format!("prevResult of {} has the version of the request", record.label()),
+                format!("it has {}, the request {}", of_result.unwrap_or_default(), own.unwrap_or_default()),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn same_for_all(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    let first = stage.join(&["alpha"])?;
+    stage.add(&first)?;
+    let second = stage.pod()?;
+    stage.add(&second)?;
+    let configurations: Vec<_> = stage
+        .seen(Operation::Add)?
+        .iter()
+        .map(|record| {
+            let mut request = record.request().clone();
+            request.remove("runtimeConfig");
+            request.remove("prevResult");
+            request
+        })
+        .collect();
+    if let [one, other] = configurations.as_slice() {
+        stage.case.expect(
+            one == other,
+            "runtime.config-stable-attachments",
+            "both containers are attached with one configuration, apart from runtimeConfig and prevResult",
+            format!("the first was {}, the second {}", json!(one), json!(other)),
+        );
+        return Ok(());
+    }
+    Err(Stop::unmet(format!("two ADDs executed the plugin {} times", configurations.len())))
 }
 
 fn check_only_between(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {

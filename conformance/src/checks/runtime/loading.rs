@@ -136,6 +136,15 @@ pub(super) const CHECKS: &[Check] = &[
         |case| stage::play(case, single_file),
     ),
     check(
+        "runtime.single-file-of-today",
+        "From 1.0.0 on a single plugin object is no network",
+        &["config.single-plugin-form-removed"],
+        Scope::Versions,
+        Version::V1_0_0,
+        &[],
+        |case| stage::play(case, single_file_of_today),
+    ),
+    check(
         "runtime.collected-plugins",
         "Plugin objects in the network's own folder come after those of the list, each in its own network",
         &[
@@ -492,6 +501,22 @@ fn single_file(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         "config.single-plugin-form",
         "the plugin is executed with its object",
         format!("{}: {}; {} executions", answer.summary(), said(&answer), seen.len()),
+    );
+    Ok(())
+}
+
+fn single_file_of_today(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    stage.needs(stage.adapter.can.single_files, "single-files", "reads single plugin objects")?;
+    let object = json!({ "cniVersion": stage.case.version.as_str(), "name": NETWORK, "type": "alpha" });
+    stage.file("10-spynet.conf", object.to_string())?;
+    let pod = stage.pod()?;
+    let answer = stage.ask(Operation::Add, &pod)?;
+    let seen = stage.seen(Operation::Add)?;
+    stage.case.expect(
+        !answer.succeeded() && seen.is_empty(),
+        "config.single-plugin-form-removed",
+        "the file is refused, and no plugin executed",
+        format!("{}; ADD executed {}", answer.summary(), listed(&executed(&seen))),
     );
     Ok(())
 }

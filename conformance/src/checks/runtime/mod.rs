@@ -11,6 +11,7 @@ mod loading;
 mod lost;
 mod parameters;
 mod request;
+mod versions;
 
 use cni_spec::Version;
 
@@ -18,7 +19,8 @@ use super::case::{Case, Stop};
 use super::{Check, Concerns, Scope};
 
 /// Every check of runtimes.
-pub(super) const ALL: [&[Check]; 10] = [
+pub(super) const ALL: [&[Check]; 11] = [
+    versions::CHECKS,
     chain::CHECKS,
     request::CHECKS,
     parameters::CHECKS,
