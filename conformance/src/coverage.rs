@@ -55,20 +55,19 @@ impl Coverage {
             (false, false, _) => State::Proven,
             (false, true, _) => State::Unproven,
             (true, _, Some(why)) => State::Unobservable(why),
-            (true, ..)
-                if self.requirement.party == Party::Config && validated_by(self.requirement).is_some() =>
-            {
-                State::Validated(validated_by(self.requirement).unwrap_or_default())
-            }
-            (true, ..) if self.requirement.level == Level::May => State::Permission,
-            (true, ..) => State::Missing,
+            (true, ..) => match validated_by(self.requirement) {
+                Some(command) => State::Validated(command),
+                None if self.requirement.level == Level::May => State::Permission,
+                None => State::Missing,
+            },
         }
     }
 }
 
-/// The command that decides a requirement of configurations.
+/// The command that decides a requirement, if it is one of configurations.
 fn validated_by(requirement: &Requirement) -> Option<&'static str> {
     match requirement.id {
+        _ if requirement.party != Party::Config => None,
         "config.name-unique" => Some("cnitest validate FOLDER"),
         "version.config-lowest-common" => Some("cnitest exec version NETWORK"),
         id => IN_SCHEMAS.contains(id).then_some("cnitest validate"),

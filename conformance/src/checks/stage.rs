@@ -167,8 +167,7 @@ impl<'c, 'a> Stage<'c, 'a> {
 
     /// A network of these plugins, in the case's version.
     pub(super) fn list(&self, plugins: &[&str]) -> Value {
-        let plugins: Vec<Value> = plugins.iter().map(|name| json!({ "type": name })).collect();
-        json!({ "cniVersion": self.case.version.as_str(), "name": NETWORK, "plugins": plugins })
+        list_in(self.case.version, plugins)
     }
 
     /// Writes a file into the folder of networks.
@@ -184,8 +183,21 @@ impl<'c, 'a> Stage<'c, 'a> {
 
     /// Makes these spies the network, and a container that can join it.
     pub(super) fn join(&mut self, plugins: &[&str]) -> Result<Pod, Stop> {
-        let list = self.list(plugins);
-        self.network(&list)?;
+        self.join_in(self.case.version, plugins)
+    }
+
+    /// The same with a network of this version.
+    pub(super) fn join_in(&mut self, version: Version, plugins: &[&str]) -> Result<Pod, Stop> {
+        self.network(&list_in(version, plugins))?;
+        self.pod()
+    }
+
+    /// Makes a single plugin object the network, and a container that can join it.
+    pub(super) fn join_single(&mut self, mut plugin: Value) -> Result<Pod, Stop> {
+        self.needs(self.adapter.can.single_files, "single-files", "reads single plugin objects")?;
+        plugin["cniVersion"] = self.case.version.as_str().into();
+        plugin["name"] = NETWORK.into();
+        self.file("10-spynet.conf", plugin.to_string())?;
         self.pod()
     }
 
@@ -432,6 +444,12 @@ impl<'c, 'a> Stage<'c, 'a> {
     }
 }
 
+/// A network of these plugins, in this version.
+fn list_in(version: Version, plugins: &[&str]) -> Value {
+    let plugins: Vec<Value> = plugins.iter().map(|name| json!({ "type": name })).collect();
+    json!({ "cniVersion": version.as_str(), "name": NETWORK, "plugins": plugins })
+}
+
 /// Whether two executions ran at the same time at some moment.
 pub(super) fn overlap(one: &Record, other: &Record) -> bool {
     let ended = |record: &Record| record.ending.as_ref().map_or(u64::MAX, |ending| ending.ended);
@@ -463,7 +481,15 @@ pub(super) fn listed(names: &[&str]) -> String {
 pub(super) fn needed(answer: Answer) -> Result<Answer, Stop> {
     match answer.succeeded() {
         true => Ok(answer),
-        false => Err(Stop::unmet(format!("{}: {}", answer.summary(), said(&answer)))),
+        false => Err(Stop::unmet(account(&answer))),
+    }
+}
+
+/// How an execution ended, and what it said if it said something.
+pub(super) fn account(answer: &Answer) -> String {
+    match said(answer) {
+        nothing if nothing.is_empty() => answer.summary(),
+        words => format!("{}: {words}", answer.summary()),
     }
 }
 

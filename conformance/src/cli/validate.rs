@@ -1,7 +1,6 @@
 //! `cnitest validate`
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,8 @@ use cni_schemas::{Kind, Profile, Violation, infer, validate};
 use cni_spec::{Version, catalogue};
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde_json::Value;
+
+use cnitest::runtime::load::folder_files;
 
 /// Arguments of `cnitest validate`.
 #[derive(Debug, clap::Args)]
@@ -31,40 +32,21 @@ impl Arguments {
         if self.file.is_dir() {
             return self.folder();
         }
-        let name = self.file.display().to_string();
-        let mut text = String::new();
-        match name.as_str() {
-            "-" => std::io::stdin().read_to_string(&mut text).map(drop),
-            _ => std::fs::read_to_string(&self.file).map(|read| text = read),
-        }
-        .into_diagnostic()
-        .wrap_err_with(|| format!("cannot read {name}"))?;
-        let (valid, _) = self.judge(&name, &text)?;
+        let (valid, _) = self.judge(&self.file)?;
         Ok(u8::from(!valid))
     }
 
     /// Every network configuration of a folder, and whether their names differ (`config.name-unique`).
     fn folder(&self) -> miette::Result<u8> {
-        let shown = self.file.display();
-        let failed = || format!("cannot read {shown}");
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.file).into_diagnostic().wrap_err_with(failed)? {
-            files.push(entry.into_diagnostic().wrap_err_with(failed)?.path());
-        }
-        let extensions = ["conflist", "conf", "json"].map(OsStr::new);
-        files.retain(|file| file.extension().is_some_and(|extension| extensions.contains(&extension)));
+        let mut files = folder_files(&self.file, &["conflist", "conf", "json"]).into_diagnostic()?;
         files.sort();
         if files.is_empty() {
-            return Err(miette!("{shown} has no *.conflist, *.conf or *.json"));
+            return Err(miette!("{} has no *.conflist, *.conf or *.json", self.file.display()));
         }
         let mut wrong = false;
         let mut names: BTreeMap<String, &Path> = BTreeMap::new();
         for file in &files {
-            let path = file.display().to_string();
-            let text = std::fs::read_to_string(file)
-                .into_diagnostic()
-                .wrap_err_with(|| format!("cannot read {path}"))?;
-            let (valid, network) = self.judge(&path, &text)?;
+            let (valid, network) = self.judge(file)?;
             wrong |= !valid;
             let Some(network) = network else { continue };
             if let Some(before) = names.get(&network) {
@@ -73,7 +55,8 @@ impl Arguments {
                 let rule = known.map(|known| format!("{} {}: {}", known.level, known.id, known.statement));
                 writeln!(
                     std::io::stdout(),
-                    "{path}: network {network:?} is in {} too\n    {}",
+                    "{}: network {network:?} is in {} too\n    {}",
+                    file.display(),
                     before.display(),
                     rule.unwrap_or_default()
                 )
@@ -86,9 +69,17 @@ impl Arguments {
     }
 
     /// Says whether a document is valid, and what is wrong with it; returns the name of the network as well.
-    fn judge(&self, name: &str, text: &str) -> miette::Result<(bool, Option<String>)> {
+    fn judge(&self, file: &Path) -> miette::Result<(bool, Option<String>)> {
+        let name = file.display();
+        let mut text = String::new();
+        match file.to_str() {
+            Some("-") => std::io::stdin().read_to_string(&mut text).map(drop),
+            _ => std::fs::read_to_string(file).map(|read| text = read),
+        }
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot read {name}"))?;
         let document: Value =
-            serde_json::from_str(text).into_diagnostic().wrap_err_with(|| format!("{name} is not JSON"))?;
+            serde_json::from_str(&text).into_diagnostic().wrap_err_with(|| format!("{name} is not JSON"))?;
         let guess = infer(&document);
         let kind = self.kind.or(guess.map(|(kind, _)| kind)).ok_or_else(|| {
             miette!(

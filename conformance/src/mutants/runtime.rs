@@ -109,6 +109,16 @@ fn as_floating_point(value: &mut Value) {
     }
 }
 
+/// The members of an object whose names are to stay.
+fn only(object: &Map<String, Value>, stays: impl Fn(&str) -> bool) -> Map<String, Value> {
+    object.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// An object with other values.
+fn each(object: &Map<String, Value>, change: impl Fn(&Value) -> Value) -> Map<String, Value> {
+    object.iter().map(|(name, value)| (name.clone(), change(value))).collect()
+}
+
 /// A value with keys that begin with a capital.
 fn with_capitals(value: &Value) -> Value {
     let capital = |key: &str| {
@@ -328,7 +338,7 @@ runtimes! {
         "conv.portmappings", "conv.ipranges", "conv.bandwidth", "conv.dns",
     ], "writes the keys of capability arguments with a capital" {
         fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
-            arguments.iter().map(|(name, value)| (name.clone(), with_capitals(value))).collect()
+            each(arguments, with_capitals)
         }
     }
     "runtime-conventions-in-other-forms", [
@@ -340,7 +350,7 @@ runtimes! {
                 Value::Array(items) if items.iter().all(Value::is_string) => json!({ "items": items }),
                 value => value.clone(),
             };
-            arguments.iter().map(|(name, value)| (name.clone(), other(value))).collect()
+            each(arguments, other)
         }
     }
     "runtime-host-address-a-list", ["conv.portmappings-hostip"], "sends the address of a mapping as a list" {
@@ -354,13 +364,12 @@ runtimes! {
     }
     "runtime-conventions-unheard-of", ["conv.follow-runtime", "conv.runtimeconfig-for-dynamic"], "passes on no capability argument of the conventions" {
         fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
-            let vendor = |name: &String| name.contains("vendor");
-            arguments.iter().filter(|(name, _)| vendor(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+            only(arguments, |name| name.contains("vendor"))
         }
     }
     "runtime-mac-in-args", ["param.args-deprecated"], "passes on the hardware address in CNI_ARGS" {
         fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
-            arguments.iter().filter(|(name, _)| *name != "mac").map(|(name, value)| (name.clone(), value.clone())).collect()
+            only(arguments, |name| name != "mac")
         }
         fn parameters(&self, operation: Operation, attach: Option<&Attach>, path: &[PathBuf]) -> Parameters {
             let mac = attach.and_then(|attach| attach.capability_args.get("mac")).and_then(Value::as_str);
@@ -583,7 +592,7 @@ runtimes! {
     "runtime-capabilities-known", ["conv.unknown-capability"], "passes on the capabilities that it has heard of" {
         fn offers(&self, _operation: Operation, _plugin: &PluginConfig, arguments: &Map<String, Value>) -> Map<String, Value> {
             let known = ["portMappings", "mac", "bandwidth"];
-            arguments.iter().filter(|(key, _)| known.contains(&key.as_str())).map(|(key, value)| (key.clone(), value.clone())).collect()
+            only(arguments, |name| known.contains(&name))
         }
     }
     "runtime-capabilities-at-add", ["runtime.check-same-attachment-params", "runtime.inject-runtimeconfig"], "passes on capability arguments at ADD alone" {

@@ -108,7 +108,10 @@ fn json(text: &[u8], path: &Path, policy: &dyn Policy) -> Result<Value, LoadErro
 }
 
 /// The files with one of the extensions, in no order; none if there is no such folder.
-fn folder_files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, LoadError> {
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn folder_files(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, LoadError> {
     let list = || -> io::Result<Vec<PathBuf>> {
         let paths = fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
         let wanted = |path: &PathBuf| {

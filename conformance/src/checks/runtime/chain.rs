@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::check;
 use crate::checks::Check;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, SPIES, Stage, executed, said};
+use crate::checks::stage::{self, CHAIN, SPIES, Stage, account, executed, said};
 use crate::checks::{Scope, pretty};
 use crate::spy::{Answer, Record, Rule};
 
@@ -140,7 +140,7 @@ fn order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             holds,
             "runtime.del-success-when-all-succeed",
             "DEL succeeds when every plugin's does",
-            format!("{}: {}", answer.summary(), said(&answer)),
+            account(&answer),
         );
         let seen = stage.seen(Operation::Del)?;
         let reverse: Vec<&str> = CHAIN.into_iter().rev().collect();
@@ -315,7 +315,7 @@ fn result_forms(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let pod = stage.join(&["alpha"])?;
     stage.answer(Rule::new("alpha", "ADD", Answer::prints(text)))?;
     let answer = stage.ask(Operation::Add, &pod)?;
-    let observed = format!("{}: {}", answer.summary(), said(&answer));
+    let observed = account(&answer);
     let taken = answer.succeeded();
     let mut state = |holds: bool, requirement, expected: &str| {
         stage.case.expect(holds, requirement, expected, &observed);

@@ -7,7 +7,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, Stage, executed, listed, said};
+use crate::checks::stage::{self, CHAIN, Stage, account, executed, listed};
 use crate::spy::{Answer, Record, Rule};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -109,7 +109,7 @@ fn gc(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         answer.succeeded(),
         "runtime.gc-success-when-all-succeed",
         "GC succeeds when every plugin's does",
-        format!("{}: {}", answer.summary(), said(&answer)),
+        account(&answer),
     );
     let collected = stage.since(before, Operation::Gc)?;
     stage.expect_order(&collected, &CHAIN, "runtime.gc-order", "GC");
@@ -215,12 +215,7 @@ fn gc_error(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     for (holds, requirement) in
         [(!answer.succeeded(), "runtime.gc-continues-on-error"), (told, "runtime.error-surfaced")]
     {
-        stage.case.expect(
-            holds,
-            requirement,
-            "GC fails and tells every error",
-            format!("{}: {}", answer.summary(), said(&answer)),
-        );
+        stage.case.expect(holds, requirement, "GC fails and tells every error", account(&answer));
     }
     Ok(())
 }
@@ -341,7 +336,7 @@ fn status(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
                 !answer.succeeded() && told.contains("spy-refusal-50"),
                 "runtime.error-surfaced",
                 "STATUS tells that beta is not ready",
-                format!("{}: {}", answer.summary(), said(&answer)),
+                account(&answer),
             );
             stage.case.expect(
                 names == ["alpha", "beta"],

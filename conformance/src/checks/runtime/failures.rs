@@ -8,7 +8,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, Pod, Stage, executed, listed, said};
+use crate::checks::stage::{self, CHAIN, Pod, Stage, account, executed, listed, said};
 use crate::spy::{Answer, Record, Rule};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -238,7 +238,7 @@ fn stderr(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
                 answer.succeeded(),
                 "exec.runtime-ignores-stderr",
                 format!("{operation} succeeds although the plugins say something on stderr"),
-                format!("{}: {}", answer.summary(), said(&answer)),
+                account(&answer),
             );
         }
     }
@@ -405,7 +405,7 @@ fn killed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         answer.succeeded(),
         "runtime.cleans-after-kill",
         format!("{} succeeds", answer.label),
-        format!("{}: {}", answer.summary(), said(&answer)),
+        account(&answer),
     );
     expect_cleaned(stage, &["runtime.cleans-after-kill", "runtime.add-followed-by-del"])
 }

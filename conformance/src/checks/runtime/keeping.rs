@@ -7,7 +7,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CACHE, CHAIN, NETWORK, Stage, executed, listed, said};
+use crate::checks::stage::{self, CACHE, CHAIN, NETWORK, Stage, account, executed, listed, said};
 use crate::spy::{Answer, Record, Rule};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -179,7 +179,7 @@ fn cache_damaged(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let answer = stage.ask(Operation::Del, &pod)?;
     let seen = stage.seen(Operation::Del)?;
     let names = executed(&seen);
-    let observed = format!("{}: {}; DEL executed {}", answer.summary(), said(&answer), listed(&names));
+    let observed = format!("{}; DEL executed {}", account(&answer), listed(&names));
     let left = kept(stage)?;
     let reached = CHAIN.iter().all(|name| names.contains(name)) && answer.succeeded();
     stage.case.expect(
@@ -312,10 +312,7 @@ fn configuration_changed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
 
 fn result_in_its_version(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.needs_operation(Operation::Del)?;
-    let mut list = stage.list(&["alpha"]);
-    list["cniVersion"] = Version::V0_4_0.as_str().into();
-    stage.network(&list)?;
-    let pod = stage.pod()?;
+    let pod = stage.join_in(Version::V0_4_0, &["alpha"])?;
     stage.add(&pod)?;
     let newer = stage.list(&["alpha"]);
     stage.network(&newer)?;
@@ -411,12 +408,10 @@ fn check_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             added.succeeded(),
             "config.bool-strings-accepted",
             "disableCheck may be a text",
-            format!("{}: {}", added.summary(), said(&added)),
+            account(&added),
         );
     }
-    if !added.succeeded() {
-        return Err(Stop::unmet(format!("{}: {}", added.summary(), said(&added))));
-    }
+    stage::needed(added)?;
     let answer = stage.ask(Operation::Check, &pod)?;
     let seen = stage.seen(Operation::Check)?;
     if absent {
@@ -438,17 +433,14 @@ fn check_withheld(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         answer.succeeded(),
         "check.runtime-disablecheck-success",
         "CHECK succeeds",
-        format!("{}: {}", answer.summary(), said(&answer)),
+        account(&answer),
     );
     Ok(())
 }
 
 fn check_unknown(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.needs_operation(Operation::Check)?;
-    let mut list = stage.list(&["alpha"]);
-    list["cniVersion"] = Version::V0_3_1.as_str().into();
-    stage.network(&list)?;
-    let pod = stage.pod()?;
+    let pod = stage.join_in(Version::V0_3_1, &["alpha"])?;
     stage.add(&pod)?;
     let answer = stage.ask(Operation::Check, &pod)?;
     let seen = stage.seen(Operation::Check)?;
@@ -494,7 +486,7 @@ fn odd_versions(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         answer.succeeded() && !seen.is_empty(),
         "runtime.add-followed-by-del",
         "DEL works as ADD did",
-        format!("{}: {}", answer.summary(), said(&answer)),
+        account(&answer),
     );
     Ok(())
 }

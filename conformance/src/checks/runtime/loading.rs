@@ -8,7 +8,7 @@ use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
 use crate::checks::stage::{
-    self, CHAIN, MORE_SPIES, NETWORK, NETWORKS, Pod, SPIES, Stage, executed, listed, said,
+    self, CHAIN, MORE_SPIES, NETWORK, NETWORKS, Pod, SPIES, Stage, account, executed, listed, said,
 };
 use crate::spy::Record;
 
@@ -246,7 +246,7 @@ fn relabelled(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         answer.succeeded() && names == ["alpha", "beta"],
         "config.semver-compat",
         "the network is used as it would be in the other version",
-        format!("{}: {}; ADD executed {}", answer.summary(), said(&answer), listed(&names)),
+        format!("{}; ADD executed {}", account(&answer), listed(&names)),
     );
     Ok(())
 }
@@ -309,7 +309,7 @@ fn plugin_folders(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             programs == [program.as_str()],
             requirement,
             format!("{program} is executed"),
-            format!("{}: {}; executed: {}", answer.summary(), said(&answer), listed(&programs)),
+            format!("{}; executed: {}", account(&answer), listed(&programs)),
         );
     }
     Ok(())
@@ -423,49 +423,50 @@ fn file_order(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Asks for STATUS and ADD of a container of its own, which must succeed or reach no plugin.
+fn expect_serves(stage: &mut Stage<'_, '_>, serves: bool, when: &str) -> Result<Pod, Stop> {
+    let pod = stage.pod()?;
+    let before = stage.count()?;
+    for operation in [Operation::Status, Operation::Add] {
+        if !stage.has(operation) {
+            continue;
+        }
+        let answer = stage.ask(operation, &pod)?;
+        let executed = stage.count()? > before;
+        let (is, expected) = match serves {
+            true => (answer.succeeded(), "succeeds"),
+            false => (!answer.succeeded() && !executed, "fails, and executes no plugin"),
+        };
+        let ran = if executed { "plugins were executed" } else { "no plugin was executed" };
+        stage.case.expect(
+            is,
+            "practice.networks-of-the-moment",
+            format!("{when}, {operation} {expected}"),
+            format!("{}, and {ran}: {}", answer.summary(), said(&answer)),
+        );
+    }
+    Ok(pod)
+}
+
 fn folder_of_the_moment(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     let list = stage.list(&["alpha"]);
     let variant = stage.case.variant;
     if variant != "a network appears" {
         stage.network(&list)?;
     }
-    let serves = |stage: &mut Stage<'_, '_>, serves: bool, when: &str| -> Result<Pod, Stop> {
-        let pod = stage.pod()?;
-        let before = stage.count()?;
-        let mut operations = vec![Operation::Add];
-        if stage.has(Operation::Status) {
-            operations.insert(0, Operation::Status);
-        }
-        for operation in operations {
-            let answer = stage.ask(operation, &pod)?;
-            let executed = stage.count()? > before;
-            let (is, expected) = match serves {
-                true => (answer.succeeded(), "succeeds"),
-                false => (!answer.succeeded() && !executed, "fails, and executes no plugin"),
-            };
-            let ran = if executed { "plugins were executed" } else { "no plugin was executed" };
-            stage.case.expect(
-                is,
-                "practice.networks-of-the-moment",
-                format!("{when}, {operation} {expected}"),
-                format!("{}, and {ran}: {}", answer.summary(), said(&answer)),
-            );
-        }
-        Ok(pod)
-    };
     match variant {
         "a network appears" => {
-            serves(stage, false, "without a network")?;
+            expect_serves(stage, false, "without a network")?;
             stage.network(&list)?;
-            serves(stage, true, "with a network")?;
+            expect_serves(stage, true, "with a network")?;
         }
         "a network goes" => {
-            let pod = serves(stage, true, "with a network")?;
+            let pod = expect_serves(stage, true, "with a network")?;
             if stage.has(Operation::Del) {
                 stage.ask(Operation::Del, &pod)?;
             }
             stage.case.arena.remove_path(format!("{NETWORKS}/10-spynet.conflist"))?;
-            serves(stage, false, "when the network's file has gone")?;
+            expect_serves(stage, false, "when the network's file has gone")?;
         }
         _ => {
             let first = stage.pod()?;
@@ -489,10 +490,7 @@ fn folder_of_the_moment(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
 }
 
 fn single_file(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
-    stage.needs(stage.adapter.can.single_files, "single-files", "reads single plugin objects")?;
-    let object = json!({ "cniVersion": stage.case.version.as_str(), "name": NETWORK, "type": "alpha", "vendorField": 7 });
-    stage.file("10-spynet.conf", object.to_string())?;
-    let pod = stage.pod()?;
+    let pod = stage.join_single(json!({ "type": "alpha", "vendorField": 7 }))?;
     let answer = stage.ask(Operation::Add, &pod)?;
     let seen = stage.seen(Operation::Add)?;
     let right = seen.iter().filter(|record| record.request().get("vendorField") == Some(&7.into())).count();
@@ -500,16 +498,13 @@ fn single_file(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         answer.succeeded() && right == 1 && seen.len() == 1,
         "config.single-plugin-form",
         "the plugin is executed with its object",
-        format!("{}: {}; {} executions", answer.summary(), said(&answer), seen.len()),
+        format!("{}; {} executions", account(&answer), seen.len()),
     );
     Ok(())
 }
 
 fn single_file_of_today(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
-    stage.needs(stage.adapter.can.single_files, "single-files", "reads single plugin objects")?;
-    let object = json!({ "cniVersion": stage.case.version.as_str(), "name": NETWORK, "type": "alpha" });
-    stage.file("10-spynet.conf", object.to_string())?;
-    let pod = stage.pod()?;
+    let pod = stage.join_single(json!({ "type": "alpha" }))?;
     let answer = stage.ask(Operation::Add, &pod)?;
     let seen = stage.seen(Operation::Add)?;
     stage.case.expect(

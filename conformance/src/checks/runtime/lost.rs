@@ -7,7 +7,8 @@ use crate::arena::Scope as Seen;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, CHAIN, Pod, Stage, executed, listed, said};
+use crate::checks::kernel;
+use crate::checks::stage::{self, CHAIN, Pod, Stage, account, executed, listed};
 use crate::spy::{Answer, Rule};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -55,17 +56,9 @@ fn expect_deleted(
         answer.succeeded() && CHAIN.iter().all(|name| names.contains(name)),
         requirement,
         format!("{when}, DEL asks every plugin that was asked for ADD, and succeeds"),
-        format!("{}; DEL executed {}", told(&answer), listed(&names)),
+        format!("{}; DEL executed {}", account(&answer), listed(&names)),
     );
     Ok(())
-}
-
-/// How an execution ended, and what it said if it did.
-fn told(answer: &crate::checks::Answer) -> String {
-    match said(answer) {
-        nothing if nothing.is_empty() => answer.summary(),
-        words => format!("{}: {words}", answer.summary()),
-    }
 }
 
 fn namespace_gone(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
@@ -134,35 +127,31 @@ fn failed_adds(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.needs_operation(Operation::Del)?;
     let list = stage.list(&CHAIN);
     stage.network(&list)?;
-    let pods = [stage.pod()?, stage.pod()?, stage.pod()?, stage.pod()?];
+    let first = stage.pod()?;
+    let others = [stage.pod()?, stage.pod()?, stage.pod()?];
     stage.answer(Rule::new("beta", "ADD", Answer::fails(117)))?;
-    let mut before = None;
-    for pod in &pods {
+    let fail = |stage: &mut Stage<'_, '_>, pod: &Pod| {
         if stage.ask(Operation::Add, pod)?.succeeded() {
             return Err(Stop::unmet("the runtime's ADD succeeded though a plugin failed"));
         }
-        stage.ask(Operation::Del, pod)?;
-        // The first may start what serves the others.
-        if before.is_none() {
-            before = Some(left(stage)?);
-        }
+        stage.ask(Operation::Del, pod)
+    };
+    // The first may start what serves the others.
+    fail(stage, &first)?;
+    let (processes, namespaces) = left(stage)?;
+    for pod in &others {
+        fail(stage, pod)?;
     }
-    let (before, after) = (before.unwrap_or_default(), left(stage)?);
+    let (processes_then, namespaces_then) = left(stage)?;
     stage.case.expect(
-        after.0.len() <= before.0.len() && after.1 <= before.1,
+        processes_then.len() <= processes.len() && namespaces_then <= namespaces,
         "practice.failed-add-leaves-nothing",
         "three ADDs more that fail, each with its DEL, leave no process and no namespace",
         format!(
-            "before them there were {} namespaces and these processes: {}; after them {} and {}",
-            before.1,
-            listed_or_none(&before.0),
-            after.1,
-            listed_or_none(&after.0)
+            "before them there were {namespaces} namespaces and these processes: {}; after them {namespaces_then} and {}",
+            kernel::list(&processes),
+            kernel::list(&processes_then)
         ),
     );
     Ok(())
-}
-
-fn listed_or_none(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

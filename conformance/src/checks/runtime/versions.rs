@@ -7,7 +7,7 @@ use super::check;
 use crate::checks::Check;
 use crate::checks::Scope;
 use crate::checks::case::Stop;
-use crate::checks::stage::{self, NETWORK, Stage, said};
+use crate::checks::stage::{self, Stage, account, said};
 use crate::spy::{Answer, Rule};
 
 pub(super) const CHECKS: &[Check] = &[VERSIONS, PROBE];
@@ -41,10 +41,7 @@ const VERSIONS: Check = check(
 fn probe(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
     stage.needs_operation(Operation::Version)?;
     let fails = stage.case.variant == "it fails";
-    let mut list = stage.list(&["alpha"]);
-    list["cniVersion"] = Version::V0_4_0.as_str().into();
-    stage.network(&list)?;
-    let pod = stage.pod()?;
+    let pod = stage.join_in(Version::V0_4_0, &["alpha"])?;
     if fails {
         stage.answer(Rule::new("alpha", "VERSION", Answer::fails(4)))?;
     }
@@ -81,17 +78,13 @@ fn versions(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
         version if version >= Version::V0_2_0 => "param.command-values-020",
         _ => "param.command-values-010",
     };
-    if stage.at_least(Version::V0_3_0) {
+    let pod = if stage.at_least(Version::V0_3_0) {
         stage.case.decides(&[commands, "version.runtime-multi"]);
-        let list = stage.list(&["alpha"]);
-        stage.network(&list)?;
+        stage.join(&["alpha"])?
     } else {
         stage.case.decides(&[commands]);
-        stage.needs(stage.adapter.can.single_files, "single-files", "reads single plugin objects")?;
-        let object = json!({ "cniVersion": version.as_str(), "name": NETWORK, "type": "alpha" });
-        stage.file("10-spynet.conf", object.to_string())?;
-    }
-    let pod = stage.pod()?;
+        stage.join_single(json!({ "type": "alpha" }))?
+    };
     let answer = stage.ask(Operation::Add, &pod)?;
     if stage.at_least(Version::V0_3_0) {
         let added = stage.seen(Operation::Add)?;
@@ -100,7 +93,7 @@ fn versions(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             answer.succeeded() && asked == Some(version.as_str().into()),
             "version.runtime-multi",
             format!("a network of {version} works"),
-            format!("{}: {}", answer.summary(), said(&answer)),
+            account(&answer),
         );
     }
     for operation in [Operation::Check, Operation::Status, Operation::Gc, Operation::Del] {
