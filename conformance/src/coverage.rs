@@ -153,10 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_observed_of_plugins_has_a_check() {
+    fn what_can_be_observed_has_a_check() {
         let missing: Vec<&str> = matrix()
             .iter()
-            .filter(|one| concerns_plugins(one.requirement))
             .filter(|one| one.state() == State::Missing)
             .map(|one| one.requirement.id)
             .collect();

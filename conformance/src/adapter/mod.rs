@@ -85,6 +85,10 @@ pub struct Operations {
     pub add_two: Option<Step>,
     /// Detaches it from both.
     pub del_two: Option<Step>,
+    /// Attaches a container whose namespace the runtime makes, where `add` takes one that exists.
+    pub run: Option<Step>,
+    /// Detaches it and removes the namespace.
+    pub remove: Option<Step>,
 }
 
 impl Operations {
@@ -234,6 +238,8 @@ impl Adapter {
             ("operations.version", self.operations.version.as_ref()),
             ("operations.add-two", self.operations.add_two.as_ref()),
             ("operations.del-two", self.operations.del_two.as_ref()),
+            ("operations.run", self.operations.run.as_ref()),
+            ("operations.remove", self.operations.remove.as_ref()),
         ];
         for (place, step) in known {
             let Some(step) = step else { continue };

@@ -56,6 +56,16 @@ pub(super) const CHECKS: &[Check] = &[
         run: route_gateway,
     },
     Check {
+        id: "delegation.legacy-route-gateway",
+        title: "Up to 0.2.0 a route without gateway goes through the gateway that the IPAM plugin returned",
+        requirements: &["config.ipam-routes-gw-default"],
+        concerns: Concerns::Addressing,
+        scope: Scope::Once,
+        since: Version::V0_1_0,
+        variants: &[],
+        run: legacy_route_gateway,
+    },
+    Check {
         id: "delegation.route-attributes",
         title: "The attributes of routes that the result lists are those that the kernel has",
         requirements: &["result.routes-ignored-attrs"],
@@ -66,6 +76,13 @@ pub(super) const CHECKS: &[Check] = &[
         run: route_attributes,
     },
 ];
+
+/// Destinations of routes that name no gateway.
+const WITHOUT_GATEWAY: [&str; 2] = ["198.51.100.0/24", "2001:db8:99::/48"];
+
+fn without_gateway() -> Value {
+    WITHOUT_GATEWAY.iter().map(|dst| json!({ "dst": dst })).collect()
+}
 
 /// What the script returns, with these routes.
 fn answer(case: &Case<'_>, routes: Value) -> Result<Value, Stop> {
@@ -155,7 +172,7 @@ fn late_failure(case: &mut Case<'_>) -> Result<(), Stop> {
 }
 
 fn route_gateway(case: &mut Case<'_>) -> Result<(), Stop> {
-    let added = add(case, json!([{ "dst": "198.51.100.0/24" }, { "dst": "2001:db8:99::/48" }]))?;
+    let added = add(case, without_gateway())?;
     for route in &added.result.routes {
         let dst = route.dst;
         let ipv4 = dst.addr().is_ipv4();
@@ -173,6 +190,28 @@ fn route_gateway(case: &mut Case<'_>) -> Result<(), Stop> {
     let call = delegation::delegating(case, Operation::Check, &added.attachment, SCRIPT);
     let answer = case.run(call.label("CHECK of routes without gateway"))?;
     case.expect_success(&answer, "check.ok-after-add");
+    Ok(())
+}
+
+fn legacy_route_gateway(case: &mut Case<'_>) -> Result<(), Stop> {
+    let added = add(case, without_gateway())?;
+    for route in &added.result.routes {
+        let dst = route.dst;
+        let own = |gateway: &IpAddr| gateway.is_ipv4() == dst.addr().is_ipv4();
+        let Some(gateway) = added.result.ips.iter().filter_map(|ip| ip.gateway).find(own) else { continue };
+        // One that the plugin adds of its own accord is no route of the IPAM plugin.
+        if !WITHOUT_GATEWAY.contains(&dst.to_string().as_str()) {
+            continue;
+        }
+        let found = kernel_route(&added, dst.network(), dst.prefix_len(), None)?;
+        let holds = found.as_ref().is_some_and(|found| found.gateway == Some(gateway));
+        let expected = format!("the route to {dst}, which names no gateway, goes through {gateway}");
+        let observed = found.as_ref().map_or_else(|| "there is no such route".to_owned(), describe);
+        let name = &added.attachment.container;
+        let family = if dst.addr().is_ipv4() { "-4" } else { "-6" };
+        let shown = format!("ip -n {name} {family} route show {dst} | grep -q 'via {gateway}'");
+        case.expect_as(holds, "config.ipam-routes-gw-default", expected, observed, Assertion::Shell(shown));
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::case::{Answer, Case, Stop};
 use crate::adapter::{self, Adapter, Step, Values};
-use crate::arena::PLUGIN_DIR;
+use crate::arena::{NETNS_DIR, PLUGIN_DIR};
 use crate::invoke::Invocation;
 use crate::spy::{self, Record, Rule, Script};
 
@@ -205,14 +205,23 @@ impl<'c, 'a> Stage<'c, 'a> {
 
     /// A container that is attached to nothing.
     pub(super) fn pod(&mut self) -> Result<Pod, Stop> {
+        let pod = self.bare_pod();
+        if self.adapter.can.netns {
+            self.case.arena.create_netns(&pod.container)?;
+        }
+        Ok(pod)
+    }
+
+    /// A container whose namespace the runtime makes; where it is told where, at a path where there is nothing.
+    pub(super) fn bare_pod(&mut self) -> Pod {
         self.pods += 1;
         let container = format!("pod{}", self.pods);
         let netns = match self.adapter.can.netns {
-            true => self.case.arena.create_netns(&container)?.display().to_string(),
+            true => format!("{NETNS_DIR}/{container}"),
             false => String::new(),
         };
         let ifname = if self.adapter.can.ifname { "net7" } else { "eth0" }.to_owned();
-        Ok(Pod { container, netns, ifname, args: String::new(), capability_args: Map::new() })
+        Pod { container, netns, ifname, args: String::new(), capability_args: Map::new() }
     }
 
     /// Skips the case unless the adapter says that the runtime can do this.
@@ -321,6 +330,11 @@ impl<'c, 'a> Stage<'c, 'a> {
     ) -> Result<Answer, Stop> {
         let invocation = self.asking(operation, pod, network, more)?;
         self.execute(format!("the runtime's {operation}"), invocation)
+    }
+
+    /// Asks for a step about the network.
+    pub(super) fn ask_step(&mut self, what: &str, step: &Step, pod: &Pod) -> Result<Answer, Stop> {
+        self.step(&format!("the runtime's {what}"), step, &self.values(Some(pod), NETWORK), &[])
     }
 
     /// Asks for a step about the network and another one.

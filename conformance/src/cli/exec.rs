@@ -28,9 +28,9 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Operation {
     /// Attach a container to a network, and print the result; a list of results where several networks are named.
-    Add(OnAttachment),
+    Add(Add),
     /// Detach a container from a network. Succeeds also where it is not attached.
-    Del(OnAttachment),
+    Del(Del),
     /// Check that an attachment is as its ADD left it.
     Check(OnAttachment),
     /// Delete the attachments of a network that were never finished or whose namespace has gone, and let its plugins clean up.
@@ -86,6 +86,24 @@ struct OnAttachment {
 }
 
 #[derive(Debug, clap::Args)]
+struct Add {
+    #[command(flatten)]
+    on: OnAttachment,
+    /// Make the network namespace NETNS first. It goes again when the container cannot be attached.
+    #[arg(long, requires = "netns")]
+    make_netns: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Del {
+    #[command(flatten)]
+    on: OnAttachment,
+    /// Remove the network namespace NETNS once the container is detached.
+    #[arg(long, requires = "netns")]
+    remove_netns: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct Gc {
     #[command(flatten)]
     on: OnNetwork,
@@ -124,17 +142,30 @@ const FAILED: u8 = 1;
 impl Arguments {
     pub(super) fn run(self) -> miette::Result<u8> {
         match self.operation {
-            Operation::Add(on) => {
+            Operation::Add(Add { on, make_netns }) => {
                 let (runtime, attachments) = on.open()?;
-                match runtime.add_all(&attachments) {
+                let netns = on.netns.as_deref().filter(|_| make_netns);
+                if let Some(error) = netns.and_then(|path| runtime.make_namespace(path).err()) {
+                    return Ok(failed(&error));
+                }
+                let added = runtime.add_all(&attachments);
+                if let (Err(_), Some(path)) = (&added, netns)
+                    && let Err(error) = runtime.remove_namespace(path)
+                {
+                    failed(&error);
+                }
+                match added {
                     Ok(mut results) if on.networks.0.len() == 1 => print(&results.pop().unwrap_or_default()),
                     Ok(results) => print(&Value::Array(results)),
                     Err(error) => Ok(failed(&error)),
                 }
             }
-            Operation::Del(on) => {
+            Operation::Del(Del { on, remove_netns }) => {
                 let (runtime, attachments) = on.open()?;
-                Ok(ended(runtime.del_all(&attachments)))
+                let netns = on.netns.as_deref().filter(|_| remove_netns);
+                // What plugins could not take back may need the namespace.
+                let deleted = runtime.del_all(&attachments);
+                Ok(ended(deleted.and_then(|()| netns.map_or(Ok(()), |path| runtime.remove_namespace(path)))))
             }
             Operation::Check(on) => {
                 let (runtime, attachments) = on.open()?;

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use cni_plugins::netlink::link::Mac;
 use cni_plugins::netns::Netns;
-use cni_spec::Operation;
-use ipnet::IpNet;
+use cni_spec::result::AddResult;
+use cni_spec::{Operation, Version};
 use serde_json::{Map, Value, json};
 
 use super::{Defect, Execution, Mutant, mutant};
@@ -90,15 +90,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "bridge-route-through-another-gateway",
         "bridge",
-        &["result.routes-gw-default"],
-        "sends routes that name no gateway through the container itself",
+        &["result.routes-gw-default", "config.ipam-routes-gw-default"],
+        "sends routes that name no gateway through the last address of the network",
         |run| {
             if run.succeeds(Operation::Add) {
                 reroute(run)?;
             }
             Ok(())
         },
-    ),
+    )
+    .also_in(Version::V0_2_0),
     mutant(
         "bridge-route-attributes-only-reported",
         "bridge",
@@ -160,11 +161,10 @@ fn edit_passed(run: &mut Execution, change: impl FnOnce(&mut Map<String, Value>)
 /// Gives the first IPv4 route of the result that is no default route another gateway: one more address of the network.
 fn reroute(run: &Execution) -> Result<(), Defect> {
     let result: Value = serde_json::from_slice(&run.stdout)?;
-    let list = |key: &str| result[key].as_array().cloned().unwrap_or_default();
-    let prefix = |value: &Value| value.as_str()?.parse::<IpNet>().ok();
-    let address = list("ips").iter().find_map(|ip| prefix(&ip["address"]));
-    let wanted =
-        list("routes").iter().filter_map(|route| prefix(&route["dst"])).find(|dst| dst.prefix_len() > 0);
+    // A document of an older version says so itself.
+    let result = AddResult::parse(&result, Version::LATEST)?;
+    let address = result.ips.iter().map(|ip| ip.address).next();
+    let wanted = result.routes.iter().map(|route| route.dst).find(|dst| dst.prefix_len() > 0);
     let (Some(address), Some(dst)) = (address, wanted) else { return Ok(()) };
     let Some(gateway) = address.hosts().last() else { return Ok(()) };
     let (dst, gateway) = (dst.to_string(), gateway.to_string());

@@ -297,6 +297,11 @@ runtimes! {
             entry.netns().to_owned()
         }
     }
+    "runtime-keeps-namespaces", ["runtime.netns-cleanup"], "leaves the namespace that it made for a container" {
+        fn removes_namespace(&self) -> bool {
+            false
+        }
+    }
     "runtime-holds-namespaces", ["practice.failed-add-leaves-nothing"], "keeps a mount of each namespace that it has added" {
         fn namespace_exists(&self, netns: &str) -> bool {
             let held = format!("{netns}-held");

@@ -19,8 +19,13 @@ pub enum RuntimeError {
     #[error(transparent)]
     Name(#[from] ValueError),
     /// The container's namespace does not exist (`runtime.netns-created-first`).
-    #[error("the network namespace {0:?} does not exist: create it first, for example with `ip netns add`")]
+    #[error(
+        "the network namespace {0:?} does not exist: have it made with --make-netns, or make it with `ip netns add`"
+    )]
     NoNamespace(String),
+    /// The container's namespace cannot be made or removed.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// The configuration offers no version that this runtime knows.
     #[error(
         "network {network:?} offers CNI versions {offered}, none of which this runtime knows: add one of {known}"
@@ -261,6 +266,33 @@ impl CacheError {
     pub(super) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CacheError + 'a {
         move |source| CacheError::Io { action, path: path.to_owned(), source }
     }
+}
+
+/// A network namespace that cannot be made or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// There is something at its path.
+    #[error("{} exists already: choose another path for the network namespace, or leave out --make-netns to use what is there", .0.display())]
+    Exists(PathBuf),
+    /// What is at its path is something else.
+    #[error("{} is no network namespace: nothing was removed; remove it yourself, or leave out --remove-netns", .0.display())]
+    Other(PathBuf),
+    /// It cannot be made.
+    #[error("cannot make the network namespace {}: {source}", path.display())]
+    Make {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It cannot be removed.
+    #[error("cannot remove the network namespace {}: {source}", path.display())]
+    Remove {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// A lock that was not to be had.

@@ -5,6 +5,7 @@
 //! - [`cache`]: the attachments that exist, in libcni's files.
 //! - [`lock`]: what keeps operations apart.
 //! - [`execute`]: one execution of a plugin.
+//! - [`netns`]: namespaces for containers.
 //! - [`error`]: what can go wrong.
 //! - `joint`: one container and several networks.
 //!
@@ -19,6 +20,7 @@ pub mod execute;
 mod joint;
 pub mod load;
 pub mod lock;
+pub mod netns;
 pub mod policy;
 
 use std::path::{Path, PathBuf};
@@ -152,6 +154,25 @@ impl Runtime {
     /// The attachments that exist.
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// Makes the network namespace of a container (`runtime.netns-created-first`).
+    ///
+    /// # Errors
+    /// See [`netns::make`].
+    pub fn make_namespace(&self, path: &Path) -> Result<(), RuntimeError> {
+        Ok(netns::make(path)?)
+    }
+
+    /// Removes the network namespace of a container that was deleted (`runtime.netns-cleanup`).
+    ///
+    /// # Errors
+    /// See [`netns::remove`].
+    pub fn remove_namespace(&self, path: &Path) -> Result<(), RuntimeError> {
+        match self.policy.removes_namespace() {
+            true => Ok(netns::remove(path)?),
+            false => Ok(()),
+        }
     }
 
     /// Loads a network.

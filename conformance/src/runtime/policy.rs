@@ -324,6 +324,11 @@ pub trait Policy: Send + Sync {
         if recorded.is_empty() { given } else { recorded }.to_owned()
     }
 
+    /// Whether the namespace that was made for a container goes with it (`runtime.netns-cleanup`).
+    fn removes_namespace(&self) -> bool {
+        true
+    }
+
     /// How an operation shares the runtime with others: GC not at all (`gc.runtime-exclusive`). STATUS and VERSION change
     /// nothing and need no lock.
     fn sharing(&self, operation: Operation) -> Option<Sharing> {

@@ -98,6 +98,24 @@ fn errors_say_what_to_do() {
 }
 
 #[test]
+fn what_is_no_namespace_is_neither_made_one_nor_removed() {
+    let folder = world();
+    insta::assert_snapshot!(
+        "exec_namespaces",
+        transcript(
+            &folder,
+            &[
+                &["add", "net", "netns", "--make-netns", "--container-id", "c1"],
+                &["del", "net", "netns", "--remove-netns", "--container-id", "c1"],
+                &["del", "net", "nowhere", "--remove-netns", "--container-id", "c1"],
+                &["add", "net", "--make-netns", "--container-id", "c1"],
+            ]
+        )
+    );
+    assert!(folder.path().join("netns").exists());
+}
+
+#[test]
 fn variables_are_those_of_cnitool() {
     let folder = world();
     let output = exec(&folder, &["add", "net", "netns"]).env("CNI_IFNAME", "lan0").output().expect("starts");

@@ -1,8 +1,11 @@
-//! What a runtime does about containers whose namespace has gone, and what it leaves of those that never came up.
+//! What a runtime does about containers whose namespace has gone, and what it leaves of those that never came up or have gone.
+
+use std::time::{Duration, Instant};
 
 use cni_spec::{Operation, Version};
 
 use super::check;
+use crate::adapter::Step;
 use crate::arena::Scope as Seen;
 use crate::checks::Check;
 use crate::checks::Scope;
@@ -39,7 +42,19 @@ pub(super) const CHECKS: &[Check] = &[
         &[],
         |case| stage::play(case, failed_adds),
     ),
+    check(
+        "runtime.namespace-removed",
+        "The namespace that a runtime makes for a container goes with it",
+        &["runtime.netns-cleanup"],
+        Scope::Once,
+        Version::V1_1_0,
+        &["attached", "ADD failed"],
+        |case| stage::play(case, namespace_removed),
+    ),
 ];
+
+/// How long a runtime may take to remove the namespace of a container that it has deleted: processes end in their own time.
+const REMOVED_WITHIN: Duration = Duration::from_secs(10);
 
 /// DEL, which must reach every plugin.
 fn expect_deleted(
@@ -152,6 +167,79 @@ fn failed_adds(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
             kernel::list(&processes),
             kernel::list(&processes_then)
         ),
+    );
+    Ok(())
+}
+
+/// How the runtime is asked to attach a container whose namespace it makes, and to remove that.
+fn steps<'a>(stage: &Stage<'_, 'a>) -> Result<(&'a Step, &'a Step), Stop> {
+    if !stage.adapter.can.netns {
+        return Ok((stage.needs_operation(Operation::Add)?, stage.needs_operation(Operation::Del)?));
+    }
+    match (&stage.adapter.operations.run, &stage.adapter.operations.remove) {
+        (Some(run), Some(remove)) => Ok((run, remove)),
+        _ => Err(Stop::skip(
+            "the runtime makes no namespace: the adapter has no [operations.run] and [operations.remove]",
+        )),
+    }
+}
+
+/// Where a namespace is mounted, and the processes in it.
+fn holders(stage: &mut Stage<'_, '_>, namespace: u64) -> Result<Vec<String>, Stop> {
+    let name = format!("net:[{namespace}]");
+    let mounts = stage.case.arena.read_file("/proc/self/mountinfo")?;
+    let mut held: Vec<String> = String::from_utf8_lossy(&mounts)
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(3);
+            (fields.next()? == name).then(|| fields.next())?.map(|path| format!("a mount at {path}"))
+        })
+        .collect();
+    // Processes come and go while they are looked at.
+    let script = "for it in /proc/[0-9]*; do [ \"$(readlink $it/ns/net)\" != \"$1\" ] || cat $it/comm; done 2>/dev/null || true";
+    let execution = stage.case.arena.run_tool(&["sh", "-c", script, "sh", name.as_str()])?;
+    held.extend(execution.stdout_text().lines().map(|process| format!("a process {process}")));
+    Ok(held)
+}
+
+fn namespace_removed(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
+    let (run, remove) = steps(stage)?;
+    let list = stage.list(&CHAIN);
+    stage.network(&list)?;
+    let pod = stage.bare_pod();
+    let fails = stage.case.variant == "ADD failed";
+    if fails {
+        stage.answer(Rule::new("beta", "ADD", Answer::fails(117)))?;
+    }
+    let ran = stage.ask_step("ADD with a namespace of its own", run, &pod)?;
+    if ran.succeeded() == fails {
+        return Err(Stop::unmet(account(&ran)));
+    }
+    let added = stage.seen(Operation::Add)?;
+    let Some(namespace) = added.first().and_then(|record| record.netns) else {
+        return Err(Stop::unmet("no plugin was executed with the container's namespace"));
+    };
+    let own = added.first().map(|record| record.own_netns);
+    if own == Some(namespace) {
+        return Err(Stop::skip("the container has the namespace of the runtime"));
+    }
+    let removed = stage.ask_step("DEL, which removes the namespace too", remove, &pod)?;
+    if !fails {
+        stage::needed(removed)?;
+    }
+    let clock = Instant::now();
+    let held = loop {
+        let held = holders(stage, namespace)?;
+        if held.is_empty() || clock.elapsed() >= REMOVED_WITHIN {
+            break held;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    stage.case.expect(
+        held.is_empty(),
+        "runtime.netns-cleanup",
+        "the network namespace that the runtime made for the container is gone once the container is removed",
+        format!("net:[{namespace}] is held by {}", kernel::list(&held)),
     );
     Ok(())
 }
