@@ -1,19 +1,27 @@
-//! Masquerading with nftables: one table of this crate's own, which exists only as long as it has rules.
+//! Masquerading with nftables: one table of this crate's own, which exists only as long as somebody is masqueraded.
 //!
-//! Each rule carries a label in its comment, so that it can be found again without any other state.
+//! Each subnet has a set of the addresses that are masqueraded and one rule, which exist as long as an address is in the set.
+//! So neither ADD and DEL nor a packet take longer the more attachments there are. The map `attachments` notes the addresses
+//! of each attachment, which is known by its label: no other state is needed.
 
 pub(crate) mod expression;
 pub(crate) mod ledger;
 pub(crate) mod object;
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
-use self::expression::{CMP_DATA, Expressions, Operator, Packet};
+use self::expression::{Expressions, FIRST, Operator, Packet};
+use self::ledger::{ATTEMPTS, Ledger, socket_if_any};
 pub use self::object::LABEL_MAX;
-use self::object::{HOOK_POSTROUTING, Hook, ListedRule, PRIORITY_SOURCE_NAT, is_absent, transact};
-use crate::netlink::message::{Message, octets};
+use self::object::{
+    Element, FIRST_ELEMENTS, Field, HOOK_POSTROUTING, Hook, ListedRule, PRIORITY_SOURCE_NAT, Set, transact,
+};
+use crate::attachment::{IDENTITY, digest};
+use crate::netlink::message::{Message, octets, to_sixteen, u32_at};
 use crate::netlink::{NetlinkError, Socket};
 
 /// The name of the table, of family `inet`.
@@ -21,115 +29,288 @@ pub const TABLE: &str = "cni_reference";
 /// The name of its chain.
 pub const CHAIN: &str = "postrouting";
 
-/// How often a removal is begun anew because others changed the ruleset meanwhile.
-const ATTEMPTS: usize = 1000;
+const ATTACHMENTS: Set =
+    Set { name: "attachments", key: &[Field::Ipv6, Field::Mark], value: &[Field::Ipv6, Field::Mark] };
+const LEDGER: Ledger = Ledger { table: TABLE, map: ATTACHMENTS.name };
+/// The addresses of a subnet that are masqueraded; there is one such set for each.
+const MEMBERS: &str = "members";
+/// The digits of a subnet in the name of a set: 100 bits.
+const DIGITS: usize = 20;
+/// In a note: the address is one of IPv4. The length of the subnet's prefix stands below.
+const FLAG_IPV4: u32 = 1 << 8;
 
-/// A masquerading rule of this crate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// Its label.
-    pub label: String,
-    /// Whether it masquerades at all.
-    pub masquerades: bool,
-    /// What it compares packets with: the masqueraded address is among it.
-    compared: Vec<Vec<u8>>,
-    handle: u64,
+/// The name of the set of a subnet.
+fn members(subnet: IpNet) -> String {
+    format!("{MEMBERS}_{}", digest(subnet.to_string().as_bytes(), DIGITS))
 }
 
-impl Rule {
-    /// Whether it masquerades what an address sends.
-    pub fn covers(&self, address: IpAddr) -> bool {
-        self.masquerades && self.compared.contains(&octets(address))
-    }
+/// What stands for a label in the map.
+fn identity(label: &str) -> [u8; IDENTITY] {
+    let hash = Sha256::digest(label);
+    std::array::from_fn(|index| hash[index])
 }
 
-impl From<ListedRule> for Rule {
-    fn from(listed: ListedRule) -> Rule {
-        Rule {
-            masquerades: listed.has("masq"),
-            compared: listed.values("cmp", CMP_DATA),
-            label: listed.comment,
-            handle: listed.handle,
-        }
-    }
+fn note(address: IpNet) -> Vec<u8> {
+    let family = if address.addr().is_ipv4() { FLAG_IPV4 } else { 0 };
+    let flags = family | u32::from(address.prefix_len());
+    [&to_sixteen(address.addr())[..], &flags.to_ne_bytes()].concat()
 }
 
-/// Masquerades what addresses send to anything but their own subnet and multicast groups.
+fn from_note(note: &Vec<u8>) -> Option<IpNet> {
+    let address = Ipv6Addr::from(*note.first_chunk::<16>()?);
+    let flags = u32_at(note, 16)?;
+    let address = match flags & FLAG_IPV4 {
+        0 => IpAddr::V6(address),
+        _ => IpAddr::V4(address.to_ipv4_mapped()?),
+    };
+    IpNet::new(address, u8::try_from(flags & !FLAG_IPV4).ok()?).ok()
+}
+
+/// The table without anybody in it; refused with `EEXIST` if there is one.
+fn structure() -> Vec<Message> {
+    let hook = Hook { kind: "nat", number: HOOK_POSTROUTING, priority: PRIORITY_SOURCE_NAT };
+    vec![
+        object::add_table(TABLE, true),
+        object::add_chain(TABLE, CHAIN, Some(hook)),
+        object::add_set(TABLE, ATTACHMENTS.name, &ATTACHMENTS, 1),
+    ]
+}
+
+/// The set and the rule of a subnet; `id` tells the set from the others of the same transaction.
+fn new_subnet(subnet: IpNet, id: u32) -> [Message; 2] {
+    let key = if subnet.addr().is_ipv4() { &[Field::Ipv4] } else { &[Field::Ipv6] };
+    let set = Set { name: MEMBERS, key, value: &[] };
+    [
+        object::add_set(TABLE, &members(subnet), &set, id),
+        object::add_rule(TABLE, CHAIN, &subnet.to_string(), |m| rule(subnet, Expressions(m)).0),
+    ]
+}
+
+/// Masquerades what members send to anything but their own subnet and multicast groups.
+fn rule(subnet: IpNet, expressions: Expressions) -> Expressions {
+    let ipv4 = subnet.addr().is_ipv4();
+    let multicast = match ipv4 {
+        true => IpNet::new([224, 0, 0, 0].into(), 4),
+        false => IpNet::new([0xff00, 0, 0, 0, 0, 0, 0, 0].into(), 8),
+    };
+    let multicast = multicast.expect("both prefix lengths fit their family");
+    expressions
+        .family(ipv4)
+        .load(Packet::Source, ipv4, FIRST)
+        .lookup(&members(subnet), FIRST, None)
+        .subnet(Packet::Destination, Operator::NotEqual, subnet)
+        .subnet(Packet::Destination, Operator::NotEqual, multicast)
+        .masquerade()
+}
+
+/// The rules of a subnet that are as they should be.
+fn rules_of<'a>(listed: &'a [ListedRule], subnet: IpNet) -> impl Iterator<Item = &'a ListedRule> {
+    let names = object::expression_names(|m| rule(subnet, Expressions(m)).0);
+    let comment = subnet.to_string();
+    listed.iter().filter(move |found| {
+        found.comment == comment && found.expressions.iter().map(|(name, _)| name).eq(names.iter())
+    })
+}
+
+fn subnets(addresses: &[IpNet]) -> BTreeSet<IpNet> {
+    addresses.iter().map(IpNet::trunc).collect()
+}
+
+/// Masquerades what addresses send to anything but their own subnet and multicast groups. What the label had before goes. An
+/// address that another label had goes over to this one: the other attachment is gone, even if its DEL is still to come.
 ///
 /// # Errors
 /// When the kernel refuses; nothing has changed then.
 pub fn add(label: &str, addresses: &[IpNet]) -> Result<(), NetlinkError> {
-    let hook = Hook { kind: "nat", number: HOOK_POSTROUTING, priority: PRIORITY_SOURCE_NAT };
-    let mut messages = vec![object::add_table(TABLE, false), object::add_chain(TABLE, CHAIN, Some(hook))];
-    messages.extend(addresses.iter().map(|address| new_rule(label, *address)));
-    transact(&mut Socket::netfilter()?, "add a masquerading rule", None, messages)
-}
-
-fn new_rule(label: &str, address: IpNet) -> Message {
-    let ipv4 = address.addr().is_ipv4();
-    let multicast = if ipv4 {
-        IpNet::new([224, 0, 0, 0].into(), 4)
-    } else {
-        IpNet::new([0xff00, 0, 0, 0, 0, 0, 0, 0].into(), 8)
-    };
-    let multicast = multicast.expect("both prefix lengths fit their family");
-    object::add_rule(TABLE, CHAIN, label, |m| {
-        Expressions(m)
-            .family(ipv4)
-            .subnet(Packet::Source, Operator::Equal, address.addr().into())
-            .subnet(Packet::Destination, Operator::NotEqual, address)
-            .subnet(Packet::Destination, Operator::NotEqual, multicast)
-            .masquerade()
-            .0
-    })
-}
-
-/// The rules of this crate; none if nftables or the table is not there.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn rules() -> Result<Vec<Rule>, NetlinkError> {
-    match Socket::netfilter() {
-        Ok(mut socket) => list(&mut socket),
-        Err(error) if is_absent(&error) => Ok(Vec::new()),
-        Err(error) => Err(error),
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let mut socket = Socket::netfilter()?;
+    let notes: Vec<Vec<u8>> = addresses.iter().copied().map(note).collect();
+    let mut generation = None;
+    let mut before = Vec::new();
+    let mut taken: Vec<IpNet> = Vec::new();
+    let mut attempt = 1;
+    loop {
+        let mut changes = std::mem::take(&mut before);
+        changes.extend(LEDGER.add_as(identity(label), label, &notes));
+        for address in addresses {
+            let (set, key) = (members(address.trunc()), octets(address.addr()));
+            if taken.contains(address) {
+                changes.push(object::delete_element(TABLE, &set, &key));
+            }
+            let element = Element { key, value: Vec::new(), comment: label.to_owned() };
+            changes.push(object::add_element(TABLE, &set, &element));
+        }
+        let error = match transact(&mut socket, "add masquerading", generation, changes) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let is_race = [libc::EEXIST, libc::ENOENT, libc::ERESTART].iter().any(|errno| error.is(*errno));
+        if attempt == ATTEMPTS || !is_race {
+            return Err(error);
+        }
+        attempt += 1;
+        if LEDGER.knows(&mut socket, identity(label))? {
+            remove(label)?;
+        }
+        // The transaction is refused unless the ruleset is still the one that was looked at.
+        generation = object::generation(&mut socket)?;
+        if !object::has_table(&mut socket, TABLE)? {
+            before.extend(structure());
+        }
+        let listed = object::rules(&mut socket, TABLE, CHAIN)?;
+        for (subnet, id) in subnets(addresses).into_iter().zip(2..) {
+            if rules_of(&listed, subnet).next().is_none() {
+                before.extend(new_subnet(subnet, id));
+            }
+        }
+        taken.clear();
+        for address in addresses {
+            let (set, key) = (members(address.trunc()), octets(address.addr()));
+            if object::element(&mut socket, TABLE, &set, &key)?.is_some() {
+                taken.push(*address);
+            }
+        }
     }
 }
 
-fn list(socket: &mut Socket) -> Result<Vec<Rule>, NetlinkError> {
-    Ok(object::rules(socket, TABLE, CHAIN)?.into_iter().map(Rule::from).collect())
+/// What a label lacks of the masquerading of addresses, in words; `None` if everything is there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn missing(label: &str, addresses: &[IpNet]) -> Result<Option<String>, NetlinkError> {
+    let Some(mut socket) = socket_if_any()? else { return Ok(Some("the kernel has no nftables".to_owned())) };
+    let listed = object::rules(&mut socket, TABLE, CHAIN)?;
+    for address in addresses {
+        let subnet = address.trunc();
+        let found = object::element(&mut socket, TABLE, &members(subnet), &octets(address.addr()))?;
+        if found.is_none_or(|found| found.comment != label) {
+            return Ok(Some(format!(
+                "the set {} of table inet {TABLE} lacks {}",
+                members(subnet),
+                address.addr()
+            )));
+        }
+        if rules_of(&listed, subnet).next().is_none() {
+            return Ok(Some(format!("the chain {CHAIN} of table inet {TABLE} lacks the rule of {subnet}")));
+        }
+    }
+    Ok(None)
 }
 
-/// Removes the rules whose label is chosen, and the table with the last rule.
+/// The labels that are masqueraded; none if nftables or the table is not there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn labels() -> Result<BTreeSet<String>, NetlinkError> {
+    match socket_if_any()? {
+        Some(mut socket) => {
+            let all = LEDGER.attachments(&mut socket, |_| true)?;
+            Ok(all.into_iter().map(|(_, label)| label).collect())
+        }
+        None => Ok(BTreeSet::new()),
+    }
+}
+
+/// Removes what a label has; with the last address of a subnet its set and rule, with the last one of all the table.
 ///
 /// # Errors
 /// When the kernel refuses, or others changed the ruleset at every attempt.
-pub fn remove(chosen: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
-    let mut socket = match Socket::netfilter() {
-        Ok(socket) => socket,
-        Err(error) if is_absent(&error) => return Ok(()),
-        Err(error) => return Err(error),
-    };
+pub fn remove(label: &str) -> Result<(), NetlinkError> {
+    let Some(mut socket) = socket_if_any()? else { return Ok(()) };
     let mut attempt = 1;
     loop {
-        // The transaction is refused unless the ruleset is still the one that was listed: otherwise the table might
-        // go together with a rule that came in between.
         let generation = object::generation(&mut socket)?;
-        let (gone, kept): (Vec<Rule>, Vec<Rule>) =
-            list(&mut socket)?.into_iter().partition(|rule| chosen(&rule.label));
-        let is_done = gone.is_empty() && (!kept.is_empty() || !object::has_table(&mut socket, TABLE)?);
-        if is_done {
-            return Ok(());
+        let notes = LEDGER.read(&mut socket, identity(label))?;
+        if notes.is_empty() {
+            break;
         }
-        let messages = if kept.is_empty() {
+        let is_own = |element: &Element| element.comment == label;
+        let all_own = |socket: &mut Socket, set: &str| -> Result<bool, NetlinkError> {
+            let elements = match notes.len() < FIRST_ELEMENTS {
+                true => object::first_elements(TABLE, set)?,
+                false => object::all_elements(socket, TABLE, set)?,
+            };
+            Ok(elements.iter().all(is_own))
+        };
+        let mut is_exclusive = all_own(&mut socket, ATTACHMENTS.name)?;
+        let changes = if is_exclusive {
             vec![object::delete_table(TABLE)]
         } else {
-            gone.iter().map(|rule| object::delete_rule(TABLE, CHAIN, rule.handle)).collect()
+            let mut changes = LEDGER.delete(identity(label), notes.len());
+            let addresses: Vec<IpNet> = notes.iter().filter_map(from_note).collect();
+            for subnet in subnets(&addresses) {
+                let set = members(subnet);
+                if all_own(&mut socket, &set)? {
+                    is_exclusive = true;
+                    changes.extend(delete_subnet(&mut socket, subnet)?);
+                    continue;
+                }
+                for address in addresses.iter().filter(|address| address.trunc() == subnet) {
+                    let key = octets(address.addr());
+                    if object::element(&mut socket, TABLE, &set, &key)?.as_ref().is_some_and(is_own) {
+                        changes.push(object::delete_element(TABLE, &set, &key));
+                    }
+                }
+            }
+            changes
         };
-        match transact(&mut socket, "remove a masquerading rule", generation, messages) {
-            Err(error) if error.is(libc::ERESTART) && attempt < ATTEMPTS => attempt += 1,
-            Err(error) if error.is(libc::ENOENT) && attempt < ATTEMPTS => attempt += 1,
+        // What goes as a whole must not go together with somebody who came in between.
+        match transact(&mut socket, "remove masquerading", generation.filter(|_| is_exclusive), changes) {
+            Err(error) if [libc::ERESTART, libc::ENOENT].iter().any(|errno| error.is(*errno)) => {
+                attempt += 1;
+                if attempt > ATTEMPTS {
+                    return Err(error);
+                }
+            }
             other => return other,
         }
+    }
+    LEDGER.remove_if_idle()
+}
+
+/// Deletes the set of a subnet and whatever rule looks into it; the set may have gone.
+fn delete_subnet(socket: &mut Socket, subnet: IpNet) -> Result<Vec<Message>, NetlinkError> {
+    let comment = subnet.to_string();
+    let rules = object::rules(socket, TABLE, CHAIN)?;
+    let own = rules.iter().filter(|rule| rule.comment == comment);
+    let mut changes: Vec<Message> = own.map(|rule| object::delete_rule(TABLE, CHAIN, rule.handle)).collect();
+    if object::has_set(socket, TABLE, &members(subnet))? {
+        changes.push(object::delete_set(TABLE, &members(subnet)));
+    }
+    Ok(changes)
+}
+
+/// Removes what labels have that are chosen.
+///
+/// # Errors
+/// See [`remove`].
+pub fn collect(chosen: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
+    labels()?.iter().filter(|label| chosen(label)).try_for_each(|label| remove(label))?;
+    LEDGER.remove_if_idle()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_read_back() {
+        for text in ["10.1.0.2/16", "0.0.0.0/0", "10.1.2.3/32", "fd00::2/64", "::/0", "fd00::3/128"] {
+            let address: IpNet = text.parse().expect("an address");
+            assert_eq!(note(address).len(), 20);
+            assert_eq!(from_note(&note(address)), Some(address));
+        }
+        assert_eq!(from_note(&vec![0; 19]), None);
+        assert_eq!(from_note(&vec![255; 20]), None);
+    }
+
+    #[test]
+    fn subnets_have_sets_of_their_own() {
+        let of = |text: &str| members(text.parse().expect("a subnet"));
+        assert_ne!(of("10.1.0.0/16"), of("10.1.0.0/17"));
+        // What the kernel takes for the name of a set.
+        assert!(of("fd00:1:2:3:4:5:6:0/112").len() < 32);
     }
 }

@@ -313,9 +313,9 @@ fn remove(request: &Request) -> Result<(), Refusal> {
     let attachment = &request.attachment;
     let link = Socket::route().and_then(|mut host| host.delete_link(&attachment.host_interface()));
     let label = attachment.label();
-    let rules = nft::remove(|found| found == label);
+    let masquerading = nft::remove(&label);
     link?;
-    Ok(rules?)
+    Ok(masquerading?)
 }
 
 /// DEL. The address is freed last: nobody may get it while the interface is there.
@@ -330,7 +330,7 @@ pub(crate) fn gc(request: &Request) -> Outcome {
     let stale = request.stale_labels()?;
     let mut outcomes = vec![
         remove_links(|link| link.alias.strip_prefix(ALIAS).is_some_and(&stale)),
-        nft::remove(&stale).map_err(Refusal::from),
+        nft::collect(&stale).map_err(Refusal::from),
     ];
     outcomes.push(delegate::forward(request));
     outcomes.into_iter().collect::<Result<(), Refusal>>().map(|()| Answer::Silence)
@@ -378,14 +378,9 @@ pub(crate) fn check(request: &Request, masquerade: bool) -> Result<(Link, Vec<Ip
         None => return differs(format!("{name}, the host's end of {ifname}, is missing")),
     };
     if masquerade {
-        let label = request.attachment.label();
-        let rules: Vec<nft::Rule> = nft::rules()?.into_iter().filter(|rule| rule.label == label).collect();
-        if let Some(ip) = ips.iter().find(|ip| !rules.iter().any(|rule| rule.covers(ip.address.addr()))) {
-            return differs(format!(
-                "no rule masquerades {}: table inet {} lacks it",
-                ip.address.addr(),
-                nft::TABLE
-            ));
+        let addresses: Vec<_> = ips.iter().map(|ip| ip.address).collect();
+        if let Some(problem) = nft::missing(&request.attachment.label(), &addresses)? {
+            return differs(format!("masquerading: {problem}"));
         }
     }
     delegate::forward(request)?;

@@ -238,19 +238,17 @@ fn cut_off() -> Result<(), Defect> {
     nft_program("table ip cnitest_mutant { chain input { type filter hook input priority 0; drop; }; }\n")
 }
 
-/// Leaves a masquerading rule for the last address of the result only.
+/// Masquerades the last address of the result only.
 fn masquerade_last(run: &Execution) -> Result<(), Defect> {
     let result: Value = serde_json::from_slice(&run.stdout)?;
     let listed = result["ips"].as_array().cloned().unwrap_or_default();
     let addresses: Vec<IpNet> = listed.iter().filter_map(|ip| ip["address"].as_str()?.parse().ok()).collect();
     let Some(last) = addresses.last() else { return Ok(()) };
-    let covers = |rule: &nft::Rule, address: &IpNet| -> bool {
-        let address: IpAddr = address.addr();
-        rule.covers(address)
-    };
-    let Some(own) = nft::rules()?.into_iter().find(|rule| covers(rule, last)) else { return Ok(()) };
-    nft::remove(|label| label == own.label)?;
-    nft::add(&own.label, &[*last])?;
+    for label in nft::labels()? {
+        if nft::missing(&label, &[*last])?.is_none() {
+            nft::add(&label, &[*last])?;
+        }
+    }
     Ok(())
 }
 

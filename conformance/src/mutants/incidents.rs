@@ -313,7 +313,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |run| {
             let masquerades = run.config().get("ipMasq") == Some(&Value::Bool(true));
             let there = kernel::interface(run).is_ok_and(|found| found.is_some());
-            let gone = cni_plugins::nft::rules().is_ok_and(|rules| rules.is_empty());
+            let gone = cni_plugins::nft::labels().is_ok_and(|labels| labels.is_empty());
             run.run();
             if run.is(Operation::Del) && masquerades && there && gone {
                 run.refuse(999, "the chain CNI-1 does not exist");

@@ -19,7 +19,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use self::message::{Message, Reply, attribute, replies, to_text, u32_at};
 
 /// The size of the read buffer in bytes; more than the kernel puts into one datagram.
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 64 * 1024;
 /// How often an interrupted dump is begun anew.
 const DUMP_ATTEMPTS: usize = 64;
 /// `NLMSGERR_ATTR_MSG`: the kernel's explanation.

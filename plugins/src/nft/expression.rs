@@ -48,7 +48,7 @@ const VERDICT_CHAIN: u16 = 2;
 const JUMP: i32 = -3;
 const GOTO: i32 = -4;
 /// The attribute of `cmp` with the value.
-pub(crate) const CMP_DATA: u16 = 3;
+const CMP_DATA: u16 = 3;
 const META_INPUT: u32 = 6;
 const META_OUTPUT: u32 = 7;
 const META_INPUT_INDEX: u32 = 4;

@@ -73,10 +73,17 @@ fn key(identity: [u8; IDENTITY], number: usize) -> Vec<u8> {
 impl Ledger {
     /// Notes what an attachment has; refused with `EEXIST` if something is noted.
     pub(crate) fn add(&self, attachment: &Attachment, notes: &[Vec<u8>]) -> Vec<Message> {
-        let (identity, label) = (attachment.identity(), attachment.label());
+        self.add_as(attachment.identity(), &attachment.label(), notes)
+    }
+
+    /// Notes what something has that is known by an identity and a label; refused with `EEXIST` if something is noted.
+    pub(crate) fn add_as(&self, identity: [u8; IDENTITY], label: &str, notes: &[Vec<u8>]) -> Vec<Message> {
         let add = |(number, note): (usize, &Vec<u8>)| {
-            let element =
-                object::Element { key: key(identity, number), value: note.clone(), comment: label.clone() };
+            let element = object::Element {
+                key: key(identity, number),
+                value: note.clone(),
+                comment: label.to_owned(),
+            };
             object::add_element(self.table, self.map, &element)
         };
         notes.iter().enumerate().map(add).collect()

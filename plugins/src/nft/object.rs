@@ -7,6 +7,8 @@ use crate::netlink::{NetlinkError, Socket};
 
 /// The longest label in bytes: what the `nft` program takes for a comment.
 pub const LABEL_MAX: usize = 127;
+/// So many elements of a set fit into the smallest message that the kernel lists them in, whatever their labels.
+pub(crate) const FIRST_ELEMENTS: usize = 8;
 /// The length of `struct nfgenmsg`.
 pub(crate) const HEADER: usize = 4;
 
@@ -187,20 +189,6 @@ pub(crate) struct ListedRule {
     pub(crate) expressions: Vec<(String, Vec<u8>)>,
 }
 
-impl ListedRule {
-    /// The values that expressions of a name hold in an attribute.
-    pub(crate) fn values(&self, name: &str, kind: u16) -> Vec<Vec<u8>> {
-        let own = self.expressions.iter().filter(|(found, _)| found == name);
-        let value = |data: &Vec<u8>| Some(attribute(attribute(data, 0, kind)?, 0, DATA_VALUE)?.to_vec());
-        own.filter_map(|(_, data)| value(data)).collect()
-    }
-
-    /// Whether it has an expression of a name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.expressions.iter().any(|(found, _)| found == name)
-    }
-}
-
 /// The rules of a chain in order; none if there is no such chain.
 pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str) -> Result<Vec<ListedRule>, NetlinkError> {
     let message =
@@ -294,6 +282,15 @@ pub(crate) fn add_set(table: &str, name: &str, set: &Set, id: u32) -> Message {
         )
 }
 
+/// Whether a table has a set of that name.
+pub(crate) fn has_set(socket: &mut Socket, table: &str, name: &str) -> Result<bool, NetlinkError> {
+    let message = query(libc::NFT_MSG_GETSET, 0).text(SET_TABLE, table).text(SET_NAME, name);
+    match socket.get(&format!("look for the set {name}"), message, |_| Some(())) {
+        Err(error) if is_absent(&error) => Ok(false),
+        other => Ok(other?.is_some()),
+    }
+}
+
 /// Deletes a set.
 pub(crate) fn delete_set(table: &str, name: &str) -> Message {
     change(libc::NFT_MSG_DELSET, 0).text(SET_TABLE, table).text(SET_NAME, name)
@@ -372,14 +369,19 @@ pub(crate) fn all_elements(
 
 /// Whether a set has elements, however many; `false` also if there is no such set.
 pub(crate) fn has_elements(table: &str, set: &str) -> Result<bool, NetlinkError> {
+    Ok(!first_elements(table, set)?.is_empty())
+}
+
+/// Some of the elements of a set: [`FIRST_ELEMENTS`] or more, unless those are all; none if there is no such set.
+pub(crate) fn first_elements(table: &str, set: &str) -> Result<Vec<Element>, NetlinkError> {
     let message =
         query(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP).text(ELEMENTS_TABLE, table).text(ELEMENTS_SET, set);
     // On a socket of its own, as the rest of the list is never read.
     let socket = Socket::netfilter()?;
     let what = format!("look for elements of {set}");
-    match socket.begin_dump(&what, message, |payload| read_elements(payload).next().is_some()) {
-        Err(error) if is_absent(&error) => Ok(false),
-        other => Ok(other?.unwrap_or(false)),
+    match socket.begin_dump(&what, message, |payload| read_elements(payload).collect()) {
+        Err(error) if is_absent(&error) => Ok(Vec::new()),
+        other => Ok(other?.unwrap_or_default()),
     }
 }
 
