@@ -368,18 +368,3 @@ fn programs_run_side_by_side() {
     assert!(arena.reset().expect("reset"), "what runs ends with a reset");
     nothing_left(&mut arena);
 }
-
-#[test]
-fn memory_can_be_told_from_the_agents() {
-    let mut arena = arena();
-    let shared = execute(&mut arena, &Invocation::new("/bin/true"));
-    let own = execute(&mut arena, &Invocation::new("/bin/true").in_own_memory());
-    assert_eq!(own.outcome, Outcome::Exited(0));
-    assert!(own.peak_rss_kib < shared.peak_rss_kib, "{} KiB, {} KiB", own.peak_rss_kib, shared.peak_rss_kib);
-    let missing = execute(&mut arena, &Invocation::new("/nonexistent").in_own_memory());
-    assert!(
-        matches!(missing.outcome, Outcome::NotStarted { errno: libc::ENOENT, .. }),
-        "{}",
-        missing.outcome
-    );
-}

@@ -44,6 +44,7 @@ fn run(slower: f64) -> ChurnRun {
         latency: Distribution::of_samples(times(4000.0 * slower)),
         cpu: Distribution::of_samples(times(2000.0 * slower)),
         peak_kib: 2400,
+        private_kib: 300,
     };
     let plugin =
         |name: &str, delegated| ChurnPlugin { name: name.to_owned(), sha256: "0".repeat(64), delegated };

@@ -161,9 +161,10 @@ impl Page {
             "# Performance\n\nMade by `benches/performance`; do not edit. Reference: `cni-plugins`, static. Go: containernetworking/plugins 1.9.1 as Debian\n\
              builds it. Machine: {machine}. Where the load\naverage is not near 0, others used the machine too: the ratios count, \
              not the times, and CPU time more than latency, which then is mostly\nwaiting for others. The two sets took turns, one container each, so that both met the same disturbance.\nIntervals in \
-             brackets hold 95 %.\n\n## One container after another\n\n\
-             | case | reference ADD | Go ADD | reference DEL | Go DEL | Go takes times as long | CPU time | memory, reference | memory, Go |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+             brackets hold 95 %. Memory is that of the plugin that takes the most, at its last moment; \"its own\" leaves out the pages of files, which \
+             all executions of a program share.\n\n## One container after another\n\n\
+             | case | reference ADD | Go ADD | reference DEL | Go DEL | Go takes times as long | CPU time | memory of its own, reference | Go | resident, reference | Go |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         );
         Page { text }
     }
@@ -172,13 +173,15 @@ impl Page {
         let ms = |samples: &[f64]| format!("{:.2} ms", median(samples.iter().copied()) / 1000.0);
         let _ = writeln!(
             self.text,
-            "| {title} | {} | {} | {} | {} | {} | {} | {} KiB | {} KiB |",
+            "| {title} | {} | {} | {} | {} | {} | {} | {} KiB | {} KiB | {} KiB | {} KiB |",
             ms(&reference.add),
             ms(&go.add),
             ms(&reference.del),
             ms(&go.del),
             ratio(&ratio_of_medians(&go.pair, &reference.pair)),
             ratio(&ratio_of_medians(&go.cpu, &reference.cpu)),
+            reference.private_kib,
+            go.private_kib,
             reference.peak_kib,
             go.peak_kib
         );

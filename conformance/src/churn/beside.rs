@@ -3,9 +3,10 @@
 use cni_spec::Operation;
 use cnitest_reports::churn::Failure;
 
-use super::driver::{Driver, Manner};
+use super::ChurnError;
+use super::driver::Driver;
 use super::plan::Plan;
-use super::{ChurnError, MEMORY_ROUNDS};
+use super::spy::Memory;
 
 /// What one set took, in microseconds; the samples of two sets were taken in turn.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +19,10 @@ pub struct Beside {
     pub pair: Vec<f64>,
     /// CPU time of both.
     pub cpu: Vec<f64>,
-    /// The most memory of an execution, in KiB.
+    /// The most memory that was resident of a plugin, in KiB: its own, and pages of files, which all executions share.
     pub peak_kib: u64,
+    /// The most memory of its own that a plugin had, in KiB.
+    pub private_kib: u64,
     /// What failed.
     pub failures: Vec<Failure>,
 }
@@ -32,15 +35,8 @@ pub fn beside(plans: [&Plan; 2], rounds: usize) -> Result<[Beside; 2], ChurnErro
     let mut drivers = [Driver::start(plans[0])?, Driver::start(plans[1])?];
     let mut both: [Beside; 2] = Default::default();
     for (driver, result) in drivers.iter_mut().zip(&mut both) {
-        for memory in [false, true] {
-            driver.manner = Manner { own_memory: memory, spied: false };
-            driver.tally = Default::default();
-            for _ in 0..MEMORY_ROUNDS {
-                driver.pair(0, 0)?;
-            }
-        }
-        result.peak_kib = driver.tally.peak_kib;
-        driver.manner = Manner::default();
+        let most = driver.memory()?.into_values().fold(Memory::default(), Memory::max);
+        (result.peak_kib, result.private_kib) = (most.peak_kib, most.private_kib);
         if driver.tally.quantile(Operation::Add, 0.5) == 0 {
             let failure = driver.failures().into_iter().next();
             let reason =

@@ -10,10 +10,11 @@ use cni_spec::result::AddResult;
 use cnitest_reports::churn::{Duplicates, Failure};
 use serde_json::Value;
 
-use super::ChurnError;
 use super::plan::{Container, Plan, namespace};
+use super::spy::{self, Note};
 use super::tally::Tally;
-use crate::arena::{Arena, Snapshot};
+use super::{ChurnError, MEMORY_ROUNDS, Taken, Watched};
+use crate::arena::{Arena, ArenaError, Snapshot};
 use crate::invoke::{Execution, Invocation};
 use crate::runtime::policy::{Policy as _, Standard};
 use crate::suite::evidence;
@@ -22,15 +23,6 @@ use crate::suite::evidence;
 const KINDS: usize = 50;
 /// Examples of duplicate addresses that are kept.
 const EXAMPLES: usize = 10;
-
-/// How executions are made.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Manner {
-    /// Delegated plugins are watched.
-    pub(super) spied: bool,
-    /// Memory is to be measured.
-    pub(super) own_memory: bool,
-}
 
 /// An operation that has ended.
 #[derive(Debug)]
@@ -77,7 +69,7 @@ pub(super) struct Driver<'a> {
     failures: BTreeMap<(Operation, usize, String), Failure>,
     pub(super) duplicates: Duplicates,
     pub(super) tally: Tally,
-    pub(super) manner: Manner,
+    watched: Watched,
     pub(super) most_at_once: usize,
 }
 
@@ -96,7 +88,7 @@ impl<'a> Driver<'a> {
             failures: BTreeMap::new(),
             duplicates: Duplicates::default(),
             tally: Tally::default(),
-            manner: Manner::default(),
+            watched: Watched::default(),
             most_at_once: 0,
         })
     }
@@ -233,6 +225,33 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// Attaches a container so often while spies stand before plugins. Answers what they noted.
+    pub(super) fn spied(&mut self, watched: Watched, rounds: usize) -> Result<Vec<Note>, ChurnError> {
+        self.watched = watched;
+        for _ in 0..rounds {
+            self.pair(0, 0)?;
+        }
+        self.watched = Watched::Nobody;
+        let notes = match self.arena.read_file(spy::notes()) {
+            Ok(text) => spy::read(&text),
+            // A configuration can name a plugin that nobody executes.
+            Err(ArenaError::Refused(_)) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        self.arena.remove_path(spy::notes())?;
+        Ok(notes)
+    }
+
+    /// The most memory that each plugin takes for each operation, those that others execute among them.
+    pub(super) fn memory(&mut self) -> Result<Taken, ChurnError> {
+        let mut taken = Taken::new();
+        for note in self.spied(Watched::Memory, MEMORY_ROUNDS)? {
+            let most = taken.entry((note.plugin, note.operation)).or_default();
+            *most = most.max(note.memory);
+        }
+        Ok(taken)
+    }
+
     fn invocation(
         &self,
         container: &Container,
@@ -240,9 +259,7 @@ impl<'a> Driver<'a> {
         plugin: usize,
         previous: Option<&Value>,
     ) -> Result<Invocation, ChurnError> {
-        let mut made = self.plan.invocation(container, operation, plugin, previous, self.manner.spied)?;
-        made.own_memory = self.manner.own_memory;
-        Ok(made)
+        self.plan.invocation(container, operation, plugin, previous, self.watched)
     }
 
     fn launch(&mut self, under: Under) {

@@ -6,7 +6,7 @@
 //! the bookkeeping between two executions counts.
 //!
 //! [`plan`] says what is executed, `driver` executes it side by side, `tally` keeps histograms; `load` and `growth` are the kinds
-//! of run, [`beside`] has two sets of plugins take turns, and [`spy`] watches delegated plugins.
+//! of run, [`beside`] has two sets of plugins take turns, and [`spy`] watches plugins.
 
 pub mod beside;
 mod driver;
@@ -29,9 +29,9 @@ use cnitest_reports::churn::{
 };
 use cnitest_reports::model::{Environment, Tool};
 
-use self::driver::{Driver, Manner};
+use self::driver::Driver;
 use self::plan::Plan;
-use self::spy::SPY_DIR;
+use self::spy::{MEMORY_DIR, Memory, SPY_DIR};
 use crate::arena::ArenaError;
 use crate::runtime::error::LoadError;
 use crate::suite::{environment, rfc3339};
@@ -40,6 +40,32 @@ use crate::suite::{environment, rfc3339};
 const MEMORY_ROUNDS: usize = 5;
 /// Attachments that are made one after another to measure time.
 const QUIET_ROUNDS: usize = 20;
+
+/// The memory that each plugin took for each operation.
+type Taken = BTreeMap<(String, String), Memory>;
+
+/// Which plugins a spy stands before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Watched {
+    /// None.
+    #[default]
+    Nobody,
+    /// Those that others execute, for their times.
+    Delegates,
+    /// All, for their memory.
+    Memory,
+}
+
+impl Watched {
+    /// The folder of the spies.
+    fn folder(self) -> Option<&'static str> {
+        match self {
+            Watched::Nobody => None,
+            Watched::Delegates => Some(SPY_DIR),
+            Watched::Memory => Some(MEMORY_DIR),
+        }
+    }
+}
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -250,17 +276,8 @@ impl Churn {
                 return Err(ChurnError::Useless(reason));
             }
         }
+        let memory = driver.memory()?;
         driver.tally = Default::default();
-        driver.manner = Manner { own_memory: true, spied: false };
-        let mut peaks: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for _ in 0..MEMORY_ROUNDS {
-            driver.pair(0, 0)?;
-        }
-        for (plugin, operation, peak) in driver.tally.peaks(&self.plan.plugins) {
-            peaks.insert((plugin, operation), peak);
-        }
-        driver.tally = Default::default();
-        driver.manner = Manner::default();
         for _ in 0..QUIET_ROUNDS {
             driver.pair(0, 0)?;
         }
@@ -269,51 +286,45 @@ impl Churn {
             .into_iter()
             .map(|timing| {
                 let plugin = timing.plugin.unwrap_or_default();
-                let peak_kib =
-                    peaks.get(&(plugin.clone(), timing.operation.clone())).copied().unwrap_or_default();
+                let taken =
+                    memory.get(&(plugin.clone(), timing.operation.clone())).copied().unwrap_or_default();
                 Quiet {
                     plugin,
                     operation: timing.operation,
                     delegated: false,
                     latency: timing.latency,
                     cpu: timing.cpu,
-                    peak_kib,
+                    peak_kib: taken.peak_kib,
+                    private_kib: taken.private_kib,
                 }
             })
             .collect();
-        quiet.extend(self.delegated(driver)?);
+        quiet.extend(self.delegated(driver, &memory)?);
         driver.tally = Default::default();
         Ok(quiet)
     }
 
     /// What delegated plugins take, as spies see it.
-    fn delegated(&self, driver: &mut Driver<'_>) -> Result<Vec<Quiet>, ChurnError> {
+    fn delegated(&self, driver: &mut Driver<'_>, memory: &Taken) -> Result<Vec<Quiet>, ChurnError> {
         if self.plan.delegates.is_empty() {
             return Ok(Vec::new());
         }
-        driver.manner = Manner { spied: true, own_memory: false };
-        for _ in 0..QUIET_ROUNDS {
-            driver.pair(0, 0)?;
-        }
-        driver.manner = Manner::default();
-        let notes = match driver.arena.read_file(spy::notes()) {
-            Ok(text) => spy::read(&text),
-            // A configuration can name a plugin that nobody executes.
-            Err(ArenaError::Refused(_)) => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        driver.arena.remove_path(spy::notes())?;
+        let notes = driver.spied(Watched::Delegates, QUIET_ROUNDS)?;
         let mut seen: BTreeMap<(String, String), Vec<spy::Note>> = BTreeMap::new();
         for note in notes {
             seen.entry((note.plugin.clone(), note.operation.clone())).or_default().push(note);
         }
-        let quiet = |((plugin, operation), notes): ((String, String), Vec<spy::Note>)| Quiet {
-            plugin,
-            operation,
-            delegated: true,
-            latency: Distribution::of_samples(notes.iter().map(|note| note.wall_us)),
-            cpu: Distribution::of_samples(notes.iter().map(|note| note.cpu_us)),
-            peak_kib: notes.iter().map(|note| note.peak_kib).max().unwrap_or(0),
+        let quiet = |((plugin, operation), notes): ((String, String), Vec<spy::Note>)| {
+            let taken = memory.get(&(plugin.clone(), operation.clone())).copied().unwrap_or_default();
+            Quiet {
+                plugin,
+                operation,
+                delegated: true,
+                latency: Distribution::of_samples(notes.iter().map(|note| note.wall_us)),
+                cpu: Distribution::of_samples(notes.iter().map(|note| note.cpu_us)),
+                peak_kib: taken.peak_kib,
+                private_kib: taken.private_kib,
+            }
         };
         Ok(seen.into_iter().map(quiet).collect())
     }

@@ -1,5 +1,6 @@
 //! What is executed: networks, their plugins, and the request of each execution. Derived as our own runtime does it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use cni_spec::{Operation, Version};
 use cnitest_reports::churn::ChurnPlugin;
 use serde_json::{Map, Value, json};
 
-use super::{ChurnError, SPY_DIR};
+use super::spy::{MEMORY_DIR, SPY_DIR};
+use super::{ChurnError, Watched};
 use crate::arena::{ArenaConfig, Bind, NETNS_DIR, PLUGIN_DIR, PluginAlias, SEARCH_PATH};
 use crate::invoke::Invocation;
 use crate::runtime::Attach;
@@ -165,7 +167,9 @@ impl Plan {
     /// How to build its arena.
     pub(super) fn arena(&self) -> ArenaConfig {
         let alias = |name: String| PluginAlias { name, executable: self.executable.clone() };
-        let spies = self.delegates.iter().map(|name| format!("{SPY_DIR}/{name}"));
+        let timing = self.delegates.iter().map(|name| format!("{SPY_DIR}/{name}"));
+        let weighing = self.plugins.iter().chain(&self.delegates).collect::<BTreeSet<_>>().into_iter();
+        let spies = timing.chain(weighing.map(|name| format!("{MEMORY_DIR}/{name}")));
         let bundled = cni_plugins::NAMES.iter().map(|name| (*name).to_owned());
         ArenaConfig {
             agent_executable: self.executable.clone(),
@@ -223,7 +227,7 @@ impl Plan {
         operation: Operation,
         plugin: usize,
         previous: Option<&Value>,
-        spied: bool,
+        watched: Watched,
     ) -> Result<Invocation, ChurnError> {
         let net = &self.nets[container.net];
         let unusable = |reason: String| ChurnError::Network { name: net.list.name().to_owned(), reason };
@@ -245,11 +249,14 @@ impl Plan {
             Key::new(net.list.name(), &container.id, IFNAME).map_err(|error| unusable(error.to_string()))?;
         let attach = Attach::new(key, format!("{NETNS_DIR}/{}", namespace(container.slot)));
         let own = self.folder.clone().unwrap_or_else(|| PLUGIN_DIR.into());
-        let spies = spied.then(|| Path::new(PLUGIN_DIR).join(SPY_DIR));
-        let path: Vec<PathBuf> = spies.into_iter().chain([own]).collect();
+        let folder = watched.folder().map(|name| Path::new(PLUGIN_DIR).join(name));
+        let path: Vec<PathBuf> = folder.iter().cloned().chain([own]).collect();
         let parameters = Standard.parameters(operation, Some(&attach), &path);
-        let invocation =
-            Invocation::new(&net.programs[plugin]).timeout(self.timeout).env("PATH", SEARCH_PATH);
+        let program = match (watched, folder) {
+            (Watched::Memory, Some(folder)) => folder.join(config.plugin_type()),
+            _ => net.programs[plugin].clone(),
+        };
+        let invocation = Invocation::new(program).timeout(self.timeout).env("PATH", SEARCH_PATH);
         let pairs = parameters.to_pairs().into_iter();
         Ok(pairs
             .fold(invocation, |invocation, (name, value)| invocation.env(name, value))

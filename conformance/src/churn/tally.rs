@@ -29,7 +29,6 @@ struct Measured {
     response: Option<Histogram<u64>>,
     cpu: Histogram<u64>,
     failed: u64,
-    peak_kib: u64,
     slices: Vec<Histogram<u64>>,
     /// How many a slice holds.
     slice_length: u64,
@@ -42,7 +41,6 @@ impl Default for Measured {
             response: None,
             cpu: histogram(),
             failed: 0,
-            peak_kib: 0,
             slices: Vec::new(),
             slice_length: 8,
         }
@@ -106,7 +104,6 @@ impl Tally {
         self.executions += 1;
         self.peak_kib = self.peak_kib.max(execution.peak_rss_kib);
         let measured = self.plugins.entry((plugin, operation)).or_default();
-        measured.peak_kib = measured.peak_kib.max(execution.peak_rss_kib);
         match succeeded {
             true => measured.record(execution.wall, execution.user_cpu + execution.system_cpu, None),
             false => measured.failed += 1,
@@ -140,16 +137,6 @@ impl Tally {
             measured.timing(names.get(*plugin).cloned(), *operation)
         };
         self.plugins.iter().map(timing).collect()
-    }
-
-    /// The most memory of each plugin's operations.
-    pub(super) fn peaks<'a>(
-        &'a self,
-        names: &'a [String],
-    ) -> impl Iterator<Item = (String, String, u64)> + 'a {
-        self.plugins.iter().map(|((plugin, operation), measured)| {
-            (names.get(*plugin).cloned().unwrap_or_default(), operation.to_string(), measured.peak_kib)
-        })
     }
 
     /// A quantile of an operation, in microseconds.

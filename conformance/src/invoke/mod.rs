@@ -113,9 +113,6 @@ pub struct Invocation {
     pub limits: Limits,
     /// Command names of processes that may go on running afterwards, and do until the arena is reset.
     pub spares: Vec<String>,
-    /// Starts it in a copy of the agent's memory rather than in that memory itself: slower, but
-    /// [`Execution::peak_rss_kib`] then begins with what the agent has written, not with all that it has.
-    pub own_memory: bool,
 }
 
 impl Invocation {
@@ -137,7 +134,6 @@ impl Invocation {
             output_cap: Self::OUTPUT_CAP,
             limits: Limits::default(),
             spares: Vec::new(),
-            own_memory: false,
         }
     }
 
@@ -194,13 +190,6 @@ impl Invocation {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
-        self
-    }
-
-    /// Starts it in a copy of the agent's memory: see [`Self::own_memory`].
-    #[must_use]
-    pub fn in_own_memory(mut self) -> Self {
-        self.own_memory = true;
         self
     }
 
@@ -280,8 +269,7 @@ pub struct Execution {
     /// CPU time in the kernel, of the program and the children that it waited for.
     pub system_cpu: Duration,
     /// Largest resident set in KiB, of the program and the children that it waited for. The kernel counts the moment
-    /// before execve(2), so that it is never below the resident set of the arena's agent (a few MiB), or below a few
-    /// hundred KiB with [`Invocation::own_memory`].
+    /// before execve(2), so that it is never below the resident set of the arena's agent (a few MiB).
     pub peak_rss_kib: u64,
     /// Command names of processes that outlived the program by more than a moment, sorted; all were killed.
     pub left_behind: Vec<String>,

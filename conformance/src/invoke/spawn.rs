@@ -170,8 +170,7 @@ impl Spawner {
         };
         self.failure.clear();
         let mut process_descriptor: c_int = -1;
-        let memory = if invocation.own_memory { 0 } else { libc::CLONE_VM };
-        let flags = memory | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         // SAFETY: the stack is as long as its vector and grows down from its end; the kernel keeps this thread,
         // the only user of the memory that the child touches, waiting until the child has executed the program
         // or exited; a copy of the memory has the same at the same addresses. `child` and what it points to live until then. The process has no signal handlers that

@@ -106,10 +106,15 @@ impl Comparison {
                 ratio: Some(ratio).filter(|ratio| ratio.value.is_finite()),
                 regression: false,
             });
-            let share = other.peak_kib as f64 / one.peak_kib.max(1) as f64;
-            let exact = Estimate { value: share, low: share, high: share };
-            let kib = |kib: u64| format!("{kib} KiB");
-            self.take(format!("{name}, memory"), kib(one.peak_kib), kib(other.peak_kib), Some(exact));
+            for (what, before, after) in [
+                ("memory", one.peak_kib, other.peak_kib),
+                ("memory of its own", one.private_kib, other.private_kib),
+            ] {
+                let share = after as f64 / before.max(1) as f64;
+                let exact = Estimate { value: share, low: share, high: share };
+                let kib = |kib: u64| format!("{kib} KiB");
+                self.take(format!("{name}, {what}"), kib(before), kib(after), Some(exact));
+            }
         }
         Ok(())
     }

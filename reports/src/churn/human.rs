@@ -241,10 +241,19 @@ fn quiet(page: &mut Page, quiet: &[Quiet]) {
             if one.delegated { format!("{name}, delegated") } else { name },
             micros(one.latency.p50_us as f64),
             micros(one.cpu.p50_us as f64),
-            format!("{} KiB", one.peak_kib),
+            kib(one.peak_kib),
+            kib(one.private_kib),
         ]
     };
-    table(page, &["", "latency", "CPU", "memory"], &quiet.iter().map(row).collect::<Vec<_>>());
+    table(page, &["", "latency", "CPU", "memory", "its own"], &quiet.iter().map(row).collect::<Vec<_>>());
+}
+
+/// Memory, which is not known where nobody may look at a process.
+fn kib(kib: u64) -> String {
+    match kib {
+        0 => "unknown".to_owned(),
+        kib => format!("{kib} KiB"),
+    }
 }
 
 fn troubles(page: &mut Page, run: &ChurnRun) {

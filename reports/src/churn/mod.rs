@@ -148,8 +148,10 @@ pub struct Quiet {
     pub latency: Distribution,
     /// CPU time, with that of the programs that it executed.
     pub cpu: Distribution,
-    /// The most memory that it or a program that it executed took, in KiB. Shared pages count.
+    /// The most memory that was resident, in KiB: its own, and pages of files, which all executions share.
     pub peak_kib: u64,
+    /// The memory of its own, in KiB.
+    pub private_kib: u64,
 }
 
 /// Containers that came and went side by side.
