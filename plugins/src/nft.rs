@@ -12,12 +12,12 @@ use ipnet::IpNet;
 
 use self::expression::{CMP_DATA, Expressions, Operator, Packet};
 pub use self::object::LABEL_MAX;
-use self::object::{HOOK_POSTROUTING, Hook, ListedRule, PRIORITY_SOURCE_NAT, is_absent, transact};
+use self::object::{HOOK_POSTROUTING, Hook, ListedRule, PRIORITY_SOURCE_NAT, Table, is_absent, transact};
 use crate::netlink::message::{Message, octets};
 use crate::netlink::{NetlinkError, Socket};
 
-/// The name of the table, of family `inet`.
-pub const TABLE: &str = "cni_reference";
+/// The table.
+pub(crate) const TABLE: Table = Table::inet("cni_reference");
 /// The name of its chain.
 pub const CHAIN: &str = "postrouting";
 
