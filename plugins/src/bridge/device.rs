@@ -21,9 +21,14 @@ pub(super) fn lock(exclusive: bool) -> Result<File, Refusal> {
     locked.map_err(|error| io_failure("cannot lock the host's network namespace", &error))
 }
 
-/// The bridge, set up. `made` is set if it was not there.
-pub(super) fn ensure(host: &mut Socket, settings: &Settings<'_>, made: &mut bool) -> Result<Link, Refusal> {
+/// The bridge, set up. `made` is set, also if this fails later, if it was not there.
+pub(super) fn ensure(
+    host: &mut Socket,
+    settings: &Settings<'_>,
+    made: &mut Option<Link>,
+) -> Result<Link, Refusal> {
     let name = settings.bridge;
+    let mut is_new = false;
     for _ in 0..ATTEMPTS {
         match host.link(name)? {
             Some(link) if link.kind != "bridge" => {
@@ -31,6 +36,10 @@ pub(super) fn ensure(host: &mut Socket, settings: &Settings<'_>, made: &mut bool
                 return Err(invalid("bridge", problem));
             }
             Some(link) => {
+                if is_new {
+                    *made = Some(link.clone());
+                    veth::ignore_advertisements(name)?;
+                }
                 let wanted = Change {
                     up: (!link.up).then_some(true),
                     promiscuous: (settings.promiscuous && !link.promiscuous).then_some(true),
@@ -44,10 +53,7 @@ pub(super) fn ensure(host: &mut Socket, settings: &Settings<'_>, made: &mut bool
             None => {
                 let filters = settings.tagging.wants_filtering();
                 let new = new_bridge(name, random_mac()?, settings.mtu, filters);
-                *made = host.apply(vec![new.or(&[libc::EEXIST])])? == [None];
-                if *made {
-                    veth::ignore_advertisements(name)?;
-                }
+                is_new = host.apply(vec![new.or(&[libc::EEXIST])])? == [None];
             }
         }
     }

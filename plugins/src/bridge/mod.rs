@@ -105,7 +105,7 @@ impl Settings<'_> {
 /// What an ADD has made beside the pair, and takes back when it fails.
 #[derive(Default)]
 struct Made<'d> {
-    bridge: bool,
+    bridge: Option<Link>,
     /// The gateway's interface in a VLAN.
     gateway: Option<Link>,
     /// The delegate that has given out addresses.
@@ -128,8 +128,8 @@ fn add(request: &Request) -> Outcome {
         if let (Some(link), Some(id)) = (&made.gateway, settings.tagging.native) {
             gateway::remove_unused(&mut pair.host, link, &bridge, id, request);
         }
-        if made.bridge {
-            device::remove_unused(&mut pair.host, &bridge, request);
+        if let Some(bridge) = &made.bridge {
+            device::remove_unused(&mut pair.host, bridge, request);
         }
     }
     outcome
@@ -140,26 +140,21 @@ fn plug_in(
     pair: &mut Pair<'_>,
     settings: &Settings<'_>,
     mac: Option<Mac>,
-    made: &mut bool,
+    made: &mut Option<Link>,
 ) -> Result<Link, Refusal> {
     // Excludes only the removal of the bridge after an ADD that failed.
     let lock = device::lock(false)?;
-    let bridge = device::ensure(&mut pair.host, settings, made)?;
-    let created = settings
-        .tagging
-        .check_bridge(&bridge)
-        .and_then(|()| pair.create(Some(bridge.index), settings.mtu, mac));
-    match created {
+    let plugged = device::ensure(&mut pair.host, settings, made).and_then(|bridge| {
+        settings.tagging.check_bridge(&bridge)?;
+        pair.create(Some(bridge.index), settings.mtu, mac)?;
         // The bridge's MTU follows its ports unless somebody set it: it is what it is with this one.
-        Ok(()) => Ok(pair.host.link(settings.bridge).ok().flatten().unwrap_or(bridge)),
-        Err(error) => {
-            drop(lock);
-            if *made {
-                device::remove_unused(&mut pair.host, &bridge, pair.request);
-            }
-            Err(error)
-        }
+        Ok(pair.host.link(settings.bridge).ok().flatten().unwrap_or(bridge))
+    });
+    drop(lock);
+    if let (Err(_), Some(bridge)) = (&plugged, &made) {
+        device::remove_unused(&mut pair.host, bridge, pair.request);
     }
+    plugged
 }
 
 /// Everything after the pair is there.
