@@ -1,5 +1,7 @@
 //! Arenas: what is inside, what is seen of it, and that nothing gets out.
 
+#[path = "arena_support/bridge.rs"]
+mod bridge;
 #[path = "arena_support/chained.rs"]
 mod chained;
 #[path = "arena_support/mod.rs"]

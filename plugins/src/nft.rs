@@ -18,14 +18,15 @@ use self::expression::{Expressions, FIRST, Operator, Packet};
 use self::ledger::{ATTEMPTS, Ledger, socket_if_any};
 pub use self::object::LABEL_MAX;
 use self::object::{
-    Element, FIRST_ELEMENTS, Field, HOOK_POSTROUTING, Hook, ListedRule, PRIORITY_SOURCE_NAT, Set, transact,
+    Element, FIRST_ELEMENTS, Field, HOOK_POSTROUTING, Hook, ListedRule, PRIORITY_SOURCE_NAT, Set, Table,
+    transact,
 };
 use crate::attachment::{IDENTITY, digest};
 use crate::netlink::message::{Message, octets, to_sixteen, u32_at};
 use crate::netlink::{NetlinkError, Socket};
 
-/// The name of the table, of family `inet`.
-pub const TABLE: &str = "cni_reference";
+/// The table.
+pub(crate) const TABLE: Table = Table::inet("cni_reference");
 /// The name of its chain.
 pub const CHAIN: &str = "postrouting";
 
@@ -187,13 +188,13 @@ pub fn missing(label: &str, addresses: &[IpNet]) -> Result<Option<String>, Netli
         let found = object::element(&mut socket, TABLE, &members(subnet), &octets(address.addr()))?;
         if found.is_none_or(|found| found.comment != label) {
             return Ok(Some(format!(
-                "the set {} of table inet {TABLE} lacks {}",
+                "the set {} of table {TABLE} lacks {}",
                 members(subnet),
                 address.addr()
             )));
         }
         if rules_of(&listed, subnet).next().is_none() {
-            return Ok(Some(format!("the chain {CHAIN} of table inet {TABLE} lacks the rule of {subnet}")));
+            return Ok(Some(format!("the chain {CHAIN} of table {TABLE} lacks the rule of {subnet}")));
         }
     }
     Ok(None)

@@ -113,7 +113,7 @@ fn own_routes(ips: &[Ip], index: u32) -> Vec<KernelRoute> {
 }
 
 fn check(request: &Request) -> Outcome {
-    let (host_link, ips) = veth::check(request, veth::read_masquerade(request.fields())?)?;
+    let (host_link, ips) = veth::check(request, veth::read_masquerade(request.fields())?, false)?;
     let mut host = Socket::route()?;
     let name = &host_link.name;
     let present = host.addresses(host_link.index)?;

@@ -5,6 +5,7 @@
 //! and GC need no state.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use cni_spec::error::{INVALID_ENVIRONMENT, UNAVAILABLE};
 use cni_spec::result::{Dns, Interface, Ip, Route};
@@ -23,6 +24,10 @@ const ALIAS: &str = "cni-reference:";
 /// The smallest and largest MTU in bytes that a veth device takes.
 const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
 
+/// How long the kernel may take until a pair passes packets, and how often it is asked.
+const CARRIER: Duration = Duration::from_secs(3);
+const CARRIER_INTERVAL: Duration = Duration::from_millis(1);
+
 /// The priority behind which a further interface's routes to a gateway stand: the kernel's own for IPv6 is 1024.
 const BEHIND: u32 = 1024;
 
@@ -40,7 +45,7 @@ pub(crate) fn read_mtu(fields: Fields<'_>) -> Result<Option<u32>, Refusal> {
 /// `ipMasq`, which is done with nftables whatever the kernel also has.
 pub(crate) fn read_masquerade(fields: Fields<'_>) -> Result<bool, Refusal> {
     match (fields.string("ipMasqBackend")?, fields.get("ipMasqBackend")) {
-        (Some(backend), Some(value)) if !["", "nftables"].contains(&backend) => {
+        (Some(backend), Some(value)) if !["", "nftables", "iptables"].contains(&backend) => {
             Err(unsupported("ipMasqBackend", value))
         }
         _ => fields.flag("ipMasq"),
@@ -156,6 +161,23 @@ impl<'a> Pair<'a> {
         self.container
             .link(name)?
             .ok_or_else(|| Refusal::new(KERNEL, format!("{name} has vanished from the container")))
+    }
+
+    /// The host's end once packets can pass it, which is some time after the container's end is up.
+    pub(crate) fn working_host_link(&mut self) -> Result<Link, Refusal> {
+        let deadline = Instant::now() + CARRIER;
+        loop {
+            let link = self.host_link()?;
+            if link.operational {
+                return Ok(link);
+            }
+            if Instant::now() > deadline {
+                let problem =
+                    format!("{} passes no packets: set {} up", link.name, self.request.attachment.ifname);
+                return Err(Refusal::new(KERNEL, problem));
+            }
+            std::thread::sleep(CARRIER_INTERVAL);
+        }
     }
 
     /// Sets the container's end up.
@@ -309,7 +331,7 @@ pub(crate) fn withdraw(request: &Request, delegate: Option<&Delegate>) {
 }
 
 /// Removes the pair and the masquerading rules.
-fn remove(request: &Request) -> Result<(), Refusal> {
+pub(crate) fn remove(request: &Request) -> Result<(), Refusal> {
     let attachment = &request.attachment;
     let link = Socket::route().and_then(|mut host| host.delete_link(&attachment.host_interface()));
     let label = attachment.label();
@@ -363,10 +385,11 @@ pub(crate) fn differs<T>(problem: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(DIFFERS, problem))
 }
 
-/// CHECK of what both plugins make. Answers the host's end and the addresses of the attachment.
-pub(crate) fn check(request: &Request, masquerade: bool) -> Result<(Link, Vec<Ip>), Refusal> {
+/// CHECK of what both plugins make; a disabled interface may be down in the container. Answers the host's end and the
+/// addresses of the attachment.
+pub(crate) fn check(request: &Request, masquerade: bool, disabled: bool) -> Result<(Link, Vec<Ip>), Refusal> {
     let ifname = &request.attachment.ifname;
-    let (link, ips) = check_interface(request)?;
+    let (link, ips) = if disabled { check_made(request) } else { check_interface(request) }?;
     if link.kind != "veth" {
         return differs(format!("{ifname} is no veth device any more"));
     }
@@ -391,6 +414,15 @@ pub(crate) fn check(request: &Request, masquerade: bool) -> Result<(Link, Vec<Ip
 /// or further addresses and routes are the business of later plugins (`check.allows-later-changes`). Answers the interface
 /// and its addresses.
 pub(crate) fn check_interface(request: &Request) -> Result<(Link, Vec<Ip>), Refusal> {
+    let (link, ips) = check_made(request)?;
+    match link.up {
+        true => Ok((link, ips)),
+        false => differs(format!("{} is down", link.name)),
+    }
+}
+
+/// The same, up or down.
+fn check_made(request: &Request) -> Result<(Link, Vec<Ip>), Refusal> {
     let expected = request.required_prev_result()?;
     let ifname = &request.attachment.ifname;
     let Some((own, _)) = request.own_interface(expected) else {
@@ -400,9 +432,6 @@ pub(crate) fn check_interface(request: &Request) -> Result<(Link, Vec<Ip>), Refu
     let Some(link) = container.link(ifname)? else {
         return differs(format!("the container has no interface {ifname}"));
     };
-    if !link.up {
-        return differs(format!("{ifname} is down"));
-    }
     let is_own = |ip: &&Ip| ip.index().is_none_or(|index| index == own);
     let ips: Vec<Ip> = expected.ips.iter().filter(is_own).cloned().collect();
     let addresses = container.addresses(link.index)?;
@@ -483,4 +512,9 @@ pub(crate) fn choose_dns(request: &Request, ipam: Option<Dns>) -> Result<Option<
 /// Adds an address to the container's end.
 pub(crate) fn assign(ip: &Ip, index: u32, prefix_route: bool) -> Step {
     address::add(ip.address, index, prefix_route)
+}
+
+/// Adds an address to the container's end that IPv6 looks for duplicates of.
+pub(crate) fn assign_tentatively(ip: &Ip, index: u32, prefix_route: bool) -> Step {
+    address::add_tentative(ip.address, index, prefix_route)
 }

@@ -233,6 +233,7 @@ impl Agent {
             }
             Request::ProbeLinkKind(kind) => return self.network.probe(&kind).map(Reply::Truth),
             Request::ProbeQdiscKind(kind) => return self.network.probe_qdisc(&kind).map(Reply::Truth),
+            Request::ProbeFeature(feature) => return self.network.probe_feature(feature).map(Reply::Truth),
             Request::AddPciDevice { address, link } => root::add_pci_device(&address, &link)?,
             Request::HasProgram(name) => return Ok(Reply::Program(find_program(&name))),
             Request::KillLeftOvers { background_too } => {

@@ -12,6 +12,7 @@ pub(crate) mod codec;
 mod counters;
 pub mod dhcp;
 mod error;
+mod feature;
 mod files;
 mod firewall;
 #[cfg(feature = "fuzzing")]
@@ -44,6 +45,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::invoke::Place;
 pub use counters::{Counted, Hit};
 pub use error::{ArenaError, Refusal};
+pub use feature::Feature;
 pub use network::NetOp;
 pub(crate) use network::quote;
 pub use packets::{Exchange, Exchanged, Listener, Transport};
@@ -482,6 +484,14 @@ impl Arena {
     /// Whether the kernel knows queueing disciplines of this kind, found out in a scratch namespace.
     pub fn probe_qdisc_kind(&mut self, kind: &str) -> Result<bool, ArenaError> {
         match self.observe(&Request::ProbeQdiscKind(kind.to_owned()), || format!("probe {kind}"))? {
+            Reply::Truth(truth) => Ok(truth),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Whether the kernel has a feature, found out in a scratch namespace.
+    pub fn probe_feature(&mut self, feature: Feature) -> Result<bool, ArenaError> {
+        match self.observe(&Request::ProbeFeature(feature), || format!("probe {}", feature.describe()))? {
             Reply::Truth(truth) => Ok(truth),
             other => Err(unexpected(&other)),
         }

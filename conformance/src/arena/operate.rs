@@ -13,6 +13,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::NETNS_DIR;
 use super::error::Refusal;
+use super::feature::Feature;
 use super::netlink::{
     Answer, Dumps, Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, address, attribute,
     number,
@@ -23,7 +24,7 @@ use crate::invoke::Place;
 use crate::invoke::engine::Namespaces;
 
 const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
+pub(super) const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const MACVLAN_MODE_BRIDGE: u32 = 4;
@@ -264,6 +265,12 @@ impl Network {
         in_new_namespace(&self.host.file, || Ok(knows_qdisc(&mut Netlink::open(NETLINK_ROUTE)?, kind)))
             .map_err(|error| Refusal::io("probe a kind of queueing discipline", &error))
     }
+
+    /// Whether the kernel has a feature.
+    pub(super) fn probe_feature(&mut self, feature: Feature) -> Result<bool, Refusal> {
+        in_new_namespace(&self.host.file, || feature.probe())
+            .map_err(|error| Refusal::io("probe a feature of the kernel", &error))
+    }
 }
 
 /// Whether the kernel knows queueing disciplines of a kind: it refuses to make one that it does not know with ENOENT,
@@ -308,7 +315,7 @@ fn return_to(home: &File) {
     }
 }
 
-fn link_body(index: u32, flags: u32, change: u32) -> [u8; 16] {
+pub(super) fn link_body(index: u32, flags: u32, change: u32) -> [u8; 16] {
     let mut body = [0; 16];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
     body[8..12].copy_from_slice(&flags.to_ne_bytes());
@@ -327,12 +334,12 @@ fn index_of(route: &mut Netlink, name: &str) -> Result<u32, NetlinkError> {
         .ok_or(NetlinkError { errno: libc::ENODEV, explanation: None })
 }
 
-fn new_link(name: &str) -> Message {
+pub(super) fn new_link(name: &str) -> Message {
     Message::new(libc::RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_body(0, 0, 0))
         .text(libc::IFLA_IFNAME, name)
 }
 
-fn of_kind(message: Message, kind: &str, data: impl FnOnce(Message) -> Message) -> Message {
+pub(super) fn of_kind(message: Message, kind: &str, data: impl FnOnce(Message) -> Message) -> Message {
     message.nest(libc::IFLA_LINKINFO, |info| data(info.attribute(IFLA_INFO_KIND, kind.as_bytes())))
 }
 

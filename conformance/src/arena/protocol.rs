@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::codec;
 use super::counters::Counted;
 use super::error::Refusal;
+use super::feature::Feature;
 use super::network::NetOp;
 use super::packets::{Exchange, Exchanged};
 use super::snapshot::{Scope, Snapshot};
@@ -70,6 +71,7 @@ pub(crate) enum Request {
     },
     ProbeLinkKind(String),
     ProbeQdiscKind(String),
+    ProbeFeature(Feature),
     AddPciDevice {
         address: String,
         link: String,

@@ -287,8 +287,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
 
 /// Makes a link on the host that nobody asked for.
 fn leave_link() -> Result<(), super::Defect> {
-    use cni_plugins::netlink::link::{Mac, new_bridge};
-    kernel::host()?
-        .apply(vec![new_bridge("leftover0", Mac([2, 0, 0, 0, 0, 9]), None).or(&[libc::EEXIST])])?;
+    use cni_plugins::netlink::bridge::new_bridge;
+    use cni_plugins::netlink::link::Mac;
+    let new = new_bridge("leftover0", Mac([2, 0, 0, 0, 0, 9]), None, false);
+    kernel::host()?.apply(vec![new.or(&[libc::EEXIST])])?;
     Ok(())
 }

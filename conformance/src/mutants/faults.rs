@@ -90,6 +90,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &["practice.address-conflict"],
         "has the kernel search for duplicates of IPv6 addresses, and does not wait for what it finds",
         |run| {
+            run.edit_config(|config| drop(config.remove("enabledad")));
             if run.succeeds(Operation::Add)
                 && let Some((mut socket, link)) = kernel::interface(run)?
             {

@@ -281,6 +281,12 @@ impl Probe {
                     .push((SkipCause::Host, format!("the kernel has no queueing discipline of kind {kind}")));
             }
         }
+        for feature in &requires.kernel {
+            if !arena.probe_feature(*feature)? {
+                self.missing.push(feature.describe().to_owned());
+                lacking.push((SkipCause::Host, format!("the kernel lacks {}", feature.describe())));
+            }
+        }
         for program in &requires.programs {
             if !arena.has_program(program)? {
                 self.missing.push(format!("program {program}"));

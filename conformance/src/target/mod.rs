@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::arena::Feature;
 use crate::arena::dhcp::{self, Pool};
 
 pub use builtin::{TEMPLATE, builtin, builtin_names};
@@ -57,6 +58,8 @@ pub struct Requires {
     pub links: Vec<String>,
     /// Kinds of queueing disciplines that the kernel must know, as `tc qdisc add dev LINK root KIND` names them.
     pub qdiscs: Vec<String>,
+    /// Features that the kernel must have.
+    pub kernel: Vec<Feature>,
     /// Programs that must be found in the arena's PATH.
     pub programs: Vec<String>,
     /// Delegated plugins that must be found in CNI_PATH.

@@ -10,12 +10,12 @@ use crate::netlink::message::{Message, octets, to_sixteen, to_text, u32_at};
 use crate::netlink::{NetlinkError, Socket};
 use crate::nft::expression::{Expressions, FIRST, Packet};
 use crate::nft::ledger::{ATTEMPTS, Ledger, SharedRule, missing_rule, socket_if_any};
-use crate::nft::object::{self, Element, Field, HOOK_FORWARD, Hook, PRIORITY_FILTER, Set, transact};
+use crate::nft::object::{self, Element, Field, HOOK_FORWARD, Hook, PRIORITY_FILTER, Set, Table, transact};
 
 use Field::{InterfaceName, Ipv4, Ipv6, Mark};
 
-/// The table's name, of family `inet`.
-pub(super) const TABLE: &str = "cni_reference_firewall";
+/// The table.
+pub(super) const TABLE: Table = Table::inet("cni_reference_firewall");
 
 const FORWARD: &str = "forward";
 const CONTAINERS: &str = "containers";
@@ -311,24 +311,24 @@ pub(super) fn missing(
     let Some(mut socket) = socket_if_any()? else { return Ok(Some("the kernel has no nftables".to_owned())) };
     let notes = LEDGER.read(&mut socket, attachment.identity())?;
     let Some(share) = Share::from_notes(&notes) else {
-        return Ok(Some(format!("table inet {TABLE} has no entry for {}", attachment.label())));
+        return Ok(Some(format!("table {TABLE} has no entry for {}", attachment.label())));
     };
     if share.guard.as_ref() != guard {
         let label = attachment.label();
-        return Ok(Some(format!("table inet {TABLE} has another ingressPolicy or bridge for {label}")));
+        return Ok(Some(format!("table {TABLE} has another ingressPolicy or bridge for {label}")));
     }
     for address in &share.addresses {
         let set = address_set(*address);
         let found = object::element(&mut socket, TABLE, set, &octets(*address))?;
         if found.is_none_or(|found| found.comment != attachment.label()) {
-            return Ok(Some(format!("{set} of table inet {TABLE} lacks {address}")));
+            return Ok(Some(format!("{set} of table {TABLE} lacks {address}")));
         }
     }
     if let Some(guard) = &share.guard {
         let pairs = guard.policy.pairs().name;
         for (set, key) in [(GUARDED.name, guard.name_bytes().to_vec()), (pairs, guard.pair())] {
             if object::element(&mut socket, TABLE, set, &key)?.is_none() {
-                return Ok(Some(format!("{set} of table inet {TABLE} lacks {}", guard.bridge)));
+                return Ok(Some(format!("{set} of table {TABLE} lacks {}", guard.bridge)));
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct LinkAddress {
     pub scope: u8,
     /// Whether duplicate address detection has not finished, or has found a duplicate.
     pub tentative: bool,
+    /// Whether it has found a duplicate.
+    pub duplicate: bool,
     /// Whether it stays until somebody removes it.
     pub permanent: bool,
     /// Whether a route to the subnet came with it.
@@ -53,6 +55,7 @@ fn read(payload: &[u8], index: u32) -> Option<LinkAddress> {
         address: IpNet::new(to_address(local)?, *payload.get(1)?).ok()?,
         scope: *payload.get(3)?,
         tentative: flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) != 0,
+        duplicate: flags & libc::IFA_F_DADFAILED != 0,
         permanent: flags & libc::IFA_F_PERMANENT != 0,
         prefix_route: flags & NO_PREFIX_ROUTE == 0,
     })
@@ -76,8 +79,18 @@ impl Socket {
 
 /// Adds an address, usable at once: IPv6 does not look for duplicates, since IPAM vouches for the address.
 pub fn add(address: IpNet, index: u32, prefix_route: bool) -> Step {
-    let route = if prefix_route { 0 } else { NO_PREFIX_ROUTE };
-    let flags = if address.addr().is_ipv6() { route | libc::IFA_F_NODAD } else { route };
+    let at_once = if address.addr().is_ipv6() { libc::IFA_F_NODAD } else { 0 };
+    add_with(address, index, prefix_route, at_once)
+}
+
+/// Adds an address. IPv6 looks for duplicates first, as far as the settings of the link ask for it; the address is tentative
+/// meanwhile.
+pub fn add_tentative(address: IpNet, index: u32, prefix_route: bool) -> Step {
+    add_with(address, index, prefix_route, 0)
+}
+
+fn add_with(address: IpNet, index: u32, prefix_route: bool, flags: u32) -> Step {
+    let flags = flags | if prefix_route { 0 } else { NO_PREFIX_ROUTE };
     let flag_byte = (flags & 0xff) as u8;
     let local = octets(address.addr());
     let message = Message::new(

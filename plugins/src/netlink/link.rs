@@ -8,14 +8,12 @@ use super::{NetlinkError, Socket, Step};
 
 /// `VETH_INFO_PEER`: the other end of a veth pair, after a link header.
 const VETH_INFO_PEER: u16 = 1;
-/// `IFLA_BRPORT_MODE`: hairpin.
-const BRPORT_HAIRPIN: u16 = 4;
-/// `IFLA_BRPORT_ISOLATED`: no traffic to other isolated ports.
-const BRPORT_ISOLATED: u16 = 33;
+/// `IF_OPER_UP`.
+const OPERATIONAL: u8 = 6;
 /// The length of `struct ifinfomsg`.
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
 /// `NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK`.
-const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
+pub(super) const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
 
 /// A hardware address of an Ethernet link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,10 +65,14 @@ pub struct Link {
     pub kind: String,
     /// The index of the bridge that it is a port of.
     pub master: Option<u32>,
+    /// The index of the link that it stands on, or of the other end of a veth pair, where that is in the same namespace.
+    pub peer: Option<u32>,
     /// The free text of the administrator; this crate notes the owner in it.
     pub alias: String,
     /// Whether it is set up.
     pub up: bool,
+    /// Whether packets can pass it.
+    pub operational: bool,
     /// Whether a promiscuous mode was asked for.
     pub promiscuous: bool,
     /// Whether all multicast packets were asked for.
@@ -79,17 +81,28 @@ pub struct Link {
     pub tx_queue: u32,
     /// The attributes of its kind.
     pub data: Vec<u8>,
+    /// The attributes that it has as a port.
+    pub port: Vec<u8>,
 }
 
 impl Link {
     /// The number that an attribute of its kind is, of up to four bytes; `None` if it does not have it.
     pub fn number(&self, attribute: u16) -> Option<u32> {
-        match *super::message::attribute(&self.data, 0, attribute)? {
-            [one] => Some(one.into()),
-            [one, two] => Some(u16::from_ne_bytes([one, two]).into()),
-            [one, two, three, four] => Some(u32::from_ne_bytes([one, two, three, four])),
-            _ => None,
-        }
+        number(&self.data, attribute)
+    }
+
+    /// The number that an attribute of a port is, likewise.
+    pub fn port_number(&self, attribute: u16) -> Option<u32> {
+        number(&self.port, attribute)
+    }
+}
+
+fn number(data: &[u8], kind: u16) -> Option<u32> {
+    match *attribute(data, 0, kind)? {
+        [one] => Some(one.into()),
+        [one, two] => Some(u16::from_ne_bytes([one, two]).into()),
+        [one, two, three, four] => Some(u32::from_ne_bytes([one, two, three, four])),
+        _ => None,
     }
 }
 
@@ -208,7 +221,7 @@ pub struct Veth<'a> {
     pub peer_mac: Option<Mac>,
 }
 
-fn header(family: i32, index: u32, flags: u32, mask: u32) -> Vec<u8> {
+pub(super) fn header(family: i32, index: u32, flags: u32, mask: u32) -> Vec<u8> {
     let mut bytes = vec![family as u8, 0, 0, 0];
     for field in [index, flags, mask] {
         bytes.extend(field.to_ne_bytes());
@@ -225,6 +238,7 @@ fn read(payload: &[u8]) -> Option<Link> {
         all_multicast: flags & libc::IFF_ALLMULTI as u32 != 0,
         ..Link::default()
     };
+    let mut is_peer_elsewhere = false;
     for (kind, value) in attributes(payload, HEADER) {
         match kind {
             libc::IFLA_IFNAME => link.name = to_text(value),
@@ -232,13 +246,21 @@ fn read(payload: &[u8]) -> Option<Link> {
             libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
             libc::IFLA_TXQLEN => link.tx_queue = u32_at(value, 0)?,
             libc::IFLA_MASTER => link.master = u32_at(value, 0),
+            libc::IFLA_LINK => link.peer = u32_at(value, 0),
+            libc::IFLA_LINK_NETNSID => is_peer_elsewhere = true,
+            libc::IFLA_OPERSTATE => link.operational = value == [OPERATIONAL],
             libc::IFLA_IFALIAS => link.alias = to_text(value),
             libc::IFLA_LINKINFO => {
                 link.kind = attribute(value, 0, libc::IFLA_INFO_KIND).map(to_text).unwrap_or_default();
-                link.data = attribute(value, 0, libc::IFLA_INFO_DATA).map(<[u8]>::to_vec).unwrap_or_default();
+                let bytes = |kind| attribute(value, 0, kind).map(<[u8]>::to_vec).unwrap_or_default();
+                link.data = bytes(libc::IFLA_INFO_DATA);
+                link.port = bytes(libc::IFLA_INFO_SLAVE_DATA);
             }
             _ => {}
         }
+    }
+    if is_peer_elsewhere {
+        link.peer = None;
     }
     Some(link)
 }
@@ -420,26 +442,6 @@ pub fn set_alias(name: &str, alias: &str) -> Step {
     Step::new(format!("set the alias of {name}"), message)
 }
 
-/// Makes a port answer on itself (hairpin) or keeps it from other isolated ports.
-pub fn bridge_port(name: &str, index: u32, hairpin: bool, isolated: bool) -> Step {
-    let message = Message::new(libc::RTM_SETLINK, libc::NLM_F_ACK, &header(libc::AF_BRIDGE, index, 0, 0))
-        .nest(libc::IFLA_PROTINFO, |m| {
-            m.bytes(BRPORT_HAIRPIN, &[hairpin.into()]).bytes(BRPORT_ISOLATED, &[isolated.into()])
-        });
-    Step::new(format!("set the bridge port flags of {name}"), message)
-}
-
-/// Creates a bridge with a hardware address of its own, so that its ports do not change it, and sets it up.
-pub fn new_bridge(name: &str, mac: Mac, mtu: Option<u32>) -> Step {
-    let up = libc::IFF_UP as u32;
-    let message = Message::new(libc::RTM_NEWLINK, CREATE, &header(libc::AF_UNSPEC, 0, up, up))
-        .text(libc::IFLA_IFNAME, name)
-        .bytes(libc::IFLA_ADDRESS, &mac.0)
-        .maybe(mtu, |m, mtu| m.u32(libc::IFLA_MTU, mtu))
-        .nest(libc::IFLA_LINKINFO, |m| m.text(libc::IFLA_INFO_KIND, "bridge"));
-    Step::new(format!("create bridge {name}"), message)
-}
-
 /// Creates a veth pair, this end set up.
 pub fn new_veth(veth: Veth<'_>) -> Step {
     let up = libc::IFF_UP as u32;
@@ -458,7 +460,7 @@ pub fn new_veth(veth: Veth<'_>) -> Step {
                 })
             })
         });
-    Step::new(format!("create the veth pair {} and, in the container, {}", veth.name, veth.peer), message)
+    Step::new(format!("create the veth pair {} and {}", veth.name, veth.peer), message)
 }
 
 /// Reads any payload.

@@ -3,6 +3,7 @@
 //! A socket belongs to the network namespace of the thread that opened it, wherever it is used afterwards.
 
 pub mod address;
+pub mod bridge;
 pub mod link;
 pub mod message;
 pub mod qdisc;
@@ -316,7 +317,8 @@ impl Socket {
         }
     }
 
-    /// Sends messages as one nftables transaction: all happen, or none.
+    /// Sends messages as one nftables transaction: all happen, or none. Without an end the kernel only says whether it would
+    /// take them.
     ///
     /// # Errors
     /// The first refusal; `ERESTART` when the ruleset is no longer the one that `begin` names.
@@ -325,7 +327,7 @@ impl Socket {
         what: &str,
         begin: Message,
         steps: Vec<Message>,
-        end: Message,
+        end: Option<Message>,
     ) -> Result<(), NetlinkError> {
         let first = self.sequence + 1;
         let last = first + steps.len() as u32;
@@ -333,7 +335,9 @@ impl Socket {
         for (message, sequence) in steps.into_iter().zip(first + 1..) {
             bytes.extend(message.finish(sequence));
         }
-        bytes.extend(end.finish(last + 1));
+        if let Some(end) = end {
+            bytes.extend(end.finish(last + 1));
+        }
         self.sequence = last + 1;
         self.file.write_all(&bytes).map_err(|source| NetlinkError::new(what, source))?;
         let mut missing: Vec<u32> = (first + 1..=last).collect();

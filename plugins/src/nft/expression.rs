@@ -28,6 +28,8 @@ pub(crate) enum Packet {
     Destination,
     /// The destination port.
     DestinationPort,
+    /// The hardware address of the sender.
+    HardwareSource,
 }
 
 /// Which packets of a connection, or what else, a comparison is with.
@@ -54,6 +56,7 @@ const META_OUTPUT: u32 = 7;
 const META_INPUT_INDEX: u32 = 4;
 const META_PROTOCOL_FAMILY: u32 = 15;
 const META_TRANSPORT_PROTOCOL: u32 = 16;
+const BASE_LINK: u32 = 0;
 const BASE_NETWORK: u32 = 1;
 const BASE_TRANSPORT: u32 = 2;
 const CT_STATE: u32 = 0;
@@ -117,6 +120,7 @@ impl Expressions {
             (Packet::Destination, true) => (BASE_NETWORK, 16, 4),
             (Packet::Destination, false) => (BASE_NETWORK, 24, 16),
             (Packet::DestinationPort, _) => (BASE_TRANSPORT, 2, 2),
+            (Packet::HardwareSource, _) => (BASE_LINK, 6, 6),
         };
         self.add("payload", |m| m.be32(1, to.0).be32(2, base).be32(3, offset).be32(4, length))
     }

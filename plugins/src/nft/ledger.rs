@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::expression::Expressions;
-use super::object::{self, ListedRule, is_absent, transact};
+use super::object::{self, ListedRule, Table, is_absent, transact};
 use crate::attachment::{Attachment, IDENTITY};
 use crate::netlink::message::Message;
 use crate::netlink::{NetlinkError, Socket};
@@ -21,7 +21,7 @@ pub(crate) struct SharedRule {
 
 impl SharedRule {
     /// Adds it to a table.
-    pub(crate) fn add(&self, table: &str) -> Message {
+    pub(crate) fn add(&self, table: Table) -> Message {
         object::add_rule(table, self.chain, self.comment, |m| (self.write)(Expressions(m)).0)
     }
 }
@@ -29,7 +29,7 @@ impl SharedRule {
 /// The first of the shared rules that a table lacks, in words.
 pub(crate) fn missing_rule(
     socket: &mut Socket,
-    table: &str,
+    table: Table,
     rules: &[SharedRule],
 ) -> Result<Option<String>, NetlinkError> {
     let mut listed: Vec<(&str, Vec<ListedRule>)> = Vec::new();
@@ -44,7 +44,7 @@ pub(crate) fn missing_rule(
         let mut in_chain = listed.iter().filter(|(chain, _)| *chain == rule.chain);
         if !in_chain.any(|(_, found)| found.iter().any(is_same)) {
             let (chain, comment) = (rule.chain, rule.comment);
-            return Ok(Some(format!("the chain {chain} of table inet {table} lacks its rule {comment:?}")));
+            return Ok(Some(format!("the chain {chain} of table {table} lacks its rule {comment:?}")));
         }
     }
     Ok(None)
@@ -62,7 +62,7 @@ pub(crate) fn socket_if_any() -> Result<Option<Socket>, NetlinkError> {
 /// A map of notes in a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ledger {
-    pub(crate) table: &'static str,
+    pub(crate) table: Table,
     pub(crate) map: &'static str,
 }
 

@@ -1,6 +1,6 @@
 //! The parts of a ruleset as netlink messages: batches, tables, chains, rules, sets and their elements.
-//!
-//! Everything is of family `inet`.
+
+use std::fmt;
 
 use crate::netlink::message::{Message, attribute, attributes, to_text, u32_at};
 use crate::netlink::{NetlinkError, Socket};
@@ -13,10 +13,10 @@ pub(crate) const FIRST_ELEMENTS: usize = 8;
 pub(crate) const HEADER: usize = 4;
 
 // From linux/netfilter/nfnetlink.h and nf_tables.h.
-pub(crate) const NFPROTO_INET: u8 = 1;
 pub(crate) const NFPROTO_IPV4: u8 = 2;
 pub(crate) const NFPROTO_IPV6: u8 = 10;
 pub(crate) const HOOK_PREROUTING: u32 = 0;
+pub(crate) const HOOK_INPUT: u32 = 1;
 pub(crate) const HOOK_FORWARD: u32 = 2;
 pub(crate) const HOOK_OUTPUT: u32 = 3;
 pub(crate) const HOOK_POSTROUTING: u32 = 4;
@@ -24,6 +24,8 @@ pub(crate) const PRIORITY_RAW: i32 = -300;
 pub(crate) const PRIORITY_DESTINATION_NAT: i32 = -100;
 pub(crate) const PRIORITY_FILTER: i32 = 0;
 pub(crate) const PRIORITY_SOURCE_NAT: i32 = 100;
+/// The same number as [`PRIORITY_RAW`]; bridges call it `dstnat`.
+pub(crate) const PRIORITY_BRIDGE_FIRST: i32 = -300;
 const BATCH_GENERATION: u16 = 1;
 const GENERATION_ID: u16 = 1;
 const TABLE_NAME: u16 = 1;
@@ -76,12 +78,51 @@ fn header(family: u8, resource: u16) -> Vec<u8> {
     [&[family, 0][..], &resource.to_be_bytes()].concat()
 }
 
-fn change(message: i32, flags: i32) -> Message {
-    Message::new(kind(message), flags | libc::NLM_F_ACK, &header(NFPROTO_INET, 0))
+/// Which packets the chains of a table see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4 and IPv6, where they come from and go to the host's own addresses and routes.
+    Inet = 1,
+    /// The frames that pass bridges.
+    Bridge = 7,
 }
 
-fn query(message: i32, flags: i32) -> Message {
-    Message::new(kind(message), flags, &header(NFPROTO_INET, 0))
+/// A table, which its family and its name tell from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) family: Family,
+    pub(crate) name: &'static str,
+}
+
+impl Table {
+    /// The table of a name that sees IPv4 and IPv6.
+    pub(crate) const fn inet(name: &'static str) -> Table {
+        Table { family: Family::Inet, name }
+    }
+
+    /// The table of a name that sees the frames of bridges.
+    pub(crate) const fn bridge(name: &'static str) -> Table {
+        Table { family: Family::Bridge, name }
+    }
+
+    fn change(self, message: i32, flags: i32) -> Message {
+        Message::new(kind(message), flags | libc::NLM_F_ACK, &header(self.family as u8, 0))
+    }
+
+    fn query(self, message: i32, flags: i32) -> Message {
+        Message::new(kind(message), flags, &header(self.family as u8, 0))
+    }
+}
+
+/// As the `nft` program names it.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = match self.family {
+            Family::Inet => "inet",
+            Family::Bridge => "bridge",
+        };
+        write!(f, "{family} {}", self.name)
+    }
 }
 
 /// Executes changes as one transaction: all happen, or none. With a generation, none happen once the ruleset is no
@@ -95,11 +136,25 @@ pub(crate) fn transact(
     generation: Option<u32>,
     changes: Vec<Message>,
 ) -> Result<(), NetlinkError> {
-    let subsystem = libc::NFNL_SUBSYS_NFTABLES as u16;
-    let begin = Message::new(libc::NFNL_MSG_BATCH_BEGIN as u16, 0, &header(0, subsystem))
-        .maybe(generation, |m, generation| m.be32(BATCH_GENERATION, generation));
-    let end = Message::new(libc::NFNL_MSG_BATCH_END as u16, 0, &header(0, subsystem));
-    socket.transaction(what, begin, changes, end)
+    let end = Message::new(libc::NFNL_MSG_BATCH_END as u16, 0, &batch_header());
+    socket.transaction(what, begin(generation), changes, Some(end))
+}
+
+/// Has the kernel look at changes as if they were a transaction, and leaves everything as it is.
+///
+/// # Errors
+/// What the kernel would refuse.
+pub(crate) fn rehearse(socket: &mut Socket, what: &str, changes: Vec<Message>) -> Result<(), NetlinkError> {
+    socket.transaction(what, begin(None), changes, None)
+}
+
+fn begin(generation: Option<u32>) -> Message {
+    Message::new(libc::NFNL_MSG_BATCH_BEGIN as u16, 0, &batch_header())
+        .maybe(generation, |m, generation| m.be32(BATCH_GENERATION, generation))
+}
+
+fn batch_header() -> Vec<u8> {
+    header(0, libc::NFNL_SUBSYS_NFTABLES as u16)
 }
 
 /// The generation of the ruleset: another after each change.
@@ -118,19 +173,19 @@ pub(crate) fn is_absent(error: &NetlinkError) -> bool {
 }
 
 /// Adds a table. With `exclusive`, one that exists is refused with `EEXIST`.
-pub(crate) fn add_table(table: &str, exclusive: bool) -> Message {
+pub(crate) fn add_table(table: Table, exclusive: bool) -> Message {
     let flags = libc::NLM_F_CREATE | if exclusive { libc::NLM_F_EXCL } else { 0 };
-    change(libc::NFT_MSG_NEWTABLE, flags).text(TABLE_NAME, table)
+    table.change(libc::NFT_MSG_NEWTABLE, flags).text(TABLE_NAME, table.name)
 }
 
 /// Deletes a table with all that is in it.
-pub(crate) fn delete_table(table: &str) -> Message {
-    change(libc::NFT_MSG_DELTABLE, 0).text(TABLE_NAME, table)
+pub(crate) fn delete_table(table: Table) -> Message {
+    table.change(libc::NFT_MSG_DELTABLE, 0).text(TABLE_NAME, table.name)
 }
 
 /// Whether there is a table of that name.
-pub(crate) fn has_table(socket: &mut Socket, table: &str) -> Result<bool, NetlinkError> {
-    let message = query(libc::NFT_MSG_GETTABLE, 0).text(TABLE_NAME, table);
+pub(crate) fn has_table(socket: &mut Socket, table: Table) -> Result<bool, NetlinkError> {
+    let message = table.query(libc::NFT_MSG_GETTABLE, 0).text(TABLE_NAME, table.name);
     match socket.get(&format!("look for the table {table}"), message, |_| Some(())) {
         Err(error) if is_absent(&error) => Ok(false),
         other => Ok(other?.is_some()),
@@ -147,34 +202,37 @@ pub(crate) struct Hook {
 }
 
 /// Adds a chain; without a hook it is one to jump to. One that exists is no error.
-pub(crate) fn add_chain(table: &str, chain: &str, hook: Option<Hook>) -> Message {
-    change(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE).text(CHAIN_TABLE, table).text(CHAIN_NAME, chain).maybe(
-        hook,
-        |m, hook| {
+pub(crate) fn add_chain(table: Table, chain: &str, hook: Option<Hook>) -> Message {
+    table
+        .change(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE)
+        .text(CHAIN_TABLE, table.name)
+        .text(CHAIN_NAME, chain)
+        .maybe(hook, |m, hook| {
             m.nest(CHAIN_HOOK, |m| m.be32(HOOK_NUMBER, hook.number).be32(HOOK_PRIORITY, hook.priority as u32))
                 .text(CHAIN_TYPE, hook.kind)
-        },
-    )
+        })
 }
 
 /// Adds a rule at the end of a chain; `write` adds its expressions.
 pub(crate) fn add_rule(
-    table: &str,
+    table: Table,
     chain: &str,
     comment: &str,
     write: impl FnOnce(Message) -> Message,
 ) -> Message {
-    change(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND)
-        .text(RULE_TABLE, table)
+    table
+        .change(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | libc::NLM_F_APPEND)
+        .text(RULE_TABLE, table.name)
         .text(RULE_CHAIN, chain)
         .nest(RULE_EXPRESSIONS, write)
         .bytes(RULE_USER_DATA, &user_data(comment))
 }
 
 /// Deletes a rule.
-pub(crate) fn delete_rule(table: &str, chain: &str, handle: u64) -> Message {
-    change(libc::NFT_MSG_DELRULE, 0)
-        .text(RULE_TABLE, table)
+pub(crate) fn delete_rule(table: Table, chain: &str, handle: u64) -> Message {
+    table
+        .change(libc::NFT_MSG_DELRULE, 0)
+        .text(RULE_TABLE, table.name)
         .text(RULE_CHAIN, chain)
         .bytes(RULE_HANDLE, &handle.to_be_bytes())
 }
@@ -190,12 +248,14 @@ pub(crate) struct ListedRule {
 }
 
 /// The rules of a chain in order; none if there is no such chain.
-pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str) -> Result<Vec<ListedRule>, NetlinkError> {
-    let message =
-        query(libc::NFT_MSG_GETRULE, libc::NLM_F_DUMP).text(RULE_TABLE, table).text(RULE_CHAIN, chain);
+pub(crate) fn rules(socket: &mut Socket, table: Table, chain: &str) -> Result<Vec<ListedRule>, NetlinkError> {
+    let message = table
+        .query(libc::NFT_MSG_GETRULE, libc::NLM_F_DUMP)
+        .text(RULE_TABLE, table.name)
+        .text(RULE_CHAIN, chain);
     let read = |payload: &[u8]| {
         let text = |kind| attribute(payload, HEADER, kind).map(to_text);
-        if text(RULE_TABLE)? != table || text(RULE_CHAIN)? != chain {
+        if text(RULE_TABLE)? != table.name || text(RULE_CHAIN)? != chain {
             return None;
         }
         let handle = attribute(payload, HEADER, RULE_HANDLE)?;
@@ -222,6 +282,7 @@ pub(crate) fn rules(socket: &mut Socket, table: &str, chain: &str) -> Result<Vec
 pub(crate) enum Field {
     Ipv4 = 7,
     Ipv6 = 8,
+    Mac = 9,
     Protocol = 12,
     Port = 13,
     Mark = 19,
@@ -234,6 +295,7 @@ impl Field {
     fn length(self) -> u32 {
         match self {
             Field::Ipv6 | Field::InterfaceName => 16,
+            Field::Mac => 8,
             _ => 4,
         }
     }
@@ -264,10 +326,11 @@ fn length(fields: &[Field]) -> u32 {
 }
 
 /// Adds a set under a name; `id` tells it from the others of the same transaction. One that exists is no error.
-pub(crate) fn add_set(table: &str, name: &str, set: &Set, id: u32) -> Message {
+pub(crate) fn add_set(table: Table, name: &str, set: &Set, id: u32) -> Message {
     let is_map = !set.value.is_empty();
-    change(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE)
-        .text(SET_TABLE, table)
+    table
+        .change(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE)
+        .text(SET_TABLE, table.name)
         .text(SET_NAME, name)
         .be32(SET_FLAGS, if is_map { SET_MAP } else { 0 })
         .be32(SET_KEY_TYPE, type_number(set.key))
@@ -283,8 +346,8 @@ pub(crate) fn add_set(table: &str, name: &str, set: &Set, id: u32) -> Message {
 }
 
 /// Whether a table has a set of that name.
-pub(crate) fn has_set(socket: &mut Socket, table: &str, name: &str) -> Result<bool, NetlinkError> {
-    let message = query(libc::NFT_MSG_GETSET, 0).text(SET_TABLE, table).text(SET_NAME, name);
+pub(crate) fn has_set(socket: &mut Socket, table: Table, name: &str) -> Result<bool, NetlinkError> {
+    let message = table.query(libc::NFT_MSG_GETSET, 0).text(SET_TABLE, table.name).text(SET_NAME, name);
     match socket.get(&format!("look for the set {name}"), message, |_| Some(())) {
         Err(error) if is_absent(&error) => Ok(false),
         other => Ok(other?.is_some()),
@@ -292,8 +355,8 @@ pub(crate) fn has_set(socket: &mut Socket, table: &str, name: &str) -> Result<bo
 }
 
 /// Deletes a set.
-pub(crate) fn delete_set(table: &str, name: &str) -> Message {
-    change(libc::NFT_MSG_DELSET, 0).text(SET_TABLE, table).text(SET_NAME, name)
+pub(crate) fn delete_set(table: Table, name: &str) -> Message {
+    table.change(libc::NFT_MSG_DELSET, 0).text(SET_TABLE, table.name).text(SET_NAME, name)
 }
 
 /// An element of a set; the value is empty where the set is no map.
@@ -304,9 +367,9 @@ pub(crate) struct Element {
     pub(crate) comment: String,
 }
 
-fn elements(message: Message, table: &str, set: &str, write: impl FnOnce(Message) -> Message) -> Message {
+fn elements(message: Message, table: Table, set: &str, write: impl FnOnce(Message) -> Message) -> Message {
     message
-        .text(ELEMENTS_TABLE, table)
+        .text(ELEMENTS_TABLE, table.name)
         .text(ELEMENTS_SET, set)
         .nest(ELEMENTS, |m| m.nest(LIST_ELEMENT, write))
 }
@@ -316,8 +379,8 @@ fn datum(message: Message, kind: u16, bytes: &[u8]) -> Message {
 }
 
 /// Adds an element. One with the same key is refused with `EEXIST`, or `EBUSY` if its value is another.
-pub(crate) fn add_element(table: &str, set: &str, element: &Element) -> Message {
-    let message = change(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+pub(crate) fn add_element(table: Table, set: &str, element: &Element) -> Message {
+    let message = table.change(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE | libc::NLM_F_EXCL);
     elements(message, table, set, |m| {
         let m = datum(m, ELEMENT_KEY, &element.key);
         let value = Some(&element.value).filter(|value| !value.is_empty());
@@ -327,24 +390,25 @@ pub(crate) fn add_element(table: &str, set: &str, element: &Element) -> Message 
 }
 
 /// Adds an element, which may be there already.
-pub(crate) fn ensure_element(table: &str, set: &str, key: &[u8]) -> Message {
-    let message = change(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
+pub(crate) fn ensure_element(table: Table, set: &str, key: &[u8]) -> Message {
+    let message = table.change(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE);
     elements(message, table, set, |m| datum(m, ELEMENT_KEY, key))
 }
 
 /// Deletes the element with a key; `ENOENT` if there is none.
-pub(crate) fn delete_element(table: &str, set: &str, key: &[u8]) -> Message {
-    elements(change(libc::NFT_MSG_DELSETELEM, 0), table, set, |m| datum(m, ELEMENT_KEY, key))
+pub(crate) fn delete_element(table: Table, set: &str, key: &[u8]) -> Message {
+    elements(table.change(libc::NFT_MSG_DELSETELEM, 0), table, set, |m| datum(m, ELEMENT_KEY, key))
 }
 
 /// The element with a key; `None` also if there is no such set.
 pub(crate) fn element(
     socket: &mut Socket,
-    table: &str,
+    table: Table,
     set: &str,
     key: &[u8],
 ) -> Result<Option<Element>, NetlinkError> {
-    let message = elements(query(libc::NFT_MSG_GETSETELEM, 0), table, set, |m| datum(m, ELEMENT_KEY, key));
+    let message =
+        elements(table.query(libc::NFT_MSG_GETSETELEM, 0), table, set, |m| datum(m, ELEMENT_KEY, key));
     let what = format!("look for an element of {set}");
     match socket.get(&what, message, |payload| read_elements(payload).next()) {
         Err(error) if is_absent(&error) => Ok(None),
@@ -355,11 +419,13 @@ pub(crate) fn element(
 /// All elements of a set; none if there is no such set.
 pub(crate) fn all_elements(
     socket: &mut Socket,
-    table: &str,
+    table: Table,
     set: &str,
 ) -> Result<Vec<Element>, NetlinkError> {
-    let message =
-        query(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP).text(ELEMENTS_TABLE, table).text(ELEMENTS_SET, set);
+    let message = table
+        .query(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP)
+        .text(ELEMENTS_TABLE, table.name)
+        .text(ELEMENTS_SET, set);
     let what = format!("list the elements of {set}");
     match socket.dump(&what, &message, |payload| Some(read_elements(payload).collect::<Vec<_>>())) {
         Err(error) if is_absent(&error) => Ok(Vec::new()),
@@ -368,14 +434,16 @@ pub(crate) fn all_elements(
 }
 
 /// Whether a set has elements, however many; `false` also if there is no such set.
-pub(crate) fn has_elements(table: &str, set: &str) -> Result<bool, NetlinkError> {
+pub(crate) fn has_elements(table: Table, set: &str) -> Result<bool, NetlinkError> {
     Ok(!first_elements(table, set)?.is_empty())
 }
 
 /// Some of the elements of a set: [`FIRST_ELEMENTS`] or more, unless those are all; none if there is no such set.
-pub(crate) fn first_elements(table: &str, set: &str) -> Result<Vec<Element>, NetlinkError> {
-    let message =
-        query(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP).text(ELEMENTS_TABLE, table).text(ELEMENTS_SET, set);
+pub(crate) fn first_elements(table: Table, set: &str) -> Result<Vec<Element>, NetlinkError> {
+    let message = table
+        .query(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP)
+        .text(ELEMENTS_TABLE, table.name)
+        .text(ELEMENTS_SET, set);
     // On a socket of its own, as the rest of the list is never read.
     let socket = Socket::netfilter()?;
     let what = format!("look for elements of {set}");
@@ -440,12 +508,41 @@ mod tests {
     fn types_fit_into_what_nft_knows() {
         assert_eq!(type_number(&[Field::Ipv4, Field::Port]), 7 << 6 | 13);
         assert_eq!(length(&[Field::Ipv6, Field::InterfaceName, Field::Mark]), 36);
+        assert_eq!(type_number(&[Field::InterfaceName, Field::Mac]), 41 << 6 | 9);
+        assert_eq!(length(&[Field::InterfaceName, Field::Mac]), 24);
+    }
+
+    #[test]
+    fn messages_name_the_family_of_their_table() {
+        for (table, family) in [(Table::inet("t"), 1), (Table::bridge("t"), 7)] {
+            let element = Element { key: vec![1; 4], value: Vec::new(), comment: String::new() };
+            let set = Set { name: "s", key: &[Field::Ipv4], value: &[] };
+            let hook = Hook { kind: "filter", number: HOOK_INPUT, priority: PRIORITY_FILTER };
+            let messages = [
+                add_table(table, true),
+                delete_table(table),
+                add_chain(table, "c", Some(hook)),
+                add_rule(table, "c", "comment", |m| m),
+                delete_rule(table, "c", 1),
+                add_set(table, "s", &set, 1),
+                delete_set(table, "s"),
+                add_element(table, "s", &element),
+                ensure_element(table, "s", &element.key),
+                delete_element(table, "s", &element.key),
+            ];
+            for message in messages {
+                assert_eq!(message.payload()[0], family, "{table}");
+                // The first attribute of all of them is the table.
+                assert_eq!(attribute(message.payload(), HEADER, 1).map(to_text).as_deref(), Some("t"));
+            }
+        }
+        assert_eq!(Table::bridge("t").to_string(), "bridge t");
     }
 
     #[test]
     fn elements_are_read_back() {
         let element = Element { key: vec![1, 2, 3, 4], value: vec![5; 8], comment: "n/c/eth0".into() };
-        let message = add_element("t", "s", &element);
+        let message = add_element(Table::inet("t"), "s", &element);
         assert_eq!(read_elements(message.payload()).collect::<Vec<_>>(), [element]);
         assert_eq!(read_elements(&[]).count(), 0);
     }

@@ -17,12 +17,12 @@ use crate::nft::expression::{Expressions, FIRST, Operator, Packet};
 use crate::nft::ledger::{ATTEMPTS, Ledger, SharedRule, missing_rule, socket_if_any};
 use crate::nft::object::{
     self, Element, Field, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, PRIORITY_DESTINATION_NAT,
-    PRIORITY_RAW, PRIORITY_SOURCE_NAT, Set, transact,
+    PRIORITY_RAW, PRIORITY_SOURCE_NAT, Set, Table, transact,
 };
 use crate::refusal::Refusal;
 
-/// The table's name, of family `inet`.
-pub(super) const TABLE: &str = "cni_reference_portmap";
+/// The table.
+pub(super) const TABLE: Table = Table::inet("cni_reference_portmap");
 
 const PREROUTING: &str = "prerouting";
 const OUTPUT: &str = "output";
@@ -497,11 +497,11 @@ pub(super) fn missing(attachment: &Attachment, claims: &[Claim]) -> Result<Optio
     let is_expected = |claim: &&Claim| noted.is_empty() || noted.iter().any(|one| one.ipv4() == claim.ipv4());
     let is_noted = |claim: &Claim| noted.iter().any(|noted| noted.alone() == *claim);
     if let Some(claim) = claims.iter().filter(is_expected).find(|claim| !is_noted(claim)) {
-        return Ok(Some(format!("table inet {TABLE} has no mapping of {claim}")));
+        return Ok(Some(format!("table {TABLE} has no mapping of {claim}")));
     }
     for (set, element) in elements(&noted, &label) {
         if object::element(&mut socket, TABLE, set, &element.key)?.as_ref() != Some(&element) {
-            return Ok(Some(format!("{set} of table inet {TABLE} lacks an element of {label}")));
+            return Ok(Some(format!("{set} of table {TABLE} lacks an element of {label}")));
         }
     }
     let (forwarding, masquerading) = rules(&noted, &label);
@@ -509,7 +509,7 @@ pub(super) fn missing(attachment: &Attachment, claims: &[Claim]) -> Result<Optio
         if expected > 0 {
             let found = object::rules(&mut socket, TABLE, chain)?;
             if found.iter().filter(|rule| rule.comment == label).count() < expected {
-                return Ok(Some(format!("the chain {chain} of table inet {TABLE} lacks a rule of {label}")));
+                return Ok(Some(format!("the chain {chain} of table {TABLE} lacks a rule of {label}")));
             }
         }
     }
