@@ -3,6 +3,7 @@
 //! A socket belongs to the network namespace of the thread that opened it, wherever it is used afterwards.
 
 pub mod address;
+pub mod htb;
 pub mod link;
 pub mod message;
 pub mod qdisc;

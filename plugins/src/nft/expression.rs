@@ -47,6 +47,7 @@ const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
 const JUMP: i32 = -3;
 const GOTO: i32 = -4;
+const RETURN: i32 = -5;
 /// The attribute of `cmp` with the value.
 pub(crate) const CMP_DATA: u16 = 3;
 const META_INPUT: u32 = 6;
@@ -218,6 +219,11 @@ impl Expressions {
     /// Goes on in another chain for good.
     pub(crate) fn go(self, chain: &str) -> Expressions {
         self.verdict(GOTO, Some(chain))
+    }
+
+    /// Goes on where the chain was jumped to from.
+    pub(crate) fn back(self) -> Expressions {
+        self.verdict(RETURN, None)
     }
 
     /// Lets the packet through.
