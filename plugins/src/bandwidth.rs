@@ -2,15 +2,17 @@
 //!
 //! What it gets is limited where the host's end of its veth pair sends it. What it sends is redirected there to an ifb device, and
 //! limited where that sends it. The device has a name derived from the attachment, the bucket a handle, the filter a cookie, so DEL
-//! finds what is its own, whatever else there is.
+//! finds what is its own, whatever else there is. Where only some destinations are limited, classes take the bucket's place.
 
-use cni_spec::result::{AddResult, Interface};
+use cni_spec::result::{AddResult, Interface, parse_prefix};
+use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::attachment::Attachment;
-use crate::fields::{Fields, invalid, unsupported};
+use crate::fields::{Fields, Place, invalid};
+use crate::netlink::htb::{self, Shaped};
 use crate::netlink::link::{self, Link};
-use crate::netlink::qdisc::{self, Bucket};
+use crate::netlink::qdisc::{self, Bucket, Shaper};
 use crate::netlink::{Socket, Step};
 use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
 use crate::skel::{Answer, Outcome, Plugin, Request};
@@ -19,7 +21,7 @@ use crate::veth::{differs, remove_links};
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "bandwidth",
     about: "a chained plugin that limits the container's traffic: ingressRate, ingressBurst, egressRate, egressBurst in bits, \
-            or runtimeConfig.bandwidth.",
+            or runtimeConfig.bandwidth; shapedSubnets or unshapedSubnets.",
     add,
     del,
     check,
@@ -33,44 +35,48 @@ pub(crate) const PLUGIN: Plugin = Plugin {
 const ALIAS: &str = "cni-reference-bandwidth:";
 /// The keys of rates and bursts.
 const KEYS: [&str; 4] = ["ingressRate", "ingressBurst", "egressRate", "egressBurst"];
+/// The keys of the destinations that are limited, or are not.
+const SHAPED: &str = "shapedSubnets";
+const UNSHAPED: &str = "unshapedSubnets";
 
 /// The plugin's configuration. Ingress is what the container gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Settings {
     ingress: Option<Bucket>,
     egress: Option<Bucket>,
+    shaped: Shaped,
 }
 
 impl Settings {
     fn read(fields: Fields<'_>) -> Result<Settings, Refusal> {
-        for key in ["shapedSubnets", "unshapedSubnets"] {
-            if let (false, Some(value)) = (fields.elements(key)?.is_empty(), fields.get(key)) {
-                return Err(unsupported(key, value));
-            }
-        }
-        // The configuration goes before the runtime, as a whole.
+        let configured = shaped(fields)?;
+        // The rates of the configuration go before those of the runtime, as a whole.
         if KEYS.iter().any(|key| fields.get(key).is_some()) {
-            return Settings::of(fields);
+            return Settings::of(fields, configured);
         }
         let passed = fields.object("runtimeConfig")?.and_then(|runtime| runtime.get("bandwidth"));
         match passed {
-            None | Some(Value::Null) => Ok(Settings { ingress: None, egress: None }),
+            None | Some(Value::Null) => {
+                Ok(Settings { ingress: None, egress: None, shaped: configured.unwrap_or(Shaped::All) })
+            }
             Some(Value::Object(map)) => {
                 let usual = Value::Object(with_usual_keys(map));
-                Settings::of(Fields::at("runtimeConfig.bandwidth", &usual)?)
+                let fields = Fields::at("runtimeConfig.bandwidth", &usual)?;
+                Settings::of(fields, shaped(fields)?.or(configured))
             }
             Some(other) => Err(invalid("runtimeConfig.bandwidth", format!("found {other}, use an object"))),
         }
     }
 
-    fn of(fields: Fields<'_>) -> Result<Settings, Refusal> {
+    fn of(fields: Fields<'_>, shaped: Option<Shaped>) -> Result<Settings, Refusal> {
         Ok(Settings {
             ingress: bucket(fields, "ingressRate", "ingressBurst")?,
             egress: bucket(fields, "egressRate", "egressBurst")?,
+            shaped: shaped.unwrap_or(Shaped::All),
         })
     }
 
-    fn is_unlimited(self) -> bool {
+    fn is_unlimited(&self) -> bool {
         self.ingress.is_none() && self.egress.is_none()
     }
 }
@@ -78,10 +84,33 @@ impl Settings {
 /// The same object with the keys spelled as documented: containerd writes `IngressRate`, and Go takes any case.
 fn with_usual_keys(map: &Map<String, Value>) -> Map<String, Value> {
     let usual = |key: &String| {
-        let known = KEYS.into_iter().find(|known| known.eq_ignore_ascii_case(key));
+        let mut all = KEYS.into_iter().chain([SHAPED, UNSHAPED]);
+        let known = all.find(|known| known.eq_ignore_ascii_case(key));
         known.map_or_else(|| key.clone(), str::to_owned)
     };
     map.iter().map(|(key, value)| (usual(key), value.clone())).collect()
+}
+
+/// Which destinations are limited; `None` where nothing is said of that.
+fn shaped(fields: Fields<'_>) -> Result<Option<Shaped>, Refusal> {
+    let subnets = |key: &str| {
+        let read = |(place, item): (Place, &Value)| {
+            let subnet = item.as_str().and_then(parse_prefix);
+            subnet
+                .map(|subnet| subnet.trunc())
+                .ok_or_else(|| invalid(&place, format!("found {item}, use a subnet like \"10.1.0.0/16\"")))
+        };
+        let mut all = fields.elements(key)?.into_iter().map(read).collect::<Result<Vec<IpNet>, _>>()?;
+        all.sort();
+        all.dedup();
+        Ok::<_, Refusal>(all)
+    };
+    match (subnets(SHAPED)?, subnets(UNSHAPED)?) {
+        (shaped, unshaped) if shaped.is_empty() && unshaped.is_empty() => Ok(None),
+        (shaped, unshaped) if unshaped.is_empty() => Ok(Some(Shaped::Only(shaped))),
+        (shaped, unshaped) if shaped.is_empty() => Ok(Some(Shaped::AllBut(unshaped))),
+        _ => Err(invalid(&fields.place(UNSHAPED), format!("{SHAPED} is there too: remove one of them"))),
+    }
 }
 
 /// A rate and a burst in bits; both or neither are zero or absent.
@@ -167,7 +196,7 @@ fn add(request: &Request) -> Outcome {
         let mut host = Socket::route()?;
         let link = host_end(request, previous, &mut host)?;
         refuse_second(request, &mut host, &link)?;
-        match limit(request, settings, &mut host, &link) {
+        match limit(request, &settings, &mut host, &link) {
             Ok(device) => result.interfaces.extend(device),
             Err(error) => {
                 if error.code != EXISTS
@@ -195,7 +224,7 @@ fn refuse_second(request: &Request, host: &mut Socket, link: &Link) -> Result<()
 /// Sets the limits. Answers the device that it made for what the container sends.
 fn limit(
     request: &Request,
-    settings: Settings,
+    settings: &Settings,
     host: &mut Socket,
     link: &Link,
 ) -> Result<Option<Interface>, Refusal> {
@@ -214,7 +243,7 @@ fn limit(
         let device = host
             .link(&name)?
             .ok_or_else(|| Refusal::new(KERNEL, format!("{name} has vanished from the host")))?;
-        host.apply(vec![qdisc::add_bucket(&name, device.index, DEVICE_HANDLE, bucket)])?;
+        shape(host, &device, DEVICE_HANDLE, bucket, &settings.shaped)?;
         if host.has_ingress(link.index)? {
             return Err(Refusal::new(KERNEL, format!("somebody filters what {} gets already", link.name)));
         }
@@ -230,13 +259,32 @@ fn limit(
         });
     }
     if let Some(bucket) = settings.ingress {
-        let step = qdisc::add_bucket(&link.name, link.index, handle(attachment), bucket);
-        host.apply(vec![step]).map_err(|error| match error.is(libc::EEXIST) {
-            true => Refusal::new(KERNEL, format!("{error}: somebody limits what {} sends", link.name)),
-            false => error.into(),
-        })?;
+        shape(host, link, handle(attachment), bucket, &settings.shaped)?;
     }
     Ok(made)
+}
+
+/// Limits what a link sends.
+fn shape(
+    host: &mut Socket,
+    link: &Link,
+    handle: u32,
+    bucket: Bucket,
+    shaped: &Shaped,
+) -> Result<(), Refusal> {
+    let (name, index) = (&link.name, link.index);
+    let first = match shaped {
+        Shaped::All => qdisc::add_bucket(name, index, handle, bucket),
+        _ => htb::add_classes(name, index, handle, shaped),
+    };
+    host.apply(vec![first]).map_err(|error| match error.is(libc::EEXIST) {
+        true => Refusal::new(KERNEL, format!("{error}: somebody limits what {name} sends")),
+        false => error.into(),
+    })?;
+    if *shaped != Shaped::All {
+        host.apply(htb::fill_classes(name, index, handle, bucket, shaped))?;
+    }
+    Ok(())
 }
 
 /// Removes what the attachment has on these links of the host, and its device.
@@ -258,9 +306,9 @@ fn remove(request: &Request, host: &mut Socket, links: Vec<Link>) -> Result<(), 
         }
         if host
             .qdisc(link.index)?
-            .is_some_and(|found| found.handle == handle(attachment) && found.bucket.is_some())
+            .is_some_and(|found| found.handle == handle(attachment) && found.shaper != Shaper::Other)
         {
-            steps.push(qdisc::remove_bucket(&link.name, link.index, handle(attachment)));
+            steps.push(qdisc::remove_shaper(&link.name, link.index, handle(attachment)));
         }
     }
     host.apply(steps)?;
@@ -301,14 +349,14 @@ fn check(request: &Request) -> Outcome {
     let link =
         host_end(request, expected, &mut host).map_err(|error| Refusal::new(DIFFERS, error.msg.clone()))?;
     if let Some(bucket) = settings.ingress {
-        require(&mut host, &link, bucket)?;
+        require(&mut host, &link, bucket, &settings.shaped)?;
     }
     if let Some(bucket) = settings.egress {
         let name = device(&request.attachment);
         let Some(device) = host.link(&name)?.filter(|device| device.kind == "ifb" && device.up) else {
             return differs(format!("the host has no device {name} that is up"));
         };
-        require(&mut host, &device, bucket)?;
+        require(&mut host, &device, bucket, &settings.shaped)?;
         let redirects = host.filters(link.index)?.redirects;
         if !redirects.iter().any(|redirect| redirect.to == device.index) {
             return differs(format!("what {} gets is not redirected to {name}", link.name));
@@ -318,17 +366,20 @@ fn check(request: &Request) -> Outcome {
 }
 
 /// Requires a limit of what a link sends.
-fn require(host: &mut Socket, link: &Link, bucket: Bucket) -> Result<(), Refusal> {
-    match host.qdisc(link.index)?.and_then(|found| found.bucket) {
-        None => differs(format!("nothing limits what {} sends", link.name)),
-        Some(found) if bucket.is_served_by(&found) => Ok(()),
-        Some(found) => differs(format!(
-            "{} sends up to {} bit/s, not {}, or another burst",
-            link.name,
-            found.rate.saturating_mul(8),
-            bucket.rate.saturating_mul(8)
-        )),
-    }
+fn require(host: &mut Socket, link: &Link, bucket: Bucket, shaped: &Shaped) -> Result<(), Refusal> {
+    let found = host.qdisc(link.index)?;
+    let problem = match (shaped, found.map(|found| (found.handle, found.shaper))) {
+        (Shaped::All, Some((_, Shaper::Bucket(found)))) => {
+            let (is, should_be) = (found.rate.saturating_mul(8), bucket.rate.saturating_mul(8));
+            let problem = format!("sends up to {is} bit/s, not {should_be}, or another burst");
+            (!bucket.is_served_by(&found)).then_some(problem)
+        }
+        (Shaped::Only(_) | Shaped::AllBut(_), Some((handle, Shaper::Classes(default)))) => {
+            host.missing_class(link.index, (handle, default), bucket, shaped)?
+        }
+        _ => return differs(format!("nothing limits what {} sends", link.name)),
+    };
+    problem.map_or(Ok(()), |problem| differs(format!("{} {problem}", link.name)))
 }
 
 /// Devices of the network that belong to no valid attachment go. What limits the other ends goes with these.
@@ -368,11 +419,11 @@ mod tests {
         let limited = |rate, burst| Some(Bucket { rate, burst });
         assert_eq!(
             settings(json!({"runtimeConfig": runtime})).unwrap(),
-            Settings { ingress: limited(1000, 10), egress: None }
+            Settings { ingress: limited(1000, 10), egress: None, shaped: Shaped::All }
         );
         assert_eq!(
             settings(json!({"runtimeConfig": runtime, "egressRate": 16, "egressBurst": 8})).unwrap(),
-            Settings { ingress: None, egress: limited(2, 1) }
+            Settings { ingress: None, egress: limited(2, 1), shaped: Shaped::All }
         );
         let zero = json!({"runtimeConfig": runtime, "egressRate": 0, "shapedSubnets": []});
         assert!(settings(zero).unwrap().is_unlimited());
@@ -389,12 +440,34 @@ mod tests {
             (json!({"egressBurst": "8", "egressRate": 8000}), INVALID_CONFIGURATION),
             (json!({"egressBurst": -8, "egressRate": 8000}), INVALID_CONFIGURATION),
             (json!({"runtimeConfig": {"bandwidth": 5}}), INVALID_CONFIGURATION),
-            (json!({"shapedSubnets": ["10.0.0.0/8"]}), cni_spec::error::UNSUPPORTED_FIELD),
+            (
+                json!({"shapedSubnets": ["10.0.0.0/8"], "unshapedSubnets": ["fd00::/8"]}),
+                INVALID_CONFIGURATION,
+            ),
+            (json!({"shapedSubnets": ["10.0.0.1"]}), INVALID_CONFIGURATION),
+            (json!({"unshapedSubnets": [7]}), INVALID_CONFIGURATION),
+            (json!({"unshapedSubnets": "10.0.0.0/8"}), INVALID_CONFIGURATION),
+            (json!({"runtimeConfig": {"bandwidth": {"shapedSubnets": ["hello"]}}}), INVALID_CONFIGURATION),
         ] {
             assert_eq!(settings(config.clone()).unwrap_err().code, code, "{config}");
         }
         let most = settings(json!({"egressBurst": 34_359_738_359_u64, "egressRate": u64::MAX})).unwrap();
         assert_eq!(most.egress.map(|bucket| bucket.burst), Some(u32::MAX - 1));
+    }
+
+    #[test]
+    fn subnets_of_the_configuration_hold_for_the_rates_of_the_runtime() {
+        let subnets = |text: &str| vec![text.parse().unwrap()];
+        let read = |own: &str, bandwidth: Value| {
+            settings(json!({own: ["10.1.2.3/8", "10.0.0.0/8"], "runtimeConfig": {"bandwidth": bandwidth}}))
+                .unwrap()
+                .shaped
+        };
+        let rates = json!({"ingressRate": 8, "ingressBurst": 8});
+        assert_eq!(read("shapedSubnets", rates.clone()), Shaped::Only(subnets("10.0.0.0/8")));
+        assert_eq!(read("unshapedSubnets", rates), Shaped::AllBut(subnets("10.0.0.0/8")));
+        let passed = json!({"ingressRate": 8, "ingressBurst": 8, "ShapedSubnets": ["fd00::/8"]});
+        assert_eq!(read("unshapedSubnets", passed), Shaped::Only(subnets("fd00::/8")));
     }
 
     #[test]

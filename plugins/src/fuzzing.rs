@@ -26,6 +26,7 @@ pub fn stored(bytes: &[u8]) {
     crate::netlink::link::read_any(bytes);
     crate::netlink::address::read_any(bytes);
     crate::netlink::bridge::read_any(bytes);
+    crate::netlink::htb::read_any(bytes);
     crate::netlink::qdisc::read_any(bytes);
     crate::netlink::route::read_any(bytes);
     crate::netlink::rule::read_any(bytes);

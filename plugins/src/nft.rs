@@ -106,11 +106,8 @@ fn rule(subnet: IpNet, expressions: Expressions) -> Expressions {
 
 /// The rules of a subnet that are as they should be.
 fn rules_of<'a>(listed: &'a [ListedRule], subnet: IpNet) -> impl Iterator<Item = &'a ListedRule> {
-    let names = object::expression_names(|m| rule(subnet, Expressions(m)).0);
-    let comment = subnet.to_string();
-    listed.iter().filter(move |found| {
-        found.comment == comment && found.expressions.iter().map(|(name, _)| name).eq(names.iter())
-    })
+    let expected = object::expected_rule(&subnet.to_string(), |m| rule(subnet, Expressions(m)).0);
+    listed.iter().filter(move |found| found.does_as(&expected))
 }
 
 fn subnets(addresses: &[IpNet]) -> BTreeSet<IpNet> {

@@ -1,6 +1,6 @@
 //! CHECK: it passes while the attachment is as ADD left it, fails when something of it is gone, and changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -691,12 +691,13 @@ pub(super) fn flush_firewall(case: &mut Case<'_>, added: &Added) -> Result<Strin
 
 fn delete_qdiscs(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
     let new = added.after.host.qdiscs.iter().filter(|qdisc| !added.before.host.qdiscs.contains(qdisc));
-    let new: Vec<(String, String)> = new.map(|qdisc| (qdisc.link.clone(), qdisc.parent.clone())).collect();
+    // Those below another go with it.
+    let place = |parent: &str| if parent == "ingress" { "ingress" } else { "root" };
+    let new: BTreeSet<(String, &str)> = new.map(|qdisc| (qdisc.link.clone(), place(&qdisc.parent))).collect();
     if new.is_empty() {
         return Err(Stop::skip(nothing_to_take(case.variant).to_owned()));
     }
-    for (link, parent) in &new {
-        let place = if parent == "ingress" { "ingress" } else { "root" };
+    for (link, place) in &new {
         run_tool(case, &["tc", "qdisc", "del", "dev", link, place])?;
     }
     Ok("its queueing disciplines were deleted".to_owned())

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use cni_spec::result::AddResult;
 use cni_spec::{Operation, Version};
 use serde_json::{Value, json};
 
@@ -407,6 +408,16 @@ pub(super) fn forward(case: &mut Case<'_>, host_ips: Option<Net>) -> Result<(Att
     case.add(&mut attachment)?;
     let result = kernel::read(case, attachment.result.as_ref())?;
     let addresses: Vec<IpAddr> = result.ips.iter().map(|ip| ip.address.addr()).collect();
+    lead_back(case, &attachment, &result)?;
+    Ok((attachment, addresses))
+}
+
+/// Has the container send answers to other hosts, by IPv6 too.
+pub(super) fn lead_back(
+    case: &mut Case<'_>,
+    attachment: &Attachment,
+    result: &AddResult,
+) -> Result<(), Stop> {
     if let Some(gateway) = result.ips.iter().filter_map(|ip| ip.gateway).find(IpAddr::is_ipv6) {
         let op = NetOp::AddRoute {
             destination: IpAddr::from([0_u16; 8]),
@@ -417,7 +428,7 @@ pub(super) fn forward(case: &mut Case<'_>, host_ips: Option<Net>) -> Result<(Att
             metric: None,
         };
         // The front has a route for IPv4 only.
-        if !kernel::state(&case.snapshot()?, &attachment)?
+        if !kernel::state(&case.snapshot()?, attachment)?
             .routes
             .iter()
             .any(|route| route.prefix == 0 && route.destination.is_ipv6())
@@ -425,7 +436,7 @@ pub(super) fn forward(case: &mut Case<'_>, host_ips: Option<Net>) -> Result<(Att
             case.network(&attachment.place(), op)?;
         }
     }
-    Ok((attachment, addresses))
+    Ok(())
 }
 
 pub(super) fn set_mappings(attachment: &mut Attachment, port: u16, host_ips: Option<Net>) {

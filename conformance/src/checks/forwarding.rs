@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::case::{Case, Stop};
 use super::connectivity::{
     BEYOND, CONTAINER_PORT, FORWARDING, HOST_PORT, OUTSIDE, PATIENCE, SEEN, SILENCE, expect_reached, forward,
-    has_address, made_at_once, not_seen, outside, patiently, problem, set_mappings, set_sysctl, through_port,
+    has_address, lead_back, made_at_once, not_seen, outside, patiently, problem, set_mappings, set_sysctl,
+    set_up_loopback, through_port,
 };
 use super::reproducer::{Assertion, Step};
 use super::{Check, Scope, cycle, kernel};
@@ -27,12 +28,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "connectivity.port-mappings-conditional",
-        title: "A condition that begins with a negation is understood, and decides whose packets are forwarded",
+        title: "A condition that keeps somebody out is understood, and decides whose packets are forwarded",
         requirements: &["conv.portmappings-effect"],
         concerns: FORWARDING,
         scope: Scope::Configurations,
         since: Version::V0_3_0,
-        variants: &["others excluded", "client excluded"],
+        variants: &["others excluded", "client excluded", LOCALHOST_EXCLUDED, ANOTHER_WITHOUT],
         run: conditional,
     },
     Check {
@@ -57,8 +58,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// The key of conditions on packets of IPv4.
+/// The keys of conditions on packets of IPv4 and of IPv6.
 const CONDITIONS: &str = "conditionsV4";
+const CONDITIONS_V6: &str = "conditionsV6";
+const LOCALHOST_EXCLUDED: &str = "localhost excluded";
+/// The client is kept out, and a container of another network comes later, whose ports have no conditions.
+const ANOTHER_WITHOUT: &str = "client excluded, another network without conditions";
 /// The port that a client keeps.
 const CLIENT_PORT: u16 = 40_053;
 
@@ -103,48 +108,123 @@ fn masqueraded(case: &mut Case<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Whose words the configuration's conditions are in.
+#[derive(Clone, Copy)]
+enum Words {
+    Iptables,
+    Nft,
+}
+
+impl Words {
+    /// A condition that keeps out what comes from a range.
+    fn excluding(self, range: &str, ipv4: bool) -> Value {
+        match self {
+            Words::Iptables => json!(["!", "-s", range]),
+            Words::Nft => json!([if ipv4 { "ip" } else { "ip6" }, "saddr", "!=", range]),
+        }
+    }
+}
+
+/// The range that a variant keeps out.
+fn excluded(variant: &str, ipv4: bool) -> String {
+    match (variant, ipv4) {
+        ("client excluded" | ANOTHER_WITHOUT, true) => format!("{}/32", OUTSIDE.v4(2)),
+        ("client excluded" | ANOTHER_WITHOUT, false) => format!("{}/128", OUTSIDE.v6(2)),
+        (LOCALHOST_EXCLUDED, true) => "127.0.0.0/8".to_owned(),
+        (_, true) => "192.0.2.0/24".to_owned(),
+        (_, false) => "2001:db8::/32".to_owned(),
+    }
+}
+
 fn conditional(case: &mut Case<'_>) -> Result<(), Stop> {
-    let conditions = case.configuration.plugin.get(CONDITIONS).and_then(Value::as_array);
-    let first = conditions.and_then(|all| all.first()).and_then(Value::as_str);
-    if !first.is_some_and(|word| word.starts_with('-')) {
-        return Err(Stop::skip(format!("the configuration has no {CONDITIONS} in the syntax of iptables")));
+    let configured = |key: &str| case.configuration.plugin.get(key).and_then(Value::as_array);
+    let first = configured(CONDITIONS).and_then(|all| all.first()).and_then(Value::as_str);
+    let words = match first {
+        None => return Err(Stop::skip(format!("the configuration has no {CONDITIONS}"))),
+        Some(word) if word.starts_with('-') => Words::Iptables,
+        Some(_) => Words::Nft,
+    };
+    let has_v6 = configured(CONDITIONS_V6).is_some_and(|all| !all.is_empty());
+    let families: Vec<bool> = [true, false].into_iter().filter(|ipv4| *ipv4 || has_v6).collect();
+    let capability = case.target.and_then(|target| target.capability("portMappings"));
+    let localhost = capability.is_some_and(|one| one.promises.iter().any(|promise| promise == "localhost"));
+    if case.variant == LOCALHOST_EXCLUDED && !localhost {
+        return Err(Stop::skip("the target does not promise localhost"));
     }
     // The plugin has such conditions, and takes those without a negation.
     let plain = cycle::attached(case)?;
     cycle::detach(case, &plain)?;
     let outside = outside(case, "outside", OUTSIDE)?;
-    let range = match case.variant {
-        "others excluded" => "192.0.2.0/24".to_owned(),
-        _ => format!("{}/32", OUTSIDE.v4(2)),
-    };
     let mut attachment = made_at_once(case, |case| case.attachment())?;
     set_mappings(&mut attachment, HOST_PORT, None);
-    attachment.plugin.insert(CONDITIONS.to_owned(), json!(["!", "-s", range]));
-    set_sysctl(case, "net/ipv4/ip_forward", "1")?;
-    let label = format!("ADD with the condition ! -s {range}");
+    for ipv4 in &families {
+        let key = if *ipv4 { CONDITIONS } else { CONDITIONS_V6 };
+        attachment.plugin.insert(key.to_owned(), words.excluding(&excluded(case.variant, *ipv4), *ipv4));
+    }
+    set_up_loopback(case, &attachment)?;
+    for name in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        set_sysctl(case, name, "1")?;
+    }
+    let label = format!("ADD with the condition that {} is kept out", excluded(case.variant, true));
     let answer = case.run(case.call(Operation::Add, &attachment).label(label))?;
     if !case.expect_success(&answer, "conv.portmappings-effect") {
         return Ok(());
     }
+    attachment.result = answer.document().cloned();
     let result = kernel::read(case, answer.document())?;
-    for address in result.ips.iter().map(|ip| ip.address.addr()).filter(IpAddr::is_ipv4) {
+    lead_back(case, &attachment, &result)?;
+    if case.variant == ANOTHER_WITHOUT {
+        let mut another = made_at_once(case, |case| case.attachment())?;
+        set_mappings(&mut another, HOST_PORT + 1, None);
+        for key in [CONDITIONS, CONDITIONS_V6] {
+            another.plugin.remove(key);
+        }
+        another.plugin.insert(cni_spec::keys::NAME.to_owned(), json!("without-conditions"));
+        case.add(&mut another)?;
+    }
+    for address in result.ips.iter().map(|ip| ip.address.addr()) {
+        let ipv4 = address.is_ipv4();
+        if !families.contains(&ipv4) {
+            continue;
+        }
+        let range = excluded(case.variant, ipv4);
         for transport in [Transport::Tcp, Transport::Udp] {
-            let host_end = outside.of_family(address).0;
-            let exchange = through_port(transport, &outside.place, host_end, &attachment.place(), address);
-            let how = format!("{} through {}, by {transport}", exchange.client, exchange.destination);
-            if case.variant == "others excluded" {
-                let expected = format!("{how}, which {range} does not contain, reaches the container");
-                expect_reached(case, &exchange, "conv.portmappings-effect", &expected)?;
-                continue;
+            let through = |client: &Place, host: IpAddr| {
+                through_port(transport, client, host, &attachment.place(), address)
+            };
+            let from_outside = through(&outside.place, outside.of_family(address).0);
+            match case.variant {
+                "client excluded" | ANOTHER_WITHOUT => expect_kept_out(case, &from_outside, &range)?,
+                LOCALHOST_EXCLUDED if ipv4 => {
+                    let from_localhost = through(&Place::Host, IpAddr::from([127, 0, 0, 1]));
+                    expect_let_in(case, &from_outside, &range)?;
+                    expect_kept_out(case, &from_localhost, &range)?;
+                }
+                _ => expect_let_in(case, &from_outside, &range)?,
             }
-            let exchange = Exchange { patience: SILENCE, persistent: false, ..exchange };
-            let seen = case.exchange(&exchange)?;
-            let expected = format!("{how}, which {range} contains, does not reach the container");
-            let (observed, assertion) = ("the container gets the packets", not_seen(&exchange, 0));
-            let holds = seen.listener.is_none();
-            case.expect_as(holds, "conv.portmappings-effect", expected, observed, assertion);
         }
     }
+    Ok(())
+}
+
+fn expect_let_in(case: &mut Case<'_>, exchange: &Exchange, range: &str) -> Result<(), Stop> {
+    let expected = format!(
+        "{} through {}, by {}, which {range} does not contain, reaches the container",
+        exchange.client, exchange.destination, exchange.transport
+    );
+    expect_reached(case, exchange, "conv.portmappings-effect", &expected).map(drop)
+}
+
+fn expect_kept_out(case: &mut Case<'_>, exchange: &Exchange, range: &str) -> Result<(), Stop> {
+    let exchange = Exchange { patience: SILENCE, persistent: false, ..exchange.clone() };
+    let seen = case.exchange(&exchange)?;
+    let expected = format!(
+        "{} through {}, by {}, which {range} contains, does not reach the container",
+        exchange.client, exchange.destination, exchange.transport
+    );
+    let assertion = not_seen(&exchange, 0);
+    let observed = "the container gets the packets";
+    case.expect_as(seen.listener.is_none(), "conv.portmappings-effect", expected, observed, assertion);
     Ok(())
 }
 

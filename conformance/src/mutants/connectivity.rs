@@ -132,6 +132,57 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "portmap-conditions-ignored",
+        "portmap",
+        &["conv.portmappings-effect"],
+        "forwards everybody's packets, whatever the conditions",
+        |run| {
+            run.edit_config(|config| {
+                for key in CONDITIONS {
+                    config.remove(key);
+                }
+            });
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-negations-overlooked",
+        "portmap",
+        &["conv.portmappings-effect"],
+        "forwards the packets that a condition is to keep out, and no others",
+        |run| {
+            run.edit_config(|config| {
+                for key in CONDITIONS {
+                    if let Some(Value::Array(words)) = config.get_mut(key) {
+                        words.retain(|word| !["!", "!="].map(|one| json!(one)).contains(word));
+                    }
+                }
+            });
+            run.run();
+            Ok(())
+        },
+    ),
+    mutant(
+        "portmap-conditions-of-the-newest",
+        "portmap",
+        &["conv.portmappings-effect"],
+        "has the conditions of the newest container hold for all",
+        |run| {
+            const KEPT: &str = "/run/cnitest-mutant-conditions";
+            let config = run.config();
+            run.run();
+            if run.is(Operation::Add) && run.succeeded() {
+                if CONDITIONS.iter().any(|key| config.contains_key(*key)) {
+                    std::fs::write(KEPT, Value::Object(config).to_string())?;
+                } else if let Ok(kept) = std::fs::read(KEPT) {
+                    redirect(&serde_json::from_slice(&kept)?, "")?;
+                }
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "portmap-del-keeps-forwarding",
         "portmap",
         &["conv.portmappings-effect"],
@@ -227,6 +278,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
 ];
+
+/// The keys of the conditions of portmap.
+const CONDITIONS: [&str; 2] = ["conditionsV4", "conditionsV6"];
 
 /// Nobody who asks for an IPv4 address of the host gets an answer.
 fn silence() -> Result<(), Defect> {

@@ -297,10 +297,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
             let conditions = config.get("conditionsV4").and_then(Value::as_array);
             let first = conditions.and_then(|all| all.first()).and_then(Value::as_str).unwrap_or_default();
             let misread = first.starts_with('!') && !config.contains_key("backend");
-            run.edit_config(|config| drop(config.remove("conditionsV4")));
-            run.run();
-            if run.is(Operation::Add) && misread {
-                run.refuse(999, "backend iptables, but conditionsV4 are for nftables");
+            match run.is(Operation::Add) && misread {
+                true => run.refuse(999, "backend iptables, but conditionsV4 are for nftables"),
+                false => run.run(),
             }
             Ok(())
         },

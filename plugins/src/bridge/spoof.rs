@@ -64,10 +64,8 @@ impl Port {
 }
 
 fn shared_rules() -> Vec<SharedRule> {
-    let rule = |chain, comment, write: fn(Expressions) -> Expressions| SharedRule {
-        chain,
-        comment,
-        write: Box::new(write),
+    let rule = |chain: &'static str, comment: &'static str, write: fn(Expressions) -> Expressions| {
+        SharedRule { chain: chain.into(), comment: comment.into(), write: Box::new(write) }
     };
     vec![
         rule(PREROUTING, "what passes a bridge", |e| e.jump(PORTS)),

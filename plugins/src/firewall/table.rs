@@ -143,9 +143,10 @@ fn address_set(address: IpAddr) -> &'static str {
 
 fn shared_rules() -> Vec<SharedRule> {
     let mut rules: Vec<SharedRule> = Vec::new();
-    let mut rule = |chain, comment, write: Box<dyn Fn(Expressions) -> Expressions>| {
-        rules.push(SharedRule { chain, comment, write });
-    };
+    let mut rule =
+        |chain: &'static str, comment: &'static str, write: Box<dyn Fn(Expressions) -> Expressions>| {
+            rules.push(SharedRule { chain: chain.into(), comment: comment.into(), write });
+        };
     let both = |e: Expressions, set: Set| e.interfaces().lookup(set.name, FIRST, None);
     rule(FORWARD, "between containers that are isolated", Box::new(move |e| both(e, ISOLATED).discard()));
     rule(FORWARD, "between containers of a bridge", Box::new(move |e| both(e, WITHIN).go(CONTAINERS)));

@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod bridge;
+pub mod htb;
 pub mod link;
 pub mod message;
 pub mod qdisc;

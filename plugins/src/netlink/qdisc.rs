@@ -1,16 +1,17 @@
 //! Traffic control: what shapes the packets that a link sends, what redirects those that it gets, and the links that these are
 //! redirected to.
 
+use super::htb;
 use super::message::{Message, attribute, attributes, to_text, u32_at};
 use super::{NetlinkError, Socket, Step};
 
 /// The length of `struct tcmsg`.
-const HEADER: usize = 20;
+pub(super) const HEADER: usize = 20;
 // include/uapi/linux/rtnetlink.h and pkt_sched.h.
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
+pub(super) const TCA_KIND: u16 = 1;
+pub(super) const TCA_OPTIONS: u16 = 2;
 /// Where a link's own qdisc, and that of what it gets, are attached.
-const ROOT: u32 = 0xffff_ffff;
+pub(super) const ROOT: u32 = 0xffff_ffff;
 const INGRESS: u32 = 0xffff_fff1;
 /// The handle of the qdisc of what a link gets; there is no other.
 const INGRESS_HANDLE: u32 = 0xffff_0000;
@@ -24,8 +25,9 @@ const TBF_BUFFER: usize = 28;
 const TBF_PARMS: usize = 36;
 // pkt_cls.h, tc_act/tc_mirred.h.
 const TCA_U32_CLASSID: u16 = 1;
-const TCA_U32_DIVISOR: u16 = 4;
-const TCA_U32_SEL: u16 = 5;
+/// Only the table of filters of the kind u32 has it.
+pub(super) const U32_DIVISOR: u16 = 4;
+pub(super) const U32_SELECTOR: u16 = 5;
 const TCA_U32_ACT: u16 = 7;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
@@ -56,24 +58,27 @@ pub struct Bucket {
 
 impl Bucket {
     /// How many bytes may wait: those of 25 ms, behind a burst.
-    fn limit(&self) -> u32 {
+    pub(super) fn limit(&self) -> u32 {
         let waiting = u128::from(self.rate) * u128::from(LATENCY) / 1_000_000;
         u32::try_from(waiting + u128::from(self.burst)).unwrap_or(u32::MAX)
     }
 
     /// How long the burst takes at that rate, in ticks.
-    fn buffer(&self) -> u32 {
+    pub(super) fn buffer(&self) -> u32 {
         let microseconds = u64::from(self.burst) * 1_000_000 / self.rate.max(1);
         u32::try_from(microseconds.saturating_mul(1000) / TICK).unwrap_or(u32::MAX)
     }
 
     /// Whether this is what the kernel made of it: it counts a burst in time, so bytes become fewer by rounding.
     pub fn is_served_by(&self, found: &TokenBucket) -> bool {
-        found.rate == self.rate
-            && found.limit == self.limit()
-            // A buffer of more than the kernel can tell in ticks is not compared.
-            && (found.buffer.abs_diff(self.buffer()) <= self.buffer() / 100 + 1_000_000 / TICK as u32
-                || self.buffer() == u32::MAX)
+        found.rate == self.rate && found.limit == self.limit() && self.is_buffered_by(found.buffer)
+    }
+
+    /// Whether so many ticks are what the kernel made of the burst.
+    pub(super) fn is_buffered_by(&self, ticks: u32) -> bool {
+        // A buffer of more than the kernel can tell in ticks is not compared.
+        ticks.abs_diff(self.buffer()) <= self.buffer() / 100 + 1_000_000 / TICK as u32
+            || self.buffer() == u32::MAX
     }
 }
 
@@ -93,8 +98,19 @@ pub struct TokenBucket {
 pub struct Qdisc {
     /// Its handle; 0 if the kernel chose it.
     pub handle: u32,
-    /// The token bucket, if it is one.
-    pub bucket: Option<TokenBucket>,
+    /// What it does.
+    pub shaper: Shaper,
+}
+
+/// How a link is shaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shaper {
+    /// By a token bucket.
+    Bucket(TokenBucket),
+    /// By classes, of which this one is for packets that no filter is for.
+    Classes(u32),
+    /// Otherwise.
+    Other,
 }
 
 /// A filter that redirects what a link gets.
@@ -110,7 +126,7 @@ pub struct Redirect {
     pub cookie: Vec<u8>,
 }
 
-fn header(link: u32, handle: u32, parent: u32, info: u32) -> [u8; HEADER] {
+pub(super) fn header(link: u32, handle: u32, parent: u32, info: u32) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     for (field, value) in [(4, link), (8, handle), (12, parent), (16, info)] {
         bytes[field..field + 4].copy_from_slice(&value.to_ne_bytes());
@@ -118,7 +134,7 @@ fn header(link: u32, handle: u32, parent: u32, info: u32) -> [u8; HEADER] {
     bytes
 }
 
-const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
+pub(super) const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK;
 
 /// Has a token bucket shape what a link sends; another qdisc that somebody chose is an error (`EEXIST`).
 pub fn add_bucket(name: &str, link: u32, handle: u32, bucket: Bucket) -> Step {
@@ -141,7 +157,7 @@ pub fn add_bucket(name: &str, link: u32, handle: u32, bucket: Bucket) -> Step {
 }
 
 /// Removes what shapes a link, if it has that handle.
-pub fn remove_bucket(name: &str, link: u32, handle: u32) -> Step {
+pub fn remove_shaper(name: &str, link: u32, handle: u32) -> Step {
     let message = Message::new(libc::RTM_DELQDISC, libc::NLM_F_ACK, &header(link, handle, ROOT, 0));
     Step::new(format!("remove the limit of {name}"), message).or(&[libc::ENOENT, libc::EINVAL, libc::ENODEV])
 }
@@ -176,7 +192,7 @@ pub fn add_redirect(name: &str, link: u32, to: u32, cookie: &[u8]) -> Step {
     let message = Message::new(libc::RTM_NEWTFILTER, CREATE, &header(link, 0, INGRESS_HANDLE, FILTER_INFO))
         .text(TCA_KIND, "u32")
         .nest(TCA_OPTIONS, |m| {
-            m.u32(TCA_U32_CLASSID, 0x0001_0001).bytes(TCA_U32_SEL, &selector).nest(TCA_U32_ACT, |m| {
+            m.u32(TCA_U32_CLASSID, 0x0001_0001).bytes(U32_SELECTOR, &selector).nest(TCA_U32_ACT, |m| {
                 m.nest(1, |m| {
                     m.text(TCA_ACT_KIND, "mirred")
                         .nest(TCA_ACT_OPTIONS, |m| m.bytes(TCA_MIRRED_PARMS, &mirred))
@@ -220,9 +236,9 @@ pub fn new_ifb(name: &str, mtu: u32) -> Step {
 
 fn read_qdisc(payload: &[u8]) -> Option<Qdisc> {
     let handle = u32_at(payload, 8)?;
-    let is_bucket = attribute(payload, HEADER, TCA_KIND).map(to_text).as_deref() == Some("tbf");
+    let kind = attribute(payload, HEADER, TCA_KIND).map(to_text);
+    let options = attribute(payload, HEADER, TCA_OPTIONS).unwrap_or_default();
     let bucket = || {
-        let options = attribute(payload, HEADER, TCA_OPTIONS)?;
         let parms = attribute(options, 0, TCA_TBF_PARMS)?;
         let wide = attribute(options, 0, TCA_TBF_RATE64).and_then(|bytes| bytes.first_chunk());
         Some(TokenBucket {
@@ -234,7 +250,12 @@ fn read_qdisc(payload: &[u8]) -> Option<Qdisc> {
             buffer: u32_at(parms, TBF_BUFFER)?,
         })
     };
-    Some(Qdisc { handle, bucket: if is_bucket { bucket() } else { None } })
+    let shaper = match kind.as_deref() {
+        Some("tbf") => bucket().map(Shaper::Bucket),
+        Some("htb") => htb::read_default(options).map(Shaper::Classes),
+        _ => None,
+    };
+    Some(Qdisc { handle, shaper: shaper.unwrap_or(Shaper::Other) })
 }
 
 /// The first action of a filter, if that redirects.
@@ -295,7 +316,7 @@ impl Socket {
         let read = |payload: &[u8]| {
             let options = attribute(payload, HEADER, TCA_OPTIONS)?;
             // The table that filters of the kind u32 stand in is listed too.
-            attribute(options, 0, TCA_U32_DIVISOR).is_none().then(|| read_redirect(payload))
+            attribute(options, 0, U32_DIVISOR).is_none().then(|| read_redirect(payload))
         };
         match self.dump("list filters", &message, read) {
             Err(error) if [libc::EINVAL, libc::ENODEV, libc::ENOENT].iter().any(|one| error.is(*one)) => {
@@ -356,11 +377,15 @@ mod tests {
             let step = add_bucket("v", 7, 0x1234_0000, bucket);
             let found = read_qdisc(step.message.payload()).unwrap();
             assert_eq!(found.handle, 0x1234_0000);
-            assert!(bucket.is_served_by(&found.bucket.unwrap()));
-            assert!(!Bucket { rate: rate + 1, ..bucket }.is_served_by(&found.bucket.unwrap()));
-            assert!(!Bucket { burst: 200_000, ..bucket }.is_served_by(&found.bucket.unwrap()));
+            let Shaper::Bucket(found) = found.shaper else { panic!("no bucket: {found:?}") };
+            assert!(bucket.is_served_by(&found));
+            assert!(!Bucket { rate: rate + 1, ..bucket }.is_served_by(&found));
+            assert!(!Bucket { burst: 200_000, ..bucket }.is_served_by(&found));
         }
-        assert_eq!(read_qdisc(add_ingress("v", 7).message.payload()).unwrap().bucket, None);
+        let ingress = read_qdisc(add_ingress("v", 7).message.payload()).unwrap();
+        assert_eq!(ingress.shaper, Shaper::Other);
+        let classes = htb::add_classes("v", 7, 0x1234_0000, &htb::Shaped::AllBut(Vec::new()));
+        assert_eq!(read_qdisc(classes.message.payload()).unwrap().shaper, Shaper::Classes(48));
     }
 
     #[test]

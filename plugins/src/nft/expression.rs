@@ -49,8 +49,9 @@ const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
 const JUMP: i32 = -3;
 const GOTO: i32 = -4;
+const RETURN: i32 = -5;
 /// The attribute of `cmp` with the value.
-const CMP_DATA: u16 = 3;
+pub(crate) const CMP_DATA: u16 = 3;
 const META_INPUT: u32 = 6;
 const META_OUTPUT: u32 = 7;
 const META_INPUT_INDEX: u32 = 4;
@@ -222,6 +223,11 @@ impl Expressions {
     /// Goes on in another chain for good.
     pub(crate) fn go(self, chain: &str) -> Expressions {
         self.verdict(GOTO, Some(chain))
+    }
+
+    /// Goes on where the chain was jumped to from.
+    pub(crate) fn back(self) -> Expressions {
+        self.verdict(RETURN, None)
     }
 
     /// Lets the packet through.

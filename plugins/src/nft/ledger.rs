@@ -1,6 +1,7 @@
 //! What the tables of several plugins have in common: rules that are there for all attachments, and a map that notes
 //! what each attachment has, under its identity and a running number. A table exists only as long as there are notes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::expression::Expressions;
@@ -14,15 +15,15 @@ pub(crate) const ATTEMPTS: usize = 1000;
 
 /// A rule that is there for all attachments.
 pub(crate) struct SharedRule {
-    pub(crate) chain: &'static str,
-    pub(crate) comment: &'static str,
+    pub(crate) chain: Cow<'static, str>,
+    pub(crate) comment: Cow<'static, str>,
     pub(crate) write: Box<dyn Fn(Expressions) -> Expressions>,
 }
 
 impl SharedRule {
     /// Adds it to a table.
     pub(crate) fn add(&self, table: Table) -> Message {
-        object::add_rule(table, self.chain, self.comment, |m| (self.write)(Expressions(m)).0)
+        object::add_rule(table, &self.chain, &self.comment, |m| (self.write)(Expressions(m)).0)
     }
 }
 
@@ -35,15 +36,13 @@ pub(crate) fn missing_rule(
     let mut listed: Vec<(&str, Vec<ListedRule>)> = Vec::new();
     for rule in rules {
         if !listed.iter().any(|(chain, _)| *chain == rule.chain) {
-            listed.push((rule.chain, object::rules(socket, table, rule.chain)?));
+            listed.push((&rule.chain, object::rules(socket, table, &rule.chain)?));
         }
-        let names = object::expression_names(|m| (rule.write)(Expressions(m)).0);
-        let is_same = |found: &ListedRule| {
-            found.comment == rule.comment && found.expressions.iter().map(|(name, _)| name).eq(names.iter())
-        };
+        let expected = object::expected_rule(&rule.comment, |m| (rule.write)(Expressions(m)).0);
+        let is_same = |found: &ListedRule| found.does_as(&expected);
         let mut in_chain = listed.iter().filter(|(chain, _)| *chain == rule.chain);
         if !in_chain.any(|(_, found)| found.iter().any(is_same)) {
-            let (chain, comment) = (rule.chain, rule.comment);
+            let SharedRule { chain, comment, .. } = rule;
             return Ok(Some(format!("the chain {chain} of table {table} lacks its rule {comment:?}")));
         }
     }
@@ -160,10 +159,11 @@ impl Ledger {
 /// Panics if two rules cannot be told apart by chain and comment.
 #[cfg(test)]
 pub(crate) fn expect_distinct(rules: &[SharedRule]) {
-    let names: HashSet<(&str, &str)> = rules.iter().map(|rule| (rule.chain, rule.comment)).collect();
+    let names: HashSet<(&str, &str)> = rules.iter().map(|rule| (&*rule.chain, &*rule.comment)).collect();
     assert_eq!(names.len(), rules.len());
     for rule in rules {
-        assert!(!object::expression_names(|m| (rule.write)(Expressions(m)).0).is_empty());
+        let written = object::expected_rule(&rule.comment, |m| (rule.write)(Expressions(m)).0);
+        assert!(!written.expressions.is_empty());
         assert!(rule.comment.len() <= object::LABEL_MAX);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::expression::CMP_DATA;
 use crate::netlink::message::{Message, attribute, attributes, to_text, u32_at};
 use crate::netlink::{NetlinkError, Socket};
 
@@ -39,6 +40,7 @@ const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
+const RULE_POSITION: u16 = 6;
 const RULE_USER_DATA: u16 = 7;
 const SET_TABLE: u16 = 1;
 const SET_NAME: u16 = 2;
@@ -213,6 +215,47 @@ pub(crate) fn add_chain(table: Table, chain: &str, hook: Option<Hook>) -> Messag
         })
 }
 
+/// Adds a chain to jump to; one that exists is refused with `EEXIST`.
+pub(crate) fn add_new_chain(table: Table, chain: &str) -> Message {
+    table
+        .change(libc::NFT_MSG_NEWCHAIN, libc::NLM_F_CREATE | libc::NLM_F_EXCL)
+        .text(CHAIN_TABLE, table.name)
+        .text(CHAIN_NAME, chain)
+}
+
+/// Deletes a chain with its rules; nothing may jump to it any more.
+pub(crate) fn delete_chain(table: Table, chain: &str) -> Message {
+    table.change(libc::NFT_MSG_DELCHAIN, 0).text(CHAIN_TABLE, table.name).text(CHAIN_NAME, chain)
+}
+
+/// Whether there is a chain of that name.
+pub(crate) fn has_chain(socket: &mut Socket, table: Table, chain: &str) -> Result<bool, NetlinkError> {
+    let message =
+        table.query(libc::NFT_MSG_GETCHAIN, 0).text(CHAIN_TABLE, table.name).text(CHAIN_NAME, chain);
+    match socket.get(&format!("look for the chain {chain}"), message, |_| Some(())) {
+        Err(error) if is_absent(&error) => Ok(false),
+        other => Ok(other?.is_some()),
+    }
+}
+
+/// Adds a rule behind another one of a chain, or before all; `write` adds its expressions.
+pub(crate) fn insert_rule(
+    table: Table,
+    chain: &str,
+    behind: Option<u64>,
+    comment: &str,
+    write: impl FnOnce(Message) -> Message,
+) -> Message {
+    let append = behind.map_or(0, |_| libc::NLM_F_APPEND);
+    table
+        .change(libc::NFT_MSG_NEWRULE, libc::NLM_F_CREATE | append)
+        .text(RULE_TABLE, table.name)
+        .text(RULE_CHAIN, chain)
+        .nest(RULE_EXPRESSIONS, write)
+        .maybe(behind, |m, handle| m.bytes(RULE_POSITION, &handle.to_be_bytes()))
+        .bytes(RULE_USER_DATA, &user_data(comment))
+}
+
 /// Adds a rule at the end of a chain; `write` adds its expressions.
 pub(crate) fn add_rule(
     table: Table,
@@ -247,6 +290,23 @@ pub(crate) struct ListedRule {
     pub(crate) expressions: Vec<(String, Vec<u8>)>,
 }
 
+impl ListedRule {
+    /// The values that expressions of a name hold in an attribute.
+    pub(crate) fn values(&self, name: &str, kind: u16) -> Vec<Vec<u8>> {
+        let own = self.expressions.iter().filter(|(found, _)| found == name);
+        let value = |data: &Vec<u8>| Some(attribute(attribute(data, 0, kind)?, 0, DATA_VALUE)?.to_vec());
+        own.filter_map(|(_, data)| value(data)).collect()
+    }
+
+    /// Whether it has the comment of another, its kinds of expressions, and its values to compare with.
+    pub(crate) fn does_as(&self, other: &ListedRule) -> bool {
+        let names =
+            |rule: &ListedRule| rule.expressions.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let compared = |rule: &ListedRule| rule.values("cmp", CMP_DATA);
+        self.comment == other.comment && names(self) == names(other) && compared(self) == compared(other)
+    }
+}
+
 /// The rules of a chain in order; none if there is no such chain.
 pub(crate) fn rules(socket: &mut Socket, table: Table, chain: &str) -> Result<Vec<ListedRule>, NetlinkError> {
     let message = table
@@ -261,14 +321,10 @@ pub(crate) fn rules(socket: &mut Socket, table: Table, chain: &str) -> Result<Ve
         let handle = attribute(payload, HEADER, RULE_HANDLE)?;
         let data = attribute(payload, HEADER, RULE_USER_DATA).unwrap_or_default();
         let expressions = attribute(payload, HEADER, RULE_EXPRESSIONS).unwrap_or_default();
-        let expression = |(_, element): (u16, &[u8])| {
-            let name = attribute(element, 0, EXPRESSION_NAME).map(to_text)?;
-            Some((name, attribute(element, 0, EXPRESSION_DATA).unwrap_or_default().to_vec()))
-        };
         Some(ListedRule {
             comment: comment(data),
             handle: u64::from_be_bytes(handle.try_into().ok()?),
-            expressions: attributes(expressions, 0).filter_map(expression).collect(),
+            expressions: expressions_of(expressions).collect(),
         })
     };
     match socket.dump(&format!("list the rules of {chain}"), &message, read) {
@@ -486,12 +542,18 @@ fn comment(user_data: &[u8]) -> String {
     }
 }
 
-/// The names of the expressions that `write` adds.
-pub(crate) fn expression_names(write: impl FnOnce(Message) -> Message) -> Vec<String> {
-    let message = write(Message::new(0, 0, &[]));
-    let names = attributes(message.payload(), 0)
-        .filter_map(|(_, element)| attribute(element, 0, EXPRESSION_NAME).map(to_text));
-    names.collect()
+/// A rule with the expressions that `write` adds, as the kernel would list it.
+pub(crate) fn expected_rule(comment: &str, write: impl FnOnce(Message) -> Message) -> ListedRule {
+    let expressions = expressions_of(write(Message::new(0, 0, &[])).payload()).collect();
+    ListedRule { comment: comment.to_owned(), handle: 0, expressions }
+}
+
+/// The name and the attributes of each expression in a list.
+fn expressions_of(list: &[u8]) -> impl Iterator<Item = (String, Vec<u8>)> {
+    attributes(list, 0).filter_map(|(_, element)| {
+        let name = attribute(element, 0, EXPRESSION_NAME).map(to_text)?;
+        Some((name, attribute(element, 0, EXPRESSION_DATA).unwrap_or_default().to_vec()))
+    })
 }
 
 /// Reads any payload as elements of a set.

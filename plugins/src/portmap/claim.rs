@@ -7,11 +7,15 @@ use std::num::NonZeroU32;
 use cni_spec::result::AddResult;
 use serde_json::{Map, Value};
 
+use super::Settings;
+use super::gate::Gate;
 use crate::fields::{Fields, Place, elements, invalid};
 use crate::netlink::message::{to_sixteen, u32_at};
 use crate::refusal::Refusal;
 use crate::skel::Request;
 
+/// The length of a note in bytes.
+pub(super) const NOTE: usize = 44;
 /// The keys of a mapping.
 const KEYS: [&str; 4] = ["hostPort", "containerPort", "protocol", "hostIP"];
 
@@ -147,6 +151,8 @@ pub(super) struct Claim {
     pub(super) container: IpAddr,
     pub(super) container_port: u16,
     pub(super) masquerading: Masquerading,
+    /// Only for packets that meet the conditions of this gate.
+    pub(super) gate: Option<Gate>,
     /// Another attachment has the port; this one takes over when it goes.
     pub(super) waiting: bool,
     /// The index of the interface that packets from 127.0.0.1 have to be let out by, if this is what asks for it.
@@ -169,8 +175,7 @@ impl Claim {
         request: &Request,
         result: &AddResult,
         mappings: &[Mapping],
-        snat: bool,
-        masquerade_all: bool,
+        settings: &Settings,
     ) -> Vec<Claim> {
         let own = request.own_interface(result).map(|(index, _)| index);
         let is_own = |index: Option<usize>| {
@@ -180,6 +185,8 @@ impl Claim {
         let containers = [true, false].map(|ipv4| ips().find(|address| address.is_ipv4() == ipv4));
         let mut claims: Vec<Claim> = Vec::new();
         for container in containers.into_iter().flatten() {
+            let gate =
+                settings.conditions.iter().map(Gate::of).find(|gate| gate.ipv4() == container.is_ipv4());
             for mapping in mappings {
                 if mapping.host_ip.is_some_and(|address| address.is_ipv4() != container.is_ipv4()) {
                     continue;
@@ -192,13 +199,14 @@ impl Claim {
                     container,
                     container_port: mapping.container_port,
                     masquerading: Masquerading {
-                        hairpin: snat,
-                        localhost: snat
+                        hairpin: settings.snat,
+                        localhost: settings.snat
                             && container.is_ipv4()
                             && host_ip.is_none_or(|address| address.is_loopback()),
-                        all: masquerade_all,
+                        all: settings.masquerade_all,
                         waiting: false,
                     },
+                    gate,
                     waiting: false,
                     interface: None,
                 };
@@ -220,7 +228,7 @@ impl Claim {
         self.container.is_ipv4()
     }
 
-    /// The 44 bytes that note a claim: both addresses, both ports, flags, and the interface.
+    /// The bytes that note a claim: both addresses, both ports, flags, and the interface. Its gate has a note of its own.
     pub(super) fn note(&self) -> Vec<u8> {
         let any = if self.ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
         let flags = [
@@ -245,7 +253,26 @@ impl Claim {
         .concat()
     }
 
-    /// Reads a note.
+    /// The notes of an attachment: those of its claims, then those of their gates.
+    pub(super) fn notes(claims: &[Claim]) -> Vec<Vec<u8>> {
+        let mut gates: Vec<Gate> = Vec::new();
+        for gate in claims.iter().filter_map(|claim| claim.gate) {
+            if !gates.contains(&gate) {
+                gates.push(gate);
+            }
+        }
+        claims.iter().map(Claim::note).chain(gates.into_iter().map(Gate::note)).collect()
+    }
+
+    /// Reads the notes of an attachment.
+    pub(super) fn from_notes(notes: &[Vec<u8>]) -> Vec<Claim> {
+        let gates: Vec<Gate> = notes.iter().filter_map(|note| Gate::from_note(note)).collect();
+        let gate = |ipv4| gates.iter().copied().find(|gate| gate.ipv4() == ipv4);
+        let claims = notes.iter().filter_map(|note| Claim::from_note(note));
+        claims.map(|claim| Claim { gate: gate(claim.ipv4()), ..claim }).collect()
+    }
+
+    /// Reads the note of a claim, which does not tell of its gate.
     pub(super) fn from_note(note: &[u8]) -> Option<Claim> {
         let flags = u32_at(note, 36)?;
         let is = |flag| flags & flag != 0;
@@ -266,6 +293,7 @@ impl Claim {
                 all: is(FLAG_ALL),
                 waiting: is(FLAG_MASQUERADING_WAITING),
             },
+            gate: None,
             waiting: is(FLAG_WAITING),
             interface: NonZeroU32::new(u32_at(note, 40)?),
         })
@@ -333,6 +361,7 @@ mod tests {
             container: [10, 1, 0, 2].into(),
             container_port: 80,
             masquerading: Masquerading { hairpin: true, localhost: true, ..Masquerading::default() },
+            gate: None,
             waiting: false,
             interface: NonZeroU32::new(7),
         };
@@ -346,10 +375,17 @@ mod tests {
             ..claim
         };
         for claim in [claim, other, Claim { host_ip: Some([127, 0, 0, 1].into()), ..claim }] {
-            assert_eq!(claim.note().len(), 44);
+            assert_eq!(claim.note().len(), NOTE);
             assert_eq!(Claim::from_note(&claim.note()), Some(claim));
         }
         assert_eq!(Claim::from_note(&claim.note()[..43]), None);
+        let gate = Gate::from_note(
+            &[&b"0123456789abcdef"[..], &[0; 20], &(1_u32 << 8).to_ne_bytes(), &[0; 4]].concat(),
+        );
+        let conditional = Claim { gate, ..claim };
+        assert!(gate.is_some_and(Gate::ipv4));
+        let notes = Claim::notes(&[conditional, other, conditional]);
+        assert_eq!((notes.len(), Claim::from_notes(&notes)), (4, vec![conditional, other, conditional]));
         assert_eq!(claim.to_string(), "8080/sctp to 10.1.0.2:80");
         assert_eq!(other.to_string(), "[fd00::2]:8080/sctp to [fd00::2]:80");
     }

@@ -3,6 +3,9 @@
 //! Everything stands in a table of this plugin, see [`table`]; DEL needs nothing but the attachment's name.
 
 mod claim;
+mod conditions;
+mod gate;
+mod ports;
 mod table;
 mod tracking;
 
@@ -12,6 +15,7 @@ use std::num::NonZeroU32;
 use cni_spec::error::UNAVAILABLE;
 
 use self::claim::{Claim, Mapping};
+use self::conditions::Conditions;
 use self::table::InstallError;
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::Socket;
@@ -22,7 +26,7 @@ use crate::veth::{differs, has_sysctl, sysctl};
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "portmap",
     about: "a chained plugin that forwards ports of the host to the container, with nftables: \
-            runtimeConfig.portMappings, snat, masqAll, backend.",
+            runtimeConfig.portMappings, snat, masqAll, conditionsV4, conditionsV6, backend.",
     add,
     del,
     check,
@@ -36,20 +40,21 @@ pub(crate) const PLUGIN: Plugin = Plugin {
 struct Settings {
     snat: bool,
     masquerade_all: bool,
+    /// Those of each family that has some.
+    conditions: Vec<Conditions>,
 }
 
 impl Settings {
     fn read(fields: Fields<'_>) -> Result<Settings, Refusal> {
-        if let (Some(backend), Some(value)) = (fields.string("backend")?, fields.get("backend"))
-            && !["nftables", "iptables"].contains(&backend)
+        let backend = fields.string("backend")?;
+        if let (Some(name), Some(value)) = (backend, fields.get("backend"))
+            && !["nftables", "iptables"].contains(&name)
         {
             return Err(unsupported("backend", value));
         }
-        for key in ["conditionsV4", "conditionsV6"] {
-            let conditions = fields.elements(key)?;
-            if let Some(value) = fields.get(key).filter(|_| !conditions.is_empty()) {
-                return Err(unsupported(key, value));
-            }
+        let mut conditions = Vec::new();
+        for ipv4 in [true, false] {
+            conditions.extend(Conditions::read(fields, ipv4, backend)?);
         }
         // An attachment's own rules name what they masquerade, so no mark is needed.
         let bit = fields.u32("markMasqBit")?;
@@ -64,6 +69,7 @@ impl Settings {
         Ok(Settings {
             snat: fields.get("snat").is_none() || fields.flag("snat")?,
             masquerade_all: fields.flag("masqAll")?,
+            conditions,
         })
     }
 }
@@ -73,14 +79,14 @@ fn add(request: &Request) -> Outcome {
     let mappings = Mapping::read_all(request)?;
     let previous = request.result_of_others()?;
     let answer = Answer::Result(Box::new(previous.clone()));
-    let claims = Claim::all(request, previous, &mappings, settings.snat, settings.masquerade_all);
+    let claims = Claim::all(request, previous, &mappings, &settings);
     if claims.is_empty() {
         if !mappings.is_empty() {
             request.log("prevResult lists no address of the container that a port could be forwarded to");
         }
         return Ok(answer);
     }
-    let claims = match table::install(&request.attachment, note_interface(claims)?) {
+    let claims = match table::install(&request.attachment, note_interface(claims)?, &settings.conditions) {
         Ok(claims) => claims,
         Err(InstallError::Exists) => {
             return Err(Refusal::new(EXISTS, "the attachment has forwarded ports already: run DEL first"));
@@ -96,7 +102,7 @@ fn add(request: &Request) -> Outcome {
     for claim in claims.iter().filter(|claim| claim.waiting) {
         request.log(format_args!("{claim} waits: another attachment has the port"));
     }
-    if let Err(error) = tracking::forget_earlier(&claims) {
+    if let Err(error) = tracking::forget_earlier(&claims, &settings.conditions) {
         request.log(format_args!("stale UDP flows may remain: {error}"));
     }
     Ok(answer)
@@ -156,6 +162,13 @@ fn shut_unused(interface: NonZeroU32) -> Result<(), Refusal> {
 fn clean_up(removed: &[Claim]) -> Result<(), Refusal> {
     table::interfaces(removed).into_iter().try_for_each(shut_unused)?;
     let is_idle = table::LEDGER.is_idle()?;
+    if !is_idle {
+        // Those that a DEL left which was killed: this may be its repetition.
+        let left = if removed.is_empty() { gate::all()? } else { Vec::new() };
+        for gate in table::gates(removed).into_iter().chain(left) {
+            gate::remove_unused(gate)?;
+        }
+    }
     if is_idle || removed.is_empty() {
         // What a DEL that was killed left open: this may be its repetition.
         for interface in table::opened()? {
@@ -188,11 +201,11 @@ fn check(request: &Request) -> Outcome {
     let settings = Settings::read(request.fields())?;
     let mappings = Mapping::read_all(request)?;
     let previous = request.required_prev_result()?;
-    let claims = Claim::all(request, previous, &mappings, settings.snat, settings.masquerade_all);
+    let claims = Claim::all(request, previous, &mappings, &settings);
     if claims.is_empty() {
         return Ok(Answer::Silence);
     }
-    match table::missing(&request.attachment, &claims)? {
+    match table::missing(&request.attachment, &claims, &settings.conditions)? {
         Some(problem) => Err(Refusal::new(DIFFERS, problem)),
         None => check_localhost(&claims).map(|()| Answer::Silence),
     }
@@ -227,7 +240,7 @@ fn understand(request: &Request) -> Result<(), Refusal> {
     let settings = Settings::read(request.fields())?;
     let mappings = Mapping::read_all(request)?;
     if let Some(previous) = &request.prev_result {
-        for claim in Claim::all(request, previous, &mappings, settings.snat, settings.masquerade_all) {
+        for claim in Claim::all(request, previous, &mappings, &settings) {
             assert_eq!(Claim::from_note(&claim.note()).map(|read| read.note()), Some(claim.note()));
         }
     }
@@ -240,6 +253,9 @@ pub(crate) fn read_stored(bytes: &[u8]) {
     if let Some(claim) = Claim::from_note(bytes) {
         let _ = claim.to_string();
         assert_eq!(Claim::from_note(&claim.note()).map(|again| again.note()), Some(claim.note()));
+    }
+    if let Some(gate) = gate::Gate::from_note(bytes) {
+        assert_eq!(gate::Gate::from_note(&gate.note()), Some(gate));
     }
     tracking::read_any(bytes);
 }

@@ -4,12 +4,18 @@
 //! another attachment has already is a rule in the chain `waiting` instead, behind the maps: it takes over when the
 //! other goes. The map `attachments` notes what each attachment has, by its identity and a running number, so that
 //! DEL needs nothing else. Every element and rule carries the attachment's label as its comment.
+//!
+//! Claims with conditions are in the maps of a gate instead, see [`gate`].
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use super::claim::{Claim, port_bytes};
+use super::conditions::Conditions;
+use super::gate::{self, Gate};
+use super::ports::{PORTS, Ports, length};
 use crate::attachment::{Attachment, IDENTITY};
 use crate::netlink::message::{Message, octets, u32_at};
 use crate::netlink::{NetlinkError, Socket};
@@ -28,7 +34,8 @@ const PREROUTING: &str = "prerouting";
 const OUTPUT: &str = "output";
 const POSTROUTING: &str = "postrouting";
 const MARTIANS: &str = "martians";
-const MAPPINGS: &str = "mappings";
+/// The chain of the forwarded ports.
+pub(super) const MAPPINGS: &str = "mappings";
 const MASQUERADING: &str = "masquerading";
 /// The chain of the claims to ports that others have.
 const WAITING: &str = "waiting";
@@ -55,38 +62,6 @@ fn users_of(interface: NonZeroU32) -> String {
     format!("{}{interface}", USERS.name)
 }
 
-/// The map of the claims of a family, with a host's address or without.
-struct Ports {
-    ipv4: bool,
-    /// With a host's address; those without stand behind.
-    addressed: bool,
-    /// From a port of the host to the container's address and port.
-    map: Set,
-}
-
-const PORTS: [Ports; 4] = [
-    Ports {
-        ipv4: true,
-        addressed: true,
-        map: Set { name: "ports_v4_at", key: &[Ipv4, Protocol, Port], value: &[Ipv4, Port] },
-    },
-    Ports {
-        ipv4: true,
-        addressed: false,
-        map: Set { name: "ports_v4", key: &[Protocol, Port], value: &[Ipv4, Port] },
-    },
-    Ports {
-        ipv4: false,
-        addressed: true,
-        map: Set { name: "ports_v6_at", key: &[Ipv6, Protocol, Port], value: &[Ipv6, Port] },
-    },
-    Ports {
-        ipv4: false,
-        addressed: false,
-        map: Set { name: "ports_v6", key: &[Protocol, Port], value: &[Ipv6, Port] },
-    },
-];
-
 /// What is masqueraded on the way to the containers of a family, if its connection was redirected.
 struct Masqueraded {
     ipv4: bool,
@@ -112,9 +87,10 @@ const MASQUERADED: [Masqueraded; 2] = [
 /// The rules that are there for all claims, in their order.
 fn shared_rules() -> Vec<SharedRule> {
     let mut rules: Vec<SharedRule> = Vec::new();
-    let mut rule = |chain, comment, write: Box<dyn Fn(Expressions) -> Expressions>| {
-        rules.push(SharedRule { chain, comment, write });
-    };
+    let mut rule =
+        |chain: &'static str, comment: &'static str, write: Box<dyn Fn(Expressions) -> Expressions>| {
+            rules.push(SharedRule { chain: chain.into(), comment: comment.into(), write });
+        };
     for chain in [PREROUTING, OUTPUT] {
         // Only what is for this host: traffic that it forwards has nothing to do with its ports.
         rule(chain, "packets for this host", Box::new(|e| e.for_this_host().jump(MAPPINGS)));
@@ -130,21 +106,8 @@ fn shared_rules() -> Vec<SharedRule> {
             .discard()
     };
     rule(MARTIANS, "what route_localnet would let in", Box::new(martians));
-    let length = |ipv4| if ipv4 { 4 } else { 16 };
-    for Ports { ipv4, addressed, map } in &PORTS {
-        let mapping = move |e: Expressions| {
-            let mut e = e.family(*ipv4);
-            let mut to = FIRST;
-            if *addressed {
-                e = e.load(Packet::Destination, *ipv4, to);
-                to = to.after(length(*ipv4));
-            }
-            e.protocol(to)
-                .load(Packet::DestinationPort, *ipv4, to.after(4))
-                .lookup(map.name, FIRST, Some(FIRST))
-                .redirect(*ipv4, FIRST, FIRST.after(length(*ipv4)))
-        };
-        rule(MAPPINGS, map.name, Box::new(mapping));
+    for ports in PORTS {
+        rule(MAPPINGS, ports.map.name, Box::new(move |e| ports.forward(e, ports.map.name)));
     }
     for Masqueraded { ipv4, sources, all } in &MASQUERADED {
         for (set, with_source) in [(sources, true), (all, false)] {
@@ -194,18 +157,20 @@ fn structure() -> Vec<Message> {
 }
 
 /// An element and the set that it is in.
-type Placed = (&'static str, Element);
+type Placed = (Cow<'static, str>, Element);
 
 impl Claim {
     /// The element that forwards the port, unless the claim waits.
     fn port(&self, label: &str) -> Placed {
-        let is_own = |ports: &&Ports| ports.ipv4 == self.ipv4() && ports.addressed == self.host_ip.is_some();
-        let ports =
-            PORTS.iter().find(is_own).expect("there is one for each family, with and without an address");
         let address = self.host_ip.map(octets).unwrap_or_default();
         let key = [&address[..], &self.protocol.bytes(), &port_bytes(self.host_port)].concat();
         let value = [&octets(self.container)[..], &port_bytes(self.container_port)].concat();
-        (ports.map.name, Element { key, value, comment: label.to_owned() })
+        let addressed = self.host_ip.is_some();
+        let map = match self.gate {
+            Some(gate) => gate.map(addressed).into(),
+            None => Ports::of(self.ipv4(), addressed).map.name.into(),
+        };
+        (map, Element { key, value, comment: label.to_owned() })
     }
 
     /// The sources that are masqueraded on their way to the container.
@@ -221,17 +186,22 @@ impl Claim {
         let container = octets(self.container);
         let key = [&container[..], &self.protocol.bytes(), &port_bytes(self.container_port)].concat();
         let element = |key| Element { key, value: Vec::new(), comment: label.to_owned() };
-        let of_source = |source| (one.sources.name, element([&octets(source)[..], &key].concat()));
+        let of_source = |source| (one.sources.name.into(), element([&octets(source)[..], &key].concat()));
         let mut elements: Vec<Placed> = self.sources().into_iter().map(of_source).collect();
         if self.masquerading.all {
-            elements.push((one.all.name, element(key)));
+            elements.push((one.all.name.into(), element(key)));
         }
         elements
     }
 
+    /// The chain that the claim waits in.
+    fn waiting_chain(&self) -> Cow<'static, str> {
+        self.gate.map_or(WAITING.into(), |gate| gate.chain().into())
+    }
+
     /// The rule that forwards the port if the claim waits.
     fn port_rule(&self, label: &str) -> Message {
-        object::add_rule(TABLE, WAITING, label, |m| {
+        object::add_rule(TABLE, &self.waiting_chain(), label, |m| {
             let mut e = self.begin_rule(m);
             if let Some(address) = self.host_ip {
                 e = e.subnet(Packet::Destination, Operator::Equal, address.into());
@@ -286,11 +256,29 @@ fn elements(claims: &[Claim], label: &str) -> Vec<Placed> {
     all
 }
 
-/// The rules of claims, as far as these wait: forwarding and masquerading ones.
-fn rules(claims: &[Claim], label: &str) -> (Vec<Message>, Vec<Message>) {
-    let ports = claims.iter().filter(|claim| claim.waiting).map(|claim| claim.port_rule(label));
+/// The rules of claims, as far as these wait, each with its chain.
+fn rules(claims: &[Claim], label: &str) -> Vec<(Cow<'static, str>, Message)> {
+    let waiting = claims.iter().filter(|claim| claim.waiting);
+    let ports = waiting.map(|claim| (claim.waiting_chain(), claim.port_rule(label)));
     let masquerading = claims.iter().filter(|claim| claim.masquerading.waiting);
-    (ports.collect(), masquerading.flat_map(|claim| claim.masquerading_rules(label)).collect())
+    let masquerading = masquerading
+        .flat_map(|claim| claim.masquerading_rules(label))
+        .map(|rule| (WAITING_MASQUERADING.into(), rule));
+    ports.chain(masquerading).collect()
+}
+
+/// The chains that claims have rules in, each with how many these are.
+fn chains(claims: &[Claim], label: &str) -> HashMap<Cow<'static, str>, usize> {
+    let mut counts = HashMap::new();
+    for (chain, _) in rules(claims, label) {
+        *counts.entry(chain).or_default() += 1;
+    }
+    counts
+}
+
+/// The gates that claims are in.
+pub(super) fn gates(claims: &[Claim]) -> HashSet<Gate> {
+    claims.iter().filter_map(|claim| claim.gate).collect()
 }
 
 /// The interfaces that claims need to be opened.
@@ -298,10 +286,13 @@ pub(super) fn interfaces(claims: &[Claim]) -> HashSet<NonZeroU32> {
     claims.iter().filter_map(|claim| claim.interface).collect()
 }
 
+/// The first numbers of sets in a transaction that are of no set of the structure.
+const GATE_NUMBERS: u32 = 500;
+const USER_NUMBERS: u32 = 1000;
+
 /// Notes that an attachment needs interfaces.
 fn uses(attachment: &Attachment, claims: &[Claim]) -> Vec<Message> {
-    // No set of the structure has such a number.
-    let numbers = 1000..;
+    let numbers = USER_NUMBERS..;
     let use_of = |(interface, id): (NonZeroU32, u32)| {
         let name = users_of(interface);
         let key = attachment.identity().to_vec();
@@ -330,22 +321,25 @@ impl From<NetlinkError> for InstallError {
 }
 
 /// Installs the claims of an attachment, all or none; some may have to wait. Answers them as they are installed.
-pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result<Vec<Claim>, InstallError> {
+pub(super) fn install(
+    attachment: &Attachment,
+    mut claims: Vec<Claim>,
+    conditions: &[Conditions],
+) -> Result<Vec<Claim>, InstallError> {
     let mut socket = Socket::netfilter()?;
     let label = attachment.label();
     let mut is_missing = false;
+    let mut without_gate: Vec<&Conditions> = Vec::new();
     let mut attempt = 1;
     loop {
         let mut changes = if is_missing { structure() } else { Vec::new() };
-        let notes: Vec<Vec<u8>> = claims.iter().map(Claim::note).collect();
-        changes.extend(LEDGER.add(attachment, &notes));
+        changes.extend(gate::add(&mut socket, &without_gate, GATE_NUMBERS)?);
+        changes.extend(LEDGER.add(attachment, &Claim::notes(&claims)));
         changes.extend(uses(attachment, &claims));
         changes.extend(
             elements(&claims, &label).iter().map(|(set, element)| object::add_element(TABLE, set, element)),
         );
-        let (forwarding, masquerading) = rules(&claims, &label);
-        changes.extend(forwarding);
-        changes.extend(masquerading);
+        changes.extend(rules(&claims, &label).into_iter().map(|(_, rule)| rule));
         let error = match transact(&mut socket, "forward ports", None, changes) {
             Ok(()) => return Ok(claims),
             Err(error) => error,
@@ -356,11 +350,17 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
         }
         attempt += 1;
         is_missing = !object::has_table(&mut socket, TABLE)?;
+        without_gate.clear();
+        for conditions in conditions.iter().filter(|one| gates(&claims).contains(&Gate::of(one))) {
+            if !gate::is_there(&mut socket, conditions)? {
+                without_gate.push(conditions);
+            }
+        }
         if LEDGER.knows(&mut socket, attachment.identity())? {
             return Err(InstallError::Exists);
         }
         let mut is_taken = |(set, element): Placed| {
-            Ok::<_, NetlinkError>(object::element(&mut socket, TABLE, set, &element.key)?.is_some())
+            Ok::<_, NetlinkError>(object::element(&mut socket, TABLE, &set, &element.key)?.is_some())
         };
         for claim in &mut claims {
             claim.waiting = is_taken(claim.port(&label))?;
@@ -371,11 +371,6 @@ pub(super) fn install(attachment: &Attachment, mut claims: Vec<Claim>) -> Result
             claim.masquerading.waiting = taken;
         }
     }
-}
-
-/// What is noted of an attachment.
-fn noted(socket: &mut Socket, identity: [u8; IDENTITY]) -> Result<Vec<Claim>, NetlinkError> {
-    Ok(LEDGER.read(socket, identity)?.iter().filter_map(|note| Claim::from_note(note)).collect())
 }
 
 /// Removes what an attachment has, if anything. Answers what was removed.
@@ -442,16 +437,17 @@ fn remove_claims(
 ) -> Result<Vec<Claim>, NetlinkError> {
     let mut attempt = 1;
     loop {
-        let claims = noted(socket, identity)?;
-        if claims.is_empty() {
+        let notes = LEDGER.read(socket, identity)?;
+        if notes.is_empty() {
             return Ok(Vec::new());
         }
-        let mut changes = LEDGER.delete(identity, claims.len());
+        let claims = Claim::from_notes(&notes);
+        let mut changes = LEDGER.delete(identity, notes.len());
         for (set, element) in elements(&claims, label) {
             // Whoever emptied the set may have let somebody else in.
-            let found = object::element(socket, TABLE, set, &element.key)?;
+            let found = object::element(socket, TABLE, &set, &element.key)?;
             if found.is_some_and(|found| found.comment == label) {
-                changes.push(object::delete_element(TABLE, set, &element.key));
+                changes.push(object::delete_element(TABLE, &set, &element.key));
             }
         }
         for interface in interfaces(&claims) {
@@ -460,15 +456,9 @@ fn remove_claims(
                 changes.push(object::delete_element(TABLE, &users, &identity));
             }
         }
-        for (chain, is_needed) in [
-            (WAITING, claims.iter().any(|claim| claim.waiting)),
-            (WAITING_MASQUERADING, claims.iter().any(|claim| claim.masquerading.waiting)),
-        ] {
-            if is_needed {
-                let own =
-                    object::rules(socket, TABLE, chain)?.into_iter().filter(|rule| rule.comment == label);
-                changes.extend(own.map(|rule| object::delete_rule(TABLE, chain, rule.handle)));
-            }
+        for chain in chains(&claims, label).keys() {
+            let own = object::rules(socket, TABLE, chain)?.into_iter().filter(|rule| rule.comment == label);
+            changes.extend(own.map(|rule| object::delete_rule(TABLE, chain, rule.handle)));
         }
         match transact(socket, "stop forwarding ports", None, changes) {
             // Another DEL of the same attachment was faster.
@@ -489,28 +479,37 @@ pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<Vec<Claim>, Netli
 }
 
 /// What of an attachment's claims is missing, in words; `None` if everything is there.
-pub(super) fn missing(attachment: &Attachment, claims: &[Claim]) -> Result<Option<String>, NetlinkError> {
+pub(super) fn missing(
+    attachment: &Attachment,
+    claims: &[Claim],
+    conditions: &[Conditions],
+) -> Result<Option<String>, NetlinkError> {
     let Some(mut socket) = socket_if_any()? else { return Ok(Some("the kernel has no nftables".to_owned())) };
     let label = attachment.label();
-    let noted = noted(&mut socket, attachment.identity())?;
+    let noted = Claim::from_notes(&LEDGER.read(&mut socket, attachment.identity())?);
     // A later plugin may have added the first address of the other family.
     let is_expected = |claim: &&Claim| noted.is_empty() || noted.iter().any(|one| one.ipv4() == claim.ipv4());
     let is_noted = |claim: &Claim| noted.iter().any(|noted| noted.alone() == *claim);
     if let Some(claim) = claims.iter().filter(is_expected).find(|claim| !is_noted(claim)) {
-        return Ok(Some(format!("table {TABLE} has no mapping of {claim}")));
+        let is_other = noted.iter().any(|noted| Claim { gate: claim.gate, ..noted.alone() } == *claim);
+        let problem = if is_other { ", but under other conditions" } else { "" };
+        let has = if is_other { "a" } else { "no" };
+        return Ok(Some(format!("table {TABLE} has {has} mapping of {claim}{problem}")));
     }
     for (set, element) in elements(&noted, &label) {
-        if object::element(&mut socket, TABLE, set, &element.key)?.as_ref() != Some(&element) {
+        if object::element(&mut socket, TABLE, &set, &element.key)?.as_ref() != Some(&element) {
             return Ok(Some(format!("{set} of table {TABLE} lacks an element of {label}")));
         }
     }
-    let (forwarding, masquerading) = rules(&noted, &label);
-    for (chain, expected) in [(WAITING, forwarding.len()), (WAITING_MASQUERADING, masquerading.len())] {
-        if expected > 0 {
-            let found = object::rules(&mut socket, TABLE, chain)?;
-            if found.iter().filter(|rule| rule.comment == label).count() < expected {
-                return Ok(Some(format!("the chain {chain} of table {TABLE} lacks a rule of {label}")));
-            }
+    for (chain, expected) in chains(&noted, &label) {
+        let found = object::rules(&mut socket, TABLE, &chain)?;
+        if found.iter().filter(|rule| rule.comment == label).count() < expected {
+            return Ok(Some(format!("the chain {chain} of table {TABLE} lacks a rule of {label}")));
+        }
+    }
+    for conditions in conditions.iter().filter(|one| gates(&noted).contains(&Gate::of(one))) {
+        if let Some(problem) = gate::missing(&mut socket, conditions)? {
+            return Ok(Some(problem));
         }
     }
     missing_rule(&mut socket, TABLE, &shared_rules())
@@ -538,20 +537,22 @@ mod tests {
                 localhost: true,
                 ..Default::default()
             },
+            gate: None,
             waiting: false,
             interface: None,
         };
         let second = Claim { host_port: 8081, ..claim };
-        let sets = |claims: &[Claim]| elements(claims, "l").iter().map(|(set, _)| *set).collect::<Vec<_>>();
+        let sets =
+            |claims: &[Claim]| elements(claims, "l").into_iter().map(|(set, _)| set).collect::<Vec<_>>();
         assert_eq!(sets(&[claim, second]), ["ports_v4", "sources_v4", "sources_v4", "ports_v4"]);
         let waiting = Claim { waiting: true, ..claim };
         assert_eq!(sets(&[waiting]), ["sources_v4", "sources_v4"]);
-        assert_eq!(rules(&[waiting], "l").0.len(), 1);
+        assert_eq!(chains(&[waiting], "l"), HashMap::from([(WAITING.into(), 1)]));
         // The keys have the lengths that the sets have.
         for (set, element) in elements(&[claim], "l") {
             let ports = PORTS.iter().map(|ports| ports.map);
             let others = MASQUERADED.iter().flat_map(|one| [one.sources, one.all]);
-            let set = ports.chain(others).find(|one| one.name == set).unwrap();
+            let set = ports.chain(others).find(|one| one.name == set).expect("one of the structure");
             assert_eq!(element.key.len(), set.key_length());
         }
     }

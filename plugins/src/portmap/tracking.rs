@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::claim::{Claim, Protocol};
+use super::conditions::Conditions;
 use crate::netlink::message::{Message, attribute, to_address};
 use crate::netlink::{NetlinkError, Socket, Step};
 
@@ -36,6 +37,8 @@ const DESTINATION_PORT: u16 = 3;
 struct Flow {
     /// The original direction, as the kernel wrote it.
     original: Vec<u8>,
+    /// Where it came from.
+    source: IpAddr,
     /// Where it was sent.
     destination: IpAddr,
     /// The port there.
@@ -78,6 +81,7 @@ fn read(payload: &[u8]) -> Option<Flow> {
     }
     Some(Flow {
         original: attribute(payload, HEADER, ORIGINAL)?.to_vec(),
+        source: address(ORIGINAL, IPV4_SOURCE, IPV6_SOURCE)?,
         destination: address(ORIGINAL, IPV4_DESTINATION, IPV6_DESTINATION)?,
         port: number(ORIGINAL, DESTINATION_PORT)?,
         answers: (address(REPLY, IPV4_SOURCE, IPV6_SOURCE)?, number(REPLY, SOURCE_PORT)?),
@@ -118,12 +122,15 @@ fn forget(
     Ok(())
 }
 
-/// Forgets the flows that were sent to this host's ports before these went to the container.
-pub(super) fn forget_earlier(claims: &[Claim]) -> Result<(), NetlinkError> {
+/// Forgets the flows that were sent to this host's ports before these went to the container, unless conditions keep
+/// them out.
+pub(super) fn forget_earlier(claims: &[Claim], conditions: &[Conditions]) -> Result<(), NetlinkError> {
     let mut route = Socket::route()?;
     forget(claims, |claim, flow| {
         let elsewhere = flow.answers != (claim.container, claim.container_port);
-        Ok(elsewhere && route.way(flow.destination)?.is_some_and(|way| way.is_local))
+        let mut of_family = conditions.iter().filter(|one| one.ipv4() == claim.ipv4());
+        let is_let_in = of_family.all(|one| one.may_be_met(flow.source, flow.destination));
+        Ok(elsewhere && is_let_in && route.way(flow.destination)?.is_some_and(|way| way.is_local))
     })
 }
 
@@ -159,6 +166,7 @@ mod tests {
     #[test]
     fn only_flows_of_udp_are_read() {
         let flow = read(tracked(Protocol::Udp as u8, 5353).payload()).unwrap();
+        assert_eq!(flow.source, IpAddr::from([192, 0, 2, 9]));
         assert_eq!((flow.destination, flow.port), (IpAddr::from([192, 0, 2, 1]), 5353));
         assert_eq!(flow.answers, (IpAddr::from([10, 1, 0, 2]), 53));
         assert!(read(tracked(Protocol::Tcp as u8, 5353).payload()).is_none());
