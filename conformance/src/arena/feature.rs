@@ -46,7 +46,7 @@ impl Feature {
     }
 }
 
-/// A kernel that cannot filter passes over the wish: only the bridge says whether it does.
+/// A kernel that cannot filter refuses, or passes over the wish: the bridge says whether it does.
 fn makes_filtering_bridge(route: &mut Netlink) -> bool {
     let bridge = of_kind(new_link("probe0"), "bridge", |info| {
         info.nest(IFLA_INFO_DATA, |data| data.attribute(IFLA_BR_VLAN_FILTERING, &[1]))

@@ -13,7 +13,7 @@ use super::support::{config, run};
 const PERL: &str = "/usr/bin/perl";
 const BROADCAST: &str = "ff:ff:ff:ff:ff:ff";
 /// A bridge keeps frames to this address for itself, and learns from them.
-const NEAREST_BRIDGE: &str = "01:80:c2:00:00:0e";
+const RESERVED: &str = "01:80:c2:00:00:03";
 const FORGED: &str = "02:66:00:00:00:66";
 
 /// An arena with containers and the plugin.
@@ -77,8 +77,12 @@ fn with(keys: &Value, key: &str, value: Value) -> Value {
     keys
 }
 
+fn scope() -> Scope {
+    Scope { firewall: true, ..Scope::network() }
+}
+
 fn host(arena: &mut Arena) -> NamespaceState {
-    arena.snapshot(Scope::network()).expect("snapshot").host
+    arena.snapshot(scope()).expect("snapshot").host
 }
 
 /// Writes down what a container hears of the tests' own kind of frame, until it hears `end`.
@@ -156,7 +160,7 @@ fn a_guarded_port_sends_with_its_own_address_only() {
             &mut arena,
             "c1",
             &[
-                (NEAREST_BRIDGE, FORGED, "unheard"),
+                (RESERVED, FORGED, "unheard"),
                 (BROADCAST, &own, "own"),
                 (BROADCAST, FORGED, "forged"),
                 (BROADCAST, &own, "end"),
@@ -171,7 +175,7 @@ fn a_guarded_port_sends_with_its_own_address_only() {
     for guarded in [false, true] {
         let keys = json!({ "macspoofchk": guarded });
         succeeds(&mut arena, "ADD", "c1", &keys);
-        send(&mut arena, "c1", &[(NEAREST_BRIDGE, FORGED, "unheard")]);
+        send(&mut arena, "c1", &[(RESERVED, FORGED, "unheard")]);
         assert_eq!(has_learnt(&host(&mut arena).fdb, FORGED), !guarded, "guarded: {guarded}");
         succeeds(&mut arena, "DEL", "c1", &keys);
     }
@@ -208,6 +212,11 @@ fn a_guard_is_missed_by_check_and_goes_with_its_attachment() {
     // An attachment whose interface went with the namespace is found by GC, and by the next ADD.
     succeeds(&mut arena, "ADD", "c1", &keys);
     arena.delete_netns("c1").expect("deleted");
+    // The kernel removes the pair some time later.
+    let port = first["interfaces"][1]["name"].as_str().expect("the port");
+    while host(&mut arena).link(port).is_some() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     arena.create_netns("c1").expect("namespace");
     assert_eq!(elements(&mut arena), 3);
     succeeds(&mut arena, "ADD", "c1", &keys);
@@ -231,13 +240,13 @@ fn an_address_that_somebody_has_is_refused_if_asked_to() {
     });
     let address: IpAddr = "fd00:9::5".parse().expect("an address");
     succeeds(&mut arena, "ADD", "c1", &keys);
-    let state = arena.snapshot(Scope::network()).expect("snapshot");
+    let state = arena.snapshot(scope()).expect("snapshot");
     let own = state.containers["c1"].addresses.iter().find(|found| found.address == address).expect("there");
     assert!(!own.tentative && !own.dad_failed, "ADD waits");
     let before = state.host.links.len();
     let (code, msg) = fails(&mut arena, "ADD", "c2", &keys);
     assert!(code == 101 && msg.starts_with("enabledad: another node of the network has fd00:9::5"), "{msg}");
-    let state = arena.snapshot(Scope::network()).expect("snapshot");
+    let state = arena.snapshot(scope()).expect("snapshot");
     assert_eq!(state.host.links.len(), before);
     assert!(state.containers["c2"].link("eth0").is_none());
     // Nobody looks where nobody asked.
@@ -253,7 +262,7 @@ fn a_disabled_interface_stays_down() {
     assert!(code == 7 && msg.starts_with("disableContainerInterface: cannot be combined with ipam"), "{msg}");
     assert!(host(&mut arena).link("br0").is_none());
     let result = succeeds(&mut arena, "ADD", "c1", &keys);
-    let state = arena.snapshot(Scope::network()).expect("snapshot");
+    let state = arena.snapshot(scope()).expect("snapshot");
     assert!(!state.containers["c1"].link("eth0").expect("the interface").up);
     let enabled = with(&json!({}), "prevResult", result.clone());
     succeeds(&mut arena, "CHECK", "c1", &with(&keys, "prevResult", result));
@@ -286,6 +295,8 @@ fn ports_are_members_of_their_vlans_or_add_says_why_not() {
         .collect();
     assert_eq!(vlans, [(100, true), (200, false), (201, false), (202, false), (300, false)]);
     assert_eq!(result["interfaces"][3]["name"], json!("br0.100"));
+    let gateway = result["interfaces"][4]["name"].as_str().expect("the gateway's port");
+    assert!(state.bridge_vlans.iter().any(|vlan| vlan.link == gateway && vlan.id == 100));
     assert!(state.addresses_of("br0.100").any(|found| found.address.to_string() == "10.9.0.1"));
     succeeds(&mut arena, "CHECK", "c1", &with(&keys, "prevResult", result.clone()));
     let other = with(&keys, "vlan", json!(101));

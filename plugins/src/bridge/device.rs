@@ -29,6 +29,7 @@ pub(super) fn ensure(
 ) -> Result<Link, Refusal> {
     let name = settings.bridge;
     let mut is_new = false;
+    let mut filters = settings.tagging.wants_filtering();
     for _ in 0..ATTEMPTS {
         match host.link(name)? {
             Some(link) if link.kind != "bridge" => {
@@ -51,9 +52,15 @@ pub(super) fn ensure(
                 return Ok(link);
             }
             None => {
-                let filters = settings.tagging.wants_filtering();
                 let new = new_bridge(name, random_mac()?, settings.mtu, filters);
-                is_new = host.apply(vec![new.or(&[libc::EEXIST])])? == [None];
+                let tolerated: &[i32] =
+                    if filters { &[libc::EEXIST, libc::EOPNOTSUPP] } else { &[libc::EEXIST] };
+                let outcome = host.apply(vec![new.or(tolerated)])?;
+                is_new = outcome == [None];
+                if outcome == [Some(libc::EOPNOTSUPP)] {
+                    settings.tagging.check_kernel(false)?;
+                    filters = false;
+                }
             }
         }
     }

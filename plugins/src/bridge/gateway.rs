@@ -116,14 +116,14 @@ pub(super) fn assign(host: &mut Socket, link: &Link, force: bool, ips: &[Ip]) ->
     Ok(())
 }
 
-/// The interface in the VLAN, set up. `made` is set if it was not there.
+/// The interface in the VLAN, set up, and the port that it leads to. `made` is set if it was not there.
 pub(super) fn ensure(
     host: &mut Socket,
     bridge: &Link,
     name: &str,
     tagging: &Tagging,
     made: &mut Option<Link>,
-) -> Result<Link, Refusal> {
+) -> Result<(Link, Option<Link>), Refusal> {
     // Who removes what an ADD made looks for ports in the VLAN; the container's is in it by now.
     let _lock = lock(false)?;
     let netns = Netns::current()?;
@@ -145,12 +145,12 @@ pub(super) fn ensure(
         if is_new {
             *made = Some(link.clone());
         }
-        plug(host, &link, bridge, tagging)?;
+        let leads_to = plug(host, &link, bridge, tagging)?;
         if !link.up {
             host.apply(vec![veth::up(&link)])?;
         }
         veth::ignore_advertisements(name)?;
-        return Ok(link);
+        return Ok((link, leads_to));
     }
     let problem =
         format!("{name} cannot be made: remove {port}, which is to be its other end, from the host");
@@ -174,8 +174,8 @@ fn port_of(host: &mut Socket, link: &Link, bridge: &Link) -> Result<Option<Link>
 }
 
 /// Makes sure that the other end is a port in the VLAN. It is none when the bridge went and came back meanwhile.
-fn plug(host: &mut Socket, link: &Link, bridge: &Link, tagging: &Tagging) -> Result<(), Refusal> {
-    let Some(port) = port_of(host, link, bridge)? else { return Ok(()) };
+fn plug(host: &mut Socket, link: &Link, bridge: &Link, tagging: &Tagging) -> Result<Option<Link>, Refusal> {
+    let Some(port) = port_of(host, link, bridge)? else { return Ok(None) };
     let mut steps = Vec::new();
     if port.master.is_none() {
         steps.push(make_port(&port, bridge.index));
@@ -185,7 +185,7 @@ fn plug(host: &mut Socket, link: &Link, bridge: &Link, tagging: &Tagging) -> Res
     }
     steps.extend(tagging.of_gateway().steps(&port, bridge));
     host.apply(steps)?;
-    Ok(())
+    Ok(Some(port))
 }
 
 /// What the interface in the VLAN lacks, in words; `None` if it is as ADD leaves it.

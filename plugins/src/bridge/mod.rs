@@ -217,7 +217,7 @@ fn attach<'d>(
         gateway = gateway::interface(settings.bridge, &settings.tagging)
             .map(|name| gateway::ensure(&mut pair.host, bridge, &name, &settings.tagging, &mut made.gateway))
             .transpose()?;
-        let link = gateway.as_ref().unwrap_or(bridge);
+        let link = gateway.as_ref().map_or(bridge, |(link, _)| link);
         gateway::assign(&mut pair.host, link, settings.force_address, &ips)?;
         veth::enable_forwarding(&ips)?;
     }
@@ -227,7 +227,8 @@ fn attach<'d>(
         veth::listed(&port, None),
         veth::listed(&pair.container_link()?, request.sandbox()),
     ];
-    interfaces.extend(gateway.map(|link| veth::listed(&link, None)));
+    let further = gateway.into_iter().flat_map(|(link, port)| [Some(link), port]).flatten();
+    interfaces.extend(further.map(|link| veth::listed(&link, None)));
     let dns = veth::choose_dns(request, ipam.dns)?;
     Ok(veth::merge(request, interfaces, 2, ips, routes, dns))
 }

@@ -21,7 +21,8 @@ const TABLE: Table = Table::bridge("cni_reference_spoofing");
 
 /// Frames that are passed on or taken in come by here.
 const PREROUTING: &str = "prerouting";
-/// Frames to the addresses that bridges keep for themselves only come by here; a bridge learns from them too.
+/// Frames to the addresses that bridges keep for themselves only come by here; a bridge learns from them too. Those of LLDP
+/// come by nowhere.
 const INPUT: &str = "input";
 const PORTS: &str = "ports";
 

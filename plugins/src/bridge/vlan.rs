@@ -55,8 +55,7 @@ impl Tagging {
 
     /// Refuses a bridge on which the VLANs would separate nothing.
     pub(super) fn check_bridge(&self, bridge: &Link) -> Result<(), Refusal> {
-        let key = if self.native.is_some() { NATIVE } else { TRUNK };
-        let name = &bridge.name;
+        let (key, name) = (self.key(), &bridge.name);
         match bridge.filters_vlans() {
             _ if self.memberships().is_empty() => Ok(()),
             Some(true) => Ok(()),
@@ -67,13 +66,25 @@ impl Tagging {
                      another bridge"
                 ),
             )),
-            None => Err(Refusal::new(
-                KERNEL,
-                format!(
-                    "{key}: this kernel's bridges know no VLANs (CONFIG_BRIDGE_VLAN_FILTERING): remove the key"
-                ),
-            )),
+            None => self.check_kernel(false),
         }
+    }
+
+    /// Refuses a kernel whose bridges know no VLANs, where the port is to be in any.
+    pub(super) fn check_kernel(&self, knows_vlans: bool) -> Result<(), Refusal> {
+        if knows_vlans || self.memberships().is_empty() {
+            return Ok(());
+        }
+        let key = self.key();
+        let problem = format!(
+            "{key}: this kernel's bridges know no VLANs (CONFIG_BRIDGE_VLAN_FILTERING): remove the key"
+        );
+        Err(Refusal::new(KERNEL, problem))
+    }
+
+    /// The key that errors name.
+    fn key(&self) -> &'static str {
+        if self.native.is_some() { NATIVE } else { TRUNK }
     }
 
     /// Makes a port a member of these VLANs, and of no other.

@@ -141,7 +141,7 @@ impl Socket {
 }
 
 /// Creates a bridge with a hardware address of its own, so that its ports do not change it, and sets it up. With
-/// `filters`, its ports are members of VLANs; a kernel without that passes over it.
+/// `filters`, its ports are members of VLANs; a kernel without that refuses with `EOPNOTSUPP`.
 pub fn new_bridge(name: &str, mac: Mac, mtu: Option<u32>, filters: bool) -> Step {
     let up = libc::IFF_UP as u32;
     let message = Message::new(libc::RTM_NEWLINK, CREATE, &header(libc::AF_UNSPEC, 0, up, up))
