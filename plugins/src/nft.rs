@@ -15,11 +15,10 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use self::expression::{Expressions, FIRST, Operator, Packet};
-use self::ledger::{ATTEMPTS, Ledger, socket_if_any};
+use self::ledger::{ATTEMPTS, Ledger, all_of, socket_if_any};
 pub use self::object::LABEL_MAX;
 use self::object::{
-    Element, FIRST_ELEMENTS, Field, HOOK_POSTROUTING, Hook, ListedRule, PRIORITY_SOURCE_NAT, Set, Table,
-    transact,
+    Element, Field, HOOK_POSTROUTING, Hook, ListedRule, PRIORITY_SOURCE_NAT, Set, Table, transact,
 };
 use crate::attachment::{IDENTITY, digest};
 use crate::netlink::message::{Message, octets, to_sixteen, u32_at};
@@ -125,52 +124,48 @@ pub fn add(label: &str, addresses: &[IpNet]) -> Result<(), NetlinkError> {
     }
     let mut socket = Socket::netfilter()?;
     let notes: Vec<Vec<u8>> = addresses.iter().copied().map(note).collect();
-    let mut generation = None;
-    let mut before = Vec::new();
-    let mut taken: Vec<IpNet> = Vec::new();
     let mut attempt = 1;
     loop {
-        let mut changes = std::mem::take(&mut before);
+        // Looked at first: a transaction that fails has the process wait for the kernel.
+        let generation = object::generation(&mut socket)?;
+        if LEDGER.knows(&mut socket, identity(label))? {
+            remove(label)?;
+            continue;
+        }
+        let mut changes = Vec::new();
+        if !object::has_table(&mut socket, TABLE)? {
+            changes.extend(structure());
+        }
+        let listed = object::rules(&mut socket, TABLE, CHAIN)?;
+        for (subnet, id) in subnets(addresses).into_iter().zip(2..) {
+            if rules_of(&listed, subnet).next().is_none() {
+                changes.extend(new_subnet(subnet, id));
+            }
+        }
+        let is_new = !changes.is_empty();
         changes.extend(LEDGER.add_as(identity(label), label, &notes));
         for address in addresses {
             let (set, key) = (members(address.trunc()), octets(address.addr()));
-            if taken.contains(address) {
+            if object::element(&mut socket, TABLE, &set, &key)?.is_some() {
                 changes.push(object::delete_element(TABLE, &set, &key));
             }
             let element = Element { key, value: Vec::new(), comment: label.to_owned() };
             changes.push(object::add_element(TABLE, &set, &element));
         }
-        let error = match transact(&mut socket, "add masquerading", generation, changes) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        let is_race = [libc::EEXIST, libc::ENOENT, libc::ERESTART].iter().any(|errno| error.is(*errno));
-        if attempt == ATTEMPTS || !is_race {
-            return Err(error);
-        }
-        attempt += 1;
-        if LEDGER.knows(&mut socket, identity(label))? {
-            remove(label)?;
-        }
-        // The transaction is refused unless the ruleset is still the one that was looked at.
-        generation = object::generation(&mut socket)?;
-        if !object::has_table(&mut socket, TABLE)? {
-            before.extend(structure());
-        }
-        let listed = object::rules(&mut socket, TABLE, CHAIN)?;
-        for (subnet, id) in subnets(addresses).into_iter().zip(2..) {
-            if rules_of(&listed, subnet).next().is_none() {
-                before.extend(new_subnet(subnet, id));
-            }
-        }
-        taken.clear();
-        for address in addresses {
-            let (set, key) = (members(address.trunc()), octets(address.addr()));
-            if object::element(&mut socket, TABLE, &set, &key)?.is_some() {
-                taken.push(*address);
-            }
+        // Two of what is there for all would be one too many.
+        let generation = generation.filter(|_| is_new);
+        match transact(&mut socket, "add masquerading", generation, changes) {
+            Err(error) if attempt < ATTEMPTS && is_race(&error, generation) => attempt += 1,
+            other => return other,
         }
     }
+}
+
+/// Whether others changed the same meanwhile. Of a ruleset that was still the one that was looked at, other errors say what the
+/// kernel cannot do.
+fn is_race(error: &NetlinkError, generation: Option<u32>) -> bool {
+    let looked_at = [libc::EEXIST, libc::ENOENT, libc::EBUSY].iter().any(|errno| error.is(*errno));
+    error.is(libc::ERESTART) || (generation.is_none() && looked_at)
 }
 
 /// What a label lacks of the masquerading of addresses, in words; `None` if everything is there.
@@ -222,17 +217,10 @@ pub fn remove(label: &str) -> Result<(), NetlinkError> {
         let generation = object::generation(&mut socket)?;
         let notes = LEDGER.read(&mut socket, identity(label))?;
         if notes.is_empty() {
-            break;
+            return LEDGER.remove_if_idle();
         }
         let is_own = |element: &Element| element.comment == label;
-        let all_own = |socket: &mut Socket, set: &str| -> Result<bool, NetlinkError> {
-            let elements = match notes.len() < FIRST_ELEMENTS {
-                true => object::first_elements(TABLE, set)?,
-                false => object::all_elements(socket, TABLE, set)?,
-            };
-            Ok(elements.iter().all(is_own))
-        };
-        let mut is_exclusive = all_own(&mut socket, ATTACHMENTS.name)?;
+        let mut is_exclusive = LEDGER.is_only(&mut socket, label, notes.len())?;
         let changes = if is_exclusive {
             vec![object::delete_table(TABLE)]
         } else {
@@ -240,7 +228,7 @@ pub fn remove(label: &str) -> Result<(), NetlinkError> {
             let addresses: Vec<IpNet> = notes.iter().filter_map(from_note).collect();
             for subnet in subnets(&addresses) {
                 let set = members(subnet);
-                if all_own(&mut socket, &set)? {
+                if all_of(&mut socket, TABLE, &set, label, notes.len())? {
                     is_exclusive = true;
                     changes.extend(delete_subnet(&mut socket, subnet)?);
                     continue;
@@ -255,17 +243,12 @@ pub fn remove(label: &str) -> Result<(), NetlinkError> {
             changes
         };
         // What goes as a whole must not go together with somebody who came in between.
-        match transact(&mut socket, "remove masquerading", generation.filter(|_| is_exclusive), changes) {
-            Err(error) if [libc::ERESTART, libc::ENOENT].iter().any(|errno| error.is(*errno)) => {
-                attempt += 1;
-                if attempt > ATTEMPTS {
-                    return Err(error);
-                }
-            }
+        let generation = generation.filter(|_| is_exclusive);
+        match transact(&mut socket, "remove masquerading", generation, changes) {
+            Err(error) if attempt < ATTEMPTS && is_race(&error, generation) => attempt += 1,
             other => return other,
         }
     }
-    LEDGER.remove_if_idle()
 }
 
 /// Deletes the set of a subnet and whatever rule looks into it; the set may have gone.

@@ -116,7 +116,8 @@ pub(super) fn guard(attachment: &Attachment, port: &str, mac: Mac) -> Result<(),
     let identity = attachment.identity();
     let port = Port::new(port, mac);
     let element = |key: &[u8]| Element { key: key.to_vec(), value: Vec::new(), comment: attachment.label() };
-    let mut is_missing = false;
+    // A transaction that fails has the process wait for the kernel.
+    let mut is_missing = !object::has_table(&mut socket, TABLE)?;
     let mut stale = Vec::new();
     for _ in 0..ATTEMPTS {
         let mut changes = if is_missing { structure() } else { stale };

@@ -195,7 +195,8 @@ fn structure() -> Vec<Message> {
 pub(super) fn install(attachment: &Attachment, share: &Share) -> Result<(), NetlinkError> {
     let mut socket = Socket::netfilter()?;
     let (identity, label) = (attachment.identity(), attachment.label());
-    let mut is_missing = false;
+    // A transaction that fails has the process wait for the kernel.
+    let mut is_missing = !object::has_table(&mut socket, TABLE)?;
     let mut taken: Vec<IpAddr> = Vec::new();
     let mut attempt = 1;
     loop {
@@ -241,8 +242,24 @@ pub(super) fn remove(identity: [u8; IDENTITY], label: &str) -> Result<(), Netlin
     let Some(mut socket) = socket_if_any()? else { return Ok(()) };
     let mut attempt = 1;
     loop {
+        let generation = object::generation(&mut socket)?;
         let notes = LEDGER.read(&mut socket, identity)?;
         let Some(share) = Share::from_notes(&notes) else { break };
+        if LEDGER.is_only(&mut socket, label, notes.len())? {
+            match transact(
+                &mut socket,
+                "forget the container's traffic",
+                generation,
+                vec![object::delete_table(TABLE)],
+            ) {
+                Err(error) if error.is(libc::ERESTART) && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    continue;
+                }
+                Err(error) if error.is(libc::ENOENT) => return Ok(()),
+                other => return other,
+            }
+        }
         let mut changes = LEDGER.delete(identity, notes.len());
         for address in &share.addresses {
             let (set, key) = (address_set(*address), octets(*address));

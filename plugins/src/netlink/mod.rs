@@ -15,7 +15,7 @@ pub mod tun;
 pub mod vrf;
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 
 use self::message::{Message, Reply, attribute, replies, to_text, u32_at};
@@ -126,7 +126,7 @@ impl Socket {
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
             enable(&file, option).map_err(|source| NetlinkError::new(what, source))?;
         }
-        Ok(Socket { file, sequence: 0, buffer: vec![0; BUFFER] })
+        Ok(Socket { file, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Executes requests in order with one write; each goes ahead even if an earlier one failed.
@@ -307,14 +307,23 @@ impl Socket {
 
     fn receive(&mut self, what: &str, mut each: impl FnMut(Reply<'_>)) -> Result<(), NetlinkError> {
         loop {
-            match self.file.read(&mut self.buffer) {
-                Ok(length) => {
-                    replies(&self.buffer[..length]).for_each(&mut each);
-                    return Ok(());
+            self.buffer.clear();
+            // Not zeroed first: most of it is never touched, and takes no memory then.
+            let room = self.buffer.spare_capacity_mut();
+            // SAFETY: the pointer and length describe memory that belongs to the buffer, which outlives the call.
+            let length =
+                unsafe { libc::recv(self.file.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), 0) };
+            let Ok(length) = usize::try_from(length) else {
+                let error = io::Error::last_os_error();
+                if error.kind() == io::ErrorKind::Interrupted {
+                    continue;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(NetlinkError::new(what, source)),
-            }
+                return Err(NetlinkError::new(what, error));
+            };
+            // SAFETY: the kernel has written so many bytes, which is no more than there was room for.
+            unsafe { self.buffer.set_len(length) };
+            replies(&self.buffer).for_each(&mut each);
+            return Ok(());
         }
     }
 

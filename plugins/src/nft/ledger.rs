@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::expression::Expressions;
-use super::object::{self, ListedRule, Table, is_absent, transact};
+use super::object::{self, FIRST_ELEMENTS, ListedRule, Table, is_absent, transact};
 use crate::attachment::{Attachment, IDENTITY};
 use crate::netlink::message::Message;
 use crate::netlink::{NetlinkError, Socket};
@@ -47,6 +47,21 @@ pub(crate) fn missing_rule(
         }
     }
     Ok(None)
+}
+
+/// Whether all elements of a set have one label, which has so many or fewer of them.
+pub(crate) fn all_of(
+    socket: &mut Socket,
+    table: Table,
+    set: &str,
+    label: &str,
+    count: usize,
+) -> Result<bool, NetlinkError> {
+    let elements = match count < FIRST_ELEMENTS {
+        true => object::first_elements(table, set)?,
+        false => object::all_elements(socket, table, set)?,
+    };
+    Ok(elements.iter().all(|element| element.comment == label))
 }
 
 /// The socket for changes; `None` if the kernel has no nftables.
@@ -123,6 +138,17 @@ impl Ledger {
         let all = object::all_elements(socket, self.table, self.map)?;
         let chosen = all.into_iter().filter(|element| chosen(&element.comment));
         Ok(chosen.filter_map(|element| Some((*element.key.first_chunk()?, element.comment))).collect())
+    }
+
+    /// Whether nothing is noted but what one label has, of so many notes: the whole table can go at once then, if the ruleset is
+    /// still the one that was looked at. Each transaction that removes something has the process wait for the kernel.
+    pub(crate) fn is_only(
+        &self,
+        socket: &mut Socket,
+        label: &str,
+        count: usize,
+    ) -> Result<bool, NetlinkError> {
+        all_of(socket, self.table, self.map, label, count)
     }
 
     /// Whether the table is there though nothing is noted.

@@ -328,8 +328,11 @@ pub(super) fn install(
 ) -> Result<Vec<Claim>, InstallError> {
     let mut socket = Socket::netfilter()?;
     let label = attachment.label();
-    let mut is_missing = false;
-    let mut without_gate: Vec<&Conditions> = Vec::new();
+    // A transaction that fails has the process wait for the kernel.
+    let mut is_missing = !object::has_table(&mut socket, TABLE)?;
+    let used = gates(&claims);
+    let mut without_gate: Vec<&Conditions> =
+        conditions.iter().filter(|one| is_missing && used.contains(&Gate::of(one))).collect();
     let mut attempt = 1;
     loop {
         let mut changes = if is_missing { structure() } else { Vec::new() };
@@ -417,6 +420,10 @@ pub(super) fn forget_unused(
             return Ok(true);
         }
         shut()?;
+        if !object::has_table(&mut socket, TABLE)? {
+            // Whoever came meanwhile noted that before it opened the interface.
+            return Ok(is_used(interface)?);
+        }
         let key = interface.get().to_ne_bytes();
         let changes = vec![
             object::delete_element(TABLE, OPENED.name, &key),
@@ -437,11 +444,22 @@ fn remove_claims(
 ) -> Result<Vec<Claim>, NetlinkError> {
     let mut attempt = 1;
     loop {
+        let generation = object::generation(socket)?;
         let notes = LEDGER.read(socket, identity)?;
         if notes.is_empty() {
             return Ok(Vec::new());
         }
         let claims = Claim::from_notes(&notes);
+        if LEDGER.is_only(socket, label, notes.len())? {
+            match transact(socket, "stop forwarding ports", generation, vec![object::delete_table(TABLE)]) {
+                Err(error) if error.is(libc::ERESTART) && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    continue;
+                }
+                Err(error) if error.is(libc::ENOENT) => return Ok(Vec::new()),
+                other => return other.map(|()| claims),
+            }
+        }
         let mut changes = LEDGER.delete(identity, notes.len());
         for (set, element) in elements(&claims, label) {
             // Whoever emptied the set may have let somebody else in.
