@@ -56,7 +56,7 @@ fn note(address: IpNet) -> Vec<u8> {
     [&to_sixteen(address.addr())[..], &flags.to_ne_bytes()].concat()
 }
 
-fn from_note(note: &Vec<u8>) -> Option<IpNet> {
+fn from_note(note: &[u8]) -> Option<IpNet> {
     let address = Ipv6Addr::from(*note.first_chunk::<16>()?);
     let flags = u32_at(note, 16)?;
     let address = match flags & FLAG_IPV4 {
@@ -104,7 +104,7 @@ fn rule(subnet: IpNet, expressions: Expressions) -> Expressions {
 }
 
 /// The rules of a subnet that are as they should be.
-fn rules_of<'a>(listed: &'a [ListedRule], subnet: IpNet) -> impl Iterator<Item = &'a ListedRule> {
+fn rules_of(listed: &[ListedRule], subnet: IpNet) -> impl Iterator<Item = &ListedRule> {
     let expected = object::expected_rule(&subnet.to_string(), |m| rule(subnet, Expressions(m)).0);
     listed.iter().filter(move |found| found.does_as(&expected))
 }
@@ -225,7 +225,7 @@ pub fn remove(label: &str) -> Result<(), NetlinkError> {
             vec![object::delete_table(TABLE)]
         } else {
             let mut changes = LEDGER.delete(identity(label), notes.len());
-            let addresses: Vec<IpNet> = notes.iter().filter_map(from_note).collect();
+            let addresses: Vec<IpNet> = notes.iter().filter_map(|note| from_note(note)).collect();
             for subnet in subnets(&addresses) {
                 let set = members(subnet);
                 if all_of(&mut socket, TABLE, &set, label, notes.len())? {
@@ -283,8 +283,8 @@ mod tests {
             assert_eq!(note(address).len(), 20);
             assert_eq!(from_note(&note(address)), Some(address));
         }
-        assert_eq!(from_note(&vec![0; 19]), None);
-        assert_eq!(from_note(&vec![255; 20]), None);
+        assert_eq!(from_note(&[0; 19]), None);
+        assert_eq!(from_note(&[255; 20]), None);
     }
 
     #[test]
