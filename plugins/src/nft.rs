@@ -1,7 +1,7 @@
 //! Masquerading with nftables: one table of this crate's own, which exists only as long as somebody is masqueraded.
 //!
 //! Each subnet has a set of the addresses that are masqueraded and one rule, which exist as long as an address is in the set.
-//! So neither ADD and DEL nor a packet take longer the more attachments there are. The map `attachments` notes the addresses
+//! So ADD and DEL do as much however many attachments there are, and a packet meets a rule for each subnet. The map `attachments` notes the addresses
 //! of each attachment, which is known by its label: no other state is needed.
 
 pub(crate) mod expression;
@@ -219,29 +219,27 @@ pub fn remove(label: &str) -> Result<(), NetlinkError> {
         if notes.is_empty() {
             return LEDGER.remove_if_idle();
         }
-        let is_own = |element: &Element| element.comment == label;
-        let mut is_exclusive = LEDGER.is_only(&mut socket, label, notes.len())?;
-        let changes = if is_exclusive {
-            vec![object::delete_table(TABLE)]
-        } else {
-            let mut changes = LEDGER.delete(identity(label), notes.len());
-            let addresses: Vec<IpNet> = notes.iter().filter_map(|note| from_note(note)).collect();
-            for subnet in subnets(&addresses) {
-                let set = members(subnet);
-                if all_of(&mut socket, TABLE, &set, label, notes.len())? {
-                    is_exclusive = true;
-                    changes.extend(delete_subnet(&mut socket, subnet)?);
-                    continue;
-                }
-                for address in addresses.iter().filter(|address| address.trunc() == subnet) {
-                    let key = octets(address.addr());
-                    if object::element(&mut socket, TABLE, &set, &key)?.as_ref().is_some_and(is_own) {
-                        changes.push(object::delete_element(TABLE, &set, &key));
-                    }
+        if LEDGER.remove_if_only(&mut socket, label, notes.len())? {
+            return Ok(());
+        }
+        let mut is_exclusive = false;
+        let mut changes = LEDGER.delete(identity(label), notes.len());
+        let addresses: Vec<IpNet> = notes.iter().filter_map(|note| from_note(note)).collect();
+        for subnet in subnets(&addresses) {
+            let set = members(subnet);
+            if all_of(&mut socket, TABLE, &set, label, notes.len())? {
+                is_exclusive = true;
+                changes.extend(delete_subnet(&mut socket, subnet)?);
+                continue;
+            }
+            for address in addresses.iter().filter(|address| address.trunc() == subnet) {
+                let key = octets(address.addr());
+                let found = object::element(&mut socket, TABLE, &set, &key)?;
+                if found.is_some_and(|found| found.comment == label) {
+                    changes.push(object::delete_element(TABLE, &set, &key));
                 }
             }
-            changes
-        };
+        }
         // What goes as a whole must not go together with somebody who came in between.
         let generation = generation.filter(|_| is_exclusive);
         match transact(&mut socket, "remove masquerading", generation, changes) {

@@ -122,7 +122,7 @@ fn add(request: &Request) -> Outcome {
     let outcome = attach(&mut pair, &settings, &bridge, delegate.as_ref(), &mut made);
     if outcome.is_err() {
         veth::withdraw(request, made.addresses);
-        if let Err(error) = spoof::release(request.attachment.identity()) {
+        if let Err(error) = unguard(request) {
             request.log(format_args!("undoing the ADD: {error}"));
         }
         if let (Some(link), Some(id)) = (&made.gateway, settings.tagging.native) {
@@ -236,8 +236,12 @@ fn attach<'d>(
 /// DEL. The address is freed last: nobody may get it while the interface is there.
 fn del(request: &Request) -> Outcome {
     let removed = veth::remove(request);
-    let released = spoof::release(request.attachment.identity()).map_err(Refusal::from);
-    removed.and(released).and(delegate::release(request)).map(|()| Answer::Silence)
+    removed.and(unguard(request)).and(delegate::release(request)).map(|()| Answer::Silence)
+}
+
+fn unguard(request: &Request) -> Result<(), Refusal> {
+    let attachment = &request.attachment;
+    Ok(spoof::release(attachment.identity(), &attachment.label())?)
 }
 
 /// GC: each part is tried whatever became of the other.

@@ -158,9 +158,12 @@ fn deletions(
 }
 
 /// No longer guards the port of an attachment; the table goes with the last one.
-pub(super) fn release(identity: [u8; IDENTITY]) -> Result<(), NetlinkError> {
+pub(super) fn release(identity: [u8; IDENTITY], label: &str) -> Result<(), NetlinkError> {
     let Some(mut socket) = socket_if_any()? else { return Ok(()) };
     if !object::has_table(&mut socket, TABLE)? {
+        return Ok(());
+    }
+    if LEDGER.knows(&mut socket, identity)? && LEDGER.remove_if_only(&mut socket, label, 1)? {
         return Ok(());
     }
     for attempt in 1.. {
@@ -184,7 +187,7 @@ pub(super) fn release(identity: [u8; IDENTITY]) -> Result<(), NetlinkError> {
 pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
     let Some(mut socket) = socket_if_any()? else { return Ok(()) };
     let stale = LEDGER.attachments(&mut socket, chosen)?;
-    stale.iter().try_for_each(|(identity, _)| release(*identity))?;
+    stale.iter().try_for_each(|(identity, label)| release(*identity, label))?;
     LEDGER.remove_if_idle()
 }
 

@@ -242,23 +242,10 @@ pub(super) fn remove(identity: [u8; IDENTITY], label: &str) -> Result<(), Netlin
     let Some(mut socket) = socket_if_any()? else { return Ok(()) };
     let mut attempt = 1;
     loop {
-        let generation = object::generation(&mut socket)?;
         let notes = LEDGER.read(&mut socket, identity)?;
         let Some(share) = Share::from_notes(&notes) else { break };
-        if LEDGER.is_only(&mut socket, label, notes.len())? {
-            match transact(
-                &mut socket,
-                "forget the container's traffic",
-                generation,
-                vec![object::delete_table(TABLE)],
-            ) {
-                Err(error) if error.is(libc::ERESTART) && attempt < ATTEMPTS => {
-                    attempt += 1;
-                    continue;
-                }
-                Err(error) if error.is(libc::ENOENT) => return Ok(()),
-                other => return other,
-            }
+        if LEDGER.remove_if_only(&mut socket, label, notes.len())? {
+            return Ok(());
         }
         let mut changes = LEDGER.delete(identity, notes.len());
         for address in &share.addresses {

@@ -140,15 +140,30 @@ impl Ledger {
         Ok(chosen.filter_map(|element| Some((*element.key.first_chunk()?, element.comment))).collect())
     }
 
-    /// Whether nothing is noted but what one label has, of so many notes: the whole table can go at once then, if the ruleset is
-    /// still the one that was looked at. Each transaction that removes something has the process wait for the kernel.
-    pub(crate) fn is_only(
+    /// Removes the table if nothing is noted but what one label has, of so many notes, or nothing at all. Answers whether the
+    /// table has gone. The transaction is refused unless the ruleset is still the one that was looked at: otherwise the table
+    /// might go together with a note that came in between. One transaction rather than several, as each that removes something
+    /// has the process wait for the kernel.
+    pub(crate) fn remove_if_only(
         &self,
         socket: &mut Socket,
         label: &str,
         count: usize,
     ) -> Result<bool, NetlinkError> {
-        all_of(socket, self.table, self.map, label, count)
+        for _ in 0..ATTEMPTS {
+            let generation = object::generation(socket)?;
+            if !all_of(socket, self.table, self.map, label, count)? {
+                return Ok(false);
+            }
+            let changes = vec![object::delete_table(self.table)];
+            match transact(socket, &format!("remove the table {}", self.table), generation, changes) {
+                Err(error) if error.is(libc::ERESTART) => {}
+                Err(error) if error.is(libc::ENOENT) => return Ok(true),
+                other => return other.map(|()| true),
+            }
+        }
+        // Others are so busy here that one of them will remove it.
+        Ok(false)
     }
 
     /// Whether the table is there though nothing is noted.
@@ -162,22 +177,13 @@ impl Ledger {
         }
     }
 
-    /// Removes the table unless something is noted. The transaction is refused unless the ruleset is still the one that
-    /// was looked at: otherwise the table might go together with a note that came in between.
+    /// Removes the table unless something is noted.
     pub(crate) fn remove_if_idle(&self) -> Result<(), NetlinkError> {
-        for _ in 0..ATTEMPTS {
-            let Some(mut socket) = socket_if_any()? else { break };
-            let generation = object::generation(&mut socket)?;
-            if !self.is_idle()? {
-                break;
-            }
-            let changes = vec![object::delete_table(self.table)];
-            match transact(&mut socket, &format!("remove the table {}", self.table), generation, changes) {
-                Err(error) if [libc::ERESTART, libc::ENOENT].iter().any(|errno| error.is(*errno)) => {}
-                other => return other,
-            }
+        let Some(mut socket) = socket_if_any()? else { return Ok(()) };
+        if object::has_table(&mut socket, self.table)? {
+            // No label is empty.
+            self.remove_if_only(&mut socket, "", 0)?;
         }
-        // Others are so busy here that one of them will remove it.
         Ok(())
     }
 }

@@ -218,6 +218,9 @@ pub(super) fn remove_unused(gate: Gate) -> Result<(), NetlinkError> {
     let Some(mut socket) = socket_if_any()? else { return Ok(()) };
     for _ in 0..ATTEMPTS {
         let generation = object::generation(&mut socket)?;
+        if !object::has_chain(&mut socket, TABLE, &gate.chain())? {
+            return Ok(());
+        }
         for addressed in [true, false] {
             if object::has_elements(TABLE, &gate.map(addressed))? {
                 return Ok(());

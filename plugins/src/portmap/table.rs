@@ -444,21 +444,13 @@ fn remove_claims(
 ) -> Result<Vec<Claim>, NetlinkError> {
     let mut attempt = 1;
     loop {
-        let generation = object::generation(socket)?;
         let notes = LEDGER.read(socket, identity)?;
         if notes.is_empty() {
             return Ok(Vec::new());
         }
         let claims = Claim::from_notes(&notes);
-        if LEDGER.is_only(socket, label, notes.len())? {
-            match transact(socket, "stop forwarding ports", generation, vec![object::delete_table(TABLE)]) {
-                Err(error) if error.is(libc::ERESTART) && attempt < ATTEMPTS => {
-                    attempt += 1;
-                    continue;
-                }
-                Err(error) if error.is(libc::ENOENT) => return Ok(Vec::new()),
-                other => return other.map(|()| claims),
-            }
+        if LEDGER.remove_if_only(socket, label, notes.len())? {
+            return Ok(claims);
         }
         let mut changes = LEDGER.delete(identity, notes.len());
         for (set, element) in elements(&claims, label) {

@@ -132,10 +132,21 @@ fn reboot(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
 fn left(stage: &mut Stage<'_, '_>) -> Result<(Vec<String>, usize), Stop> {
     let seen = Seen { processes: true, ..Seen::nothing() };
     let processes = stage.case.arena.snapshot(seen)?.processes;
-    let mounts = stage.case.arena.read_file("/proc/self/mountinfo")?;
-    let namespaces =
-        String::from_utf8_lossy(&mounts).lines().filter(|line| line.contains(" - nsfs ")).count();
+    let namespaces = mounted(stage)?.len();
     Ok((processes, namespaces))
+}
+
+/// The namespaces that are mounted somewhere, by name, each with where it is.
+fn mounted(stage: &mut Stage<'_, '_>) -> Result<Vec<(String, String)>, Stop> {
+    let mounts = stage.case.arena.read_file("/proc/self/mountinfo")?;
+    let mounts = String::from_utf8_lossy(&mounts);
+    let namespaces = mounts.lines().filter(|line| line.contains(" - nsfs "));
+    // The fourth field is what is mounted, the fifth where.
+    let read = |line: &str| {
+        let mut fields = line.split(' ').skip(3).map(str::to_owned);
+        Some((fields.next()?, fields.next()?))
+    };
+    Ok(namespaces.filter_map(read).collect())
 }
 
 fn failed_adds(stage: &mut Stage<'_, '_>) -> Result<(), Stop> {
@@ -187,14 +198,8 @@ fn steps<'a>(stage: &Stage<'_, 'a>) -> Result<(&'a Step, &'a Step), Stop> {
 /// Where a namespace is mounted, and the processes in it.
 fn holders(stage: &mut Stage<'_, '_>, namespace: u64) -> Result<Vec<String>, Stop> {
     let name = format!("net:[{namespace}]");
-    let mounts = stage.case.arena.read_file("/proc/self/mountinfo")?;
-    let mut held: Vec<String> = String::from_utf8_lossy(&mounts)
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(3);
-            (fields.next()? == name).then(|| fields.next())?.map(|path| format!("a mount at {path}"))
-        })
-        .collect();
+    let mounts = mounted(stage)?.into_iter().filter(|(mounted, _)| *mounted == name);
+    let mut held: Vec<String> = mounts.map(|(_, path)| format!("a mount at {path}")).collect();
     // Processes come and go while they are looked at.
     let script = "for it in /proc/[0-9]*; do [ \"$(readlink $it/ns/net)\" != \"$1\" ] || cat $it/comm; done 2>/dev/null || true";
     let execution = stage.case.arena.run_tool(&["sh", "-c", script, "sh", name.as_str()])?;
