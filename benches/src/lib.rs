@@ -3,6 +3,8 @@
 //! Each benchmark executable is also the agent of its arenas and the bundled plugins, as `cnitest` itself is, so that
 //! `cargo bench` needs nothing built beside it.
 
+pub mod kernel;
+
 use std::path::{Path, PathBuf};
 
 use cnitest::arena::{Arena, ArenaConfig, Bind, PluginAlias};

@@ -108,7 +108,7 @@ impl<'a> Pair<'a> {
         Ok(Pair { request, host: Socket::route()?, container })
     }
 
-    /// Creates the pair, the host's end up and, if asked for, a port of a bridge.
+    /// Creates the pair, the host's end, if asked for, a port of a bridge. Both ends are down.
     pub(crate) fn create(
         &mut self,
         master: Option<u32>,
@@ -180,10 +180,18 @@ impl<'a> Pair<'a> {
         }
     }
 
-    /// Sets the container's end up.
+    /// Sets both ends up, the host's last: while one that is up has no carrier, the kernel looks at all IPv6 routes of the host
+    /// with each change of it.
     pub(crate) fn set_up(&mut self) -> Result<(), Refusal> {
         let link = self.container_link()?;
         self.container.apply(vec![up(&link)])?;
+        self.set_host_up()
+    }
+
+    /// Sets the host's end up.
+    pub(crate) fn set_host_up(&mut self) -> Result<(), Refusal> {
+        let link = self.host_link()?;
+        self.host.apply(vec![up(&link)])?;
         Ok(())
     }
 
@@ -287,6 +295,13 @@ pub(crate) fn ignore_advertisements(link: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     sysctl(&format!("ipv6/conf/{link}/accept_ra"), "0")
+}
+
+/// Gives a port of a bridge no IPv6 addresses of its own, which nobody could reach: the bridge takes what comes in. With them the
+/// kernel would look at the routes of all ports whenever one changes.
+pub(crate) fn take_no_part_in_ipv6(port: &str) {
+    // Not having this is no obstacle.
+    let _ = sysctl(&format!("ipv6/conf/{port}/disable_ipv6"), "1");
 }
 
 /// Writes a setting below `/proc/sys/net`, unless it has the value already.

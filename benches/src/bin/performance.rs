@@ -8,6 +8,7 @@ use std::time::Duration;
 use cnitest::churn::beside::{Beside, beside};
 use cnitest::churn::plan::Plan;
 use cnitest::churn::{Churn, Mode, Options};
+use cnitest_benches::kernel::{BarePair, bare_pairs};
 use cnitest_reports::churn::plot::{Line, Plot, Scale};
 use cnitest_reports::churn::statistics::{Estimate, median, ratio_of_medians};
 use cnitest_reports::churn::{ChurnRun, html};
@@ -15,7 +16,7 @@ use cnitest_reports::churn::{ChurnRun, html};
 /// The deadline of an execution.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is measured: a name, and the plugins of the list.
+/// What is measured: a name, and the plugins of the list. The first [`WITH_A_PAIR`] make a veth pair.
 const CASES: [(&str, &str); 4] = [
     (
         "bridge and host-local",
@@ -37,6 +38,9 @@ const CASES: [(&str, &str); 4] = [
     ),
 ];
 
+/// How many of the cases make a veth pair.
+const WITH_A_PAIR: usize = 3;
+
 /// Containers that come and go side by side.
 const CONTAINERS: u64 = 400;
 
@@ -46,7 +50,7 @@ fn main() -> ExitCode {
     if let Some(spied) = cnitest::churn::spy::called_as() {
         return spied.main();
     }
-    match run() {
+    match cnitest_benches::kernel::called().and_then(|called| if called { Ok(()) } else { run() }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("performance: {error}");
@@ -69,6 +73,9 @@ fn run() -> Result<(), Failed> {
     let folders = [reference.as_path(), go.as_path()];
     let mut page = Page::new(&machine());
     let mut pairs: [Vec<(f64, f64)>; 2] = Default::default();
+    eprintln!("the kernel by itself");
+    let bare = bare_pairs(rounds)?;
+    let mut beyond = String::new();
     for (index, (title, plugins)) in CASES.iter().enumerate() {
         eprintln!("{title}");
         let list = scratch.join(format!("{index}.conflist"));
@@ -81,7 +88,11 @@ fn run() -> Result<(), Failed> {
             points.push((index as f64 + 1.0, median(one.pair.iter().copied()) / 1000.0));
         }
         page.case(title, &both);
+        if index < WITH_A_PAIR {
+            let _ = writeln!(beyond, "{}", beyond_kernel(title, &both, &bare));
+        }
     }
+    page.kernel(&bare, &beyond);
     let svg = page.plot(
         report,
         "pairs",
@@ -195,6 +206,19 @@ impl Page {
         }
     }
 
+    /// What the kernel takes by itself, and how the two compare beyond that.
+    fn kernel(&mut self, bare: &[BarePair], beyond: &str) {
+        let ms = |samples: Vec<f64>| median(samples) / 1000.0;
+        let create = ms(bare.iter().map(|pair| pair.create).collect());
+        let delete = ms(bare.iter().map(|pair| pair.delete).collect());
+        let _ = write!(
+            self.text,
+            "\nWhoever deletes a veth pair waits until the kernel has freed it. By itself, with no plugin, a pair is made in {create:.2} ms \
+             and deleted in {delete:.2} ms here,\nmedian: nothing that makes and removes one takes less. What the plugins \
+             take beyond that:\n\n| case | reference | Go | Go takes times as long |\n| --- | --- | --- | --- |\n{beyond}"
+        );
+    }
+
     fn loads(&mut self, loads: &[ChurnRun; 2]) {
         let _ = write!(
             self.text,
@@ -274,6 +298,15 @@ impl Page {
         std::fs::write(report.with_file_name(&file), plot.svg())?;
         Ok(format!("\n![{}]({file})\n", plot.title))
     }
+}
+
+/// A row of the pairs without what the kernel takes for a veth pair by itself.
+fn beyond_kernel(title: &str, both: &[Beside; 2], bare: &[BarePair]) -> String {
+    let floor = median(bare.iter().map(|pair| pair.create + pair.delete));
+    let beyond = |one: &Beside| one.pair.iter().map(|pair| pair - floor).collect::<Vec<f64>>();
+    let [reference, go] = both.each_ref().map(beyond);
+    let ms = |samples: &[f64]| format!("{:.2} ms", median(samples.iter().copied()) / 1000.0);
+    format!("| {title} | {} | {} | {} |", ms(&reference), ms(&go), ratio(&ratio_of_medians(&go, &reference)))
 }
 
 fn ratio(estimate: &Estimate) -> String {

@@ -167,6 +167,7 @@ fn attach<'d>(
 ) -> Outcome {
     let request = pair.request;
     let port = pair.host_link()?;
+    veth::take_no_part_in_ipv6(&port.name);
     if settings.guarded {
         let mac = Mac::parse(&pair.container_link()?.mac).ok_or_else(|| {
             Refusal::new(KERNEL, format!("{} has no hardware address", request.attachment.ifname))
@@ -180,8 +181,9 @@ fn attach<'d>(
     }
     pair.host.apply(steps)?;
     let mut ipam = AddResult::default();
-    if !settings.disabled {
-        pair.set_up()?;
+    match settings.disabled {
+        true => pair.set_host_up()?,
+        false => pair.set_up()?,
     }
     if let Some(delegate) = delegate {
         ipam = delegate.add(request)?;

@@ -442,10 +442,9 @@ pub fn set_alias(name: &str, alias: &str) -> Step {
     Step::new(format!("set the alias of {name}"), message)
 }
 
-/// Creates a veth pair, this end set up.
+/// Creates a veth pair, both ends of which are down.
 pub fn new_veth(veth: Veth<'_>) -> Step {
-    let up = libc::IFF_UP as u32;
-    let message = Message::new(libc::RTM_NEWLINK, CREATE, &header(libc::AF_UNSPEC, 0, up, up))
+    let message = Message::new(libc::RTM_NEWLINK, CREATE, &header(libc::AF_UNSPEC, 0, 0, 0))
         .text(libc::IFLA_IFNAME, veth.name)
         .maybe(veth.mtu, |m, mtu| m.u32(libc::IFLA_MTU, mtu))
         .maybe(veth.master, |m, master| m.u32(libc::IFLA_MASTER, master))
