@@ -7,6 +7,7 @@
 use cni_spec::result::{AddResult, Interface, parse_prefix};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha512};
 
 use crate::attachment::Attachment;
 use crate::fields::{Fields, Place, invalid};
@@ -16,7 +17,7 @@ use crate::netlink::qdisc::{self, Bucket, Shaper};
 use crate::netlink::{Socket, Step};
 use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
 use crate::skel::{Answer, Outcome, Plugin, Request};
-use crate::veth::{differs, remove_links};
+use crate::veth::{differs, other_end, remove_links};
 
 pub(crate) const PLUGIN: Plugin = Plugin {
     name: "bandwidth",
@@ -143,6 +144,13 @@ fn device(attachment: &Attachment) -> String {
     format!("bwp{}", attachment.digest(12))
 }
 
+/// The name that the Go plugin gives the ifb device of a container.
+fn device_of_go(attachment: &Attachment) -> String {
+    let digest = Sha512::digest(format!("{}{}", attachment.network, attachment.container));
+    let start: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    format!("bwp{start}")
+}
+
 /// The handle of the bucket on the host's end of the pair: not one that people write, nor one that the kernel chooses.
 fn handle(attachment: &Attachment) -> u32 {
     let [first, second, ..] = attachment.identity();
@@ -176,16 +184,6 @@ fn pair(request: &Request, host: &mut Socket) -> Result<Option<Link>, Refusal> {
     let ifname = &request.attachment.ifname;
     let Some(netns) = request.netns().ok().map(|netns| netns.run(Socket::route)) else { return Ok(None) };
     other_end(host, &mut netns??, ifname)
-}
-
-fn other_end(host: &mut Socket, container: &mut Socket, ifname: &str) -> Result<Option<Link>, Refusal> {
-    let (Some(own), Some((index, true))) = (container.link(ifname)?, container.peer(ifname)?) else {
-        return Ok(None);
-    };
-    let Some(link) = host.link_at(index)? else { return Ok(None) };
-    // Another namespace may have a link with that index.
-    let is_pair = host.peer(&link.name)? == Some((own.index, true));
-    Ok(Some(link).filter(|_| is_pair))
 }
 
 fn add(request: &Request) -> Outcome {
@@ -312,9 +310,10 @@ fn remove(request: &Request, host: &mut Socket, links: Vec<Link>) -> Result<(), 
         }
     }
     host.apply(steps)?;
-    let name = device(attachment);
-    if host.link(&name)?.is_some_and(|link| link.kind == "ifb") {
-        host.delete_link(&name)?;
+    for name in [device(attachment), device_of_go(attachment)] {
+        if host.link(&name)?.is_some_and(|link| link.kind == "ifb") {
+            host.delete_link(&name)?;
+        }
     }
     Ok(())
 }

@@ -20,6 +20,9 @@ use crate::veth;
 /// the plugins that run there must not take the link for theirs.
 const ALIAS: &str = "cni-reference-inside:";
 
+/// What the kernel calls such links.
+const KINDS: &[&str] = &["macvlan", "ipvlan", "vlan", "dummy", "tun"];
+
 fn alias(attachment: &Attachment) -> String {
     format!("{ALIAS}{}", attachment.label())
 }
@@ -349,12 +352,10 @@ fn remove(request: &Request) -> Result<(), Refusal> {
     if let Some(link) = container.link(&provisional)? {
         container.delete_link_at(link.index)?;
     }
-    if let Some(link) =
-        find_labelled(&mut container, &request.attachment.ifname, &alias(&request.attachment))?
-    {
-        container.delete_link_at(link.index)?;
+    match find_labelled(&mut container, &request.attachment.ifname, &alias(&request.attachment))? {
+        Some(link) => Ok(container.delete_link_at(link.index)?),
+        None => veth::remove_listed(request, KINDS),
     }
-    Ok(())
 }
 
 /// The link with an alias: the one of a name, or another, as it may have been renamed.

@@ -14,7 +14,7 @@ use crate::delegate::{self, Delegate};
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::link::{self, Change, Link, Mac, Veth};
 use crate::netlink::route::KernelRoute;
-use crate::netlink::{Socket, Step, address};
+use crate::netlink::{NetlinkError, Socket, Step, address};
 use crate::nft;
 use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
 use crate::skel::{Answer, Outcome, Request};
@@ -351,8 +351,32 @@ pub(crate) fn remove(request: &Request) -> Result<(), Refusal> {
     let link = Socket::route().and_then(|mut host| host.delete_link(&attachment.host_interface()));
     let label = attachment.label();
     let masquerading = nft::remove(&label);
-    link?;
+    if !link? {
+        remove_listed(request, &["veth"])?;
+    }
     Ok(masquerading?)
+}
+
+/// Removes the container's interface if another release of the plugin made it, such as the Go plugin of the same name: it bears
+/// no label, but is as prevResult says, and of one of these kinds (`del.removes-interface`).
+pub(crate) fn remove_listed(request: &Request, kinds: &[&str]) -> Result<(), Refusal> {
+    let Some(netns) = request.netns_if_any() else { return Ok(()) };
+    let mut container = netns.run(Socket::route)??;
+    if let Some(link) = listed_link(request, &mut container)?
+        && link.alias.is_empty()
+        && kinds.contains(&link.kind.as_str())
+    {
+        container.delete_link_at(link.index)?;
+    }
+    Ok(())
+}
+
+/// The container's interface, if prevResult lists it with the hardware address that it has.
+pub(crate) fn listed_link(request: &Request, container: &mut Socket) -> Result<Option<Link>, NetlinkError> {
+    let own = request.prev_result.as_ref().and_then(|result| request.own_interface(result));
+    let Some(mac) = own.and_then(|(_, listed)| listed.mac.as_ref()) else { return Ok(None) };
+    let link = container.link(&request.attachment.ifname)?;
+    Ok(link.filter(|link| link.mac.eq_ignore_ascii_case(mac)))
 }
 
 /// DEL. The address is freed last: nobody may get it while the interface is there.
@@ -385,9 +409,24 @@ pub(crate) fn remove_links(chosen: impl Fn(&Link) -> bool) -> Result<(), Refusal
     Ok(())
 }
 
+/// The host's end of a veth pair whose other end is a link of the container.
+pub(crate) fn other_end(
+    host: &mut Socket,
+    container: &mut Socket,
+    ifname: &str,
+) -> Result<Option<Link>, Refusal> {
+    let (Some(own), Some((index, true))) = (container.link(ifname)?, container.peer(ifname)?) else {
+        return Ok(None);
+    };
+    let Some(link) = host.link_at(index)? else { return Ok(None) };
+    // Another namespace may have a link with that index.
+    let is_pair = host.peer(&link.name)? == Some((own.index, true));
+    Ok(Some(link).filter(|_| is_pair))
+}
+
 /// STATUS: whether the kernel and the delegate can serve ADD.
 pub(crate) fn status(request: &Request, masquerade: bool) -> Result<(), Refusal> {
-    let unavailable = |error: crate::netlink::NetlinkError| Refusal::new(UNAVAILABLE, error.to_string());
+    let unavailable = |error: NetlinkError| Refusal::new(UNAVAILABLE, error.to_string());
     Socket::route().map_err(unavailable)?;
     if masquerade {
         Socket::netfilter().map_err(unavailable)?;
@@ -410,7 +449,13 @@ pub(crate) fn check(request: &Request, masquerade: bool, disabled: bool) -> Resu
     }
     let mut host = Socket::route()?;
     let name = request.attachment.host_interface();
-    let host_link = match host.link(&name)? {
+    let mut found = host.link(&name)?;
+    if found.is_none() {
+        // Another release of the plugin made it, under a name of its own.
+        let mut container = request.netns()?.run(Socket::route)??;
+        found = other_end(&mut host, &mut container, ifname)?.filter(|link| link.alias.is_empty());
+    }
+    let host_link = match found {
         Some(link) if link.up => link,
         Some(_) => return differs(format!("{name}, the host's end of {ifname}, is down")),
         None => return differs(format!("{name}, the host's end of {ifname}, is missing")),

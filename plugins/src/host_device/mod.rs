@@ -232,6 +232,9 @@ fn give_back(request: &Request) -> Result<(), Refusal> {
         if let Some((link, mark)) = find(&mut container, Some(ifname), true, own)? {
             return bring_back(request, &mut container, &link, &mark);
         }
+        if let Some((link, mark)) = moved_by_another(request, &mut container)? {
+            return bring_back(request, &mut container, &link, &mark);
+        }
     }
     // With the namespace gone, the device may have any name.
     let mut host = Socket::route()?;
@@ -239,6 +242,20 @@ fn give_back(request: &Request) -> Result<(), Refusal> {
         Some((link, mark)) => restore(request, &mut host, &link, &mark),
         None => Ok(()),
     }
+}
+
+/// A device that the Go plugin moved, which notes the device's name on the host in its alias, and not whose it is: that it is the
+/// attachment's, prevResult says.
+fn moved_by_another(request: &Request, container: &mut Socket) -> Result<Option<(Link, Mark)>, NetlinkError> {
+    let Some(link) = veth::listed_link(request, container)? else { return Ok(None) };
+    let is_name = cni_spec::parameters::interface_name(&link.alias).is_ok();
+    let mark = Mark {
+        label: request.attachment.label(),
+        up: link.up,
+        name: link.alias.clone(),
+        alias: String::new(),
+    };
+    Ok(is_name.then_some((link, mark)))
 }
 
 /// The link that a mark is on: that of a name, or any.
@@ -284,7 +301,9 @@ fn check(request: &Request) -> Outcome {
     request.required_prev_result()?;
     if !settings.is_userspace(Path::new(SYS)) {
         let (link, _) = veth::check_interface(request)?;
-        if !Mark::parse(&link.alias).is_some_and(|mark| mark.is_of(&request.attachment)) {
+        let is_own = Mark::parse(&link.alias).is_some_and(|mark| mark.is_of(&request.attachment));
+        let mut container = request.netns()?.run(Socket::route)??;
+        if !is_own && moved_by_another(request, &mut container)?.is_none() {
             let problem =
                 format!("{} is not the device of the host: its alias says nothing of it", link.name);
             return veth::differs(problem);
