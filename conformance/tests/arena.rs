@@ -4,6 +4,8 @@
 mod bridge;
 #[path = "arena_support/chained.rs"]
 mod chained;
+#[path = "arena_support/exchanged.rs"]
+mod exchanged;
 #[path = "arena_support/mod.rs"]
 mod support;
 

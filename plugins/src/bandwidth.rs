@@ -413,6 +413,17 @@ mod tests {
     }
 
     #[test]
+    fn the_device_of_the_go_plugin_has_its_name() {
+        // As containernetworking/plugins 1.9.1 named it.
+        let attachment = Attachment {
+            network: "cnitest-net".into(),
+            container: "cnitest-c5".into(),
+            ifname: "eth0".into(),
+        };
+        assert_eq!(device_of_go(&attachment), "bwp9d54bde48f8e");
+    }
+
+    #[test]
     fn the_configuration_goes_before_the_runtime() {
         let runtime = json!({"bandwidth": {"IngressRate": 8000, "ingressburst": 80}});
         let limited = |rate, burst| Some(Bucket { rate, burst });

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use cni_spec::Operation;
 use cni_spec::error::{INVALID_ENVIRONMENT, UNAVAILABLE};
 use cni_spec::result::{Dns, Interface, Ip, Route};
 
@@ -360,7 +361,10 @@ pub(crate) fn remove(request: &Request) -> Result<(), Refusal> {
 /// Removes the container's interface if another release of the plugin made it, such as the Go plugin of the same name: it bears
 /// no label, but is as prevResult says, and of one of these kinds (`del.removes-interface`).
 pub(crate) fn remove_listed(request: &Request, kinds: &[&str]) -> Result<(), Refusal> {
-    let Some(netns) = request.netns_if_any() else { return Ok(()) };
+    // The prevResult of ADD is what other plugins made.
+    let Some(netns) = request.netns_if_any().filter(|_| request.operation == Operation::Del) else {
+        return Ok(());
+    };
     let mut container = netns.run(Socket::route)??;
     if let Some(link) = listed_link(request, &mut container)?
         && link.alias.is_empty()
