@@ -358,18 +358,18 @@ pub(crate) fn remove(request: &Request) -> Result<(), Refusal> {
     Ok(masquerading?)
 }
 
-/// Removes the container's interface if another release of the plugin made it, such as the Go plugin of the same name: it bears
-/// no label, but is as prevResult says, and of one of these kinds (`del.removes-interface`).
+/// Removes the container's interface if another release of the plugin made it, such as the Go plugin of the same name: neither it
+/// nor its other end bears a label, but it is as prevResult says, and of one of these kinds (`del.removes-interface`).
 pub(crate) fn remove_listed(request: &Request, kinds: &[&str]) -> Result<(), Refusal> {
     // The prevResult of ADD is what other plugins made.
     let Some(netns) = request.netns_if_any().filter(|_| request.operation == Operation::Del) else {
         return Ok(());
     };
     let mut container = netns.run(Socket::route)??;
-    if let Some(link) = listed_link(request, &mut container)?
-        && link.alias.is_empty()
-        && kinds.contains(&link.kind.as_str())
-    {
+    let Some(link) = listed_link(request, &mut container)? else { return Ok(()) };
+    let other = other_end(&mut Socket::route()?, &mut container, &link.name)?;
+    let is_labelled = !link.alias.is_empty() || other.is_some_and(|end| !end.alias.is_empty());
+    if !is_labelled && kinds.contains(&link.kind.as_str()) {
         container.delete_link_at(link.index)?;
     }
     Ok(())

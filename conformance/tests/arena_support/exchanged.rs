@@ -92,10 +92,15 @@ fn what_prev_result_does_not_tell_stays() {
         succeeds(&mut arena, "bridge", "DEL", &keys);
         assert!(has(&mut arena, "eth0", true), "{keys}");
     }
-    // Another attachment's is known by its label.
-    run(&mut arena, &format!("ip -n {CONTAINER} link set eth0 alias somebody"));
-    succeeds(&mut arena, "bridge", "DEL", &json!({ "prevResult": listed(MAC) }));
-    assert!(has(&mut arena, "eth0", true));
+    // Another attachment's is known by its label, on either end.
+    for (labelled, other) in [
+        (format!("-n {CONTAINER} link set eth0"), "link set vethabc".to_owned()),
+        ("link set vethabc".to_owned(), format!("-n {CONTAINER} link set eth0")),
+    ] {
+        run(&mut arena, &format!("ip {labelled} alias somebody; ip {other} alias ''"));
+        succeeds(&mut arena, "bridge", "DEL", &json!({ "prevResult": listed(MAC) }));
+        assert!(has(&mut arena, "eth0", true), "{labelled}");
+    }
 }
 
 #[test]
@@ -108,12 +113,15 @@ fn links_of_another_kind_stay() {
 
 #[test]
 fn links_inside_the_container_that_another_made_are_removed() {
-    let mut arena = arena("tap");
+    let mut arena = arena("macvlan");
     run(
         &mut arena,
-        &format!("ip -n {CONTAINER} tuntap add eth0 mode tap; ip -n {CONTAINER} link set eth0 address {MAC}"),
+        &format!(
+            "ip link add up0 type veth peer name up1; ip link set up0 up;
+             ip link add link up0 name eth0 address {MAC} netns {CONTAINER} type macvlan mode bridge"
+        ),
     );
-    succeeds(&mut arena, "tap", "DEL", &json!({ "prevResult": listed(MAC) }));
+    succeeds(&mut arena, "macvlan", "DEL", &json!({ "prevResult": listed(MAC) }));
     assert!(!has(&mut arena, "eth0", true));
 }
 
