@@ -1,6 +1,5 @@
 //! What the kernel takes for a veth pair by itself: no plugin that makes and removes one can be faster.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cni_plugins::netlink::link::{self, Change, Veth};
@@ -8,6 +7,8 @@ use cni_plugins::netlink::{NetlinkError, Socket};
 use cni_plugins::netns::Netns;
 use cnitest::arena::{Arena, ArenaConfig, Bind};
 use cnitest::invoke::Invocation;
+
+use crate::Failed;
 
 /// What this executable is called with to be timed in an arena.
 const BARE_PAIRS: &str = "bare-pairs";
@@ -17,8 +18,6 @@ const ENDS: [&str; 2] = ["bare0", "bare1"];
 
 /// How long to wait between making and removing a pair, so that the one does not pay for the other.
 const PAUSE: Duration = Duration::from_millis(5);
-
-type Failed = Box<dyn std::error::Error>;
 
 /// What one pair took, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -55,24 +54,25 @@ fn read(line: &str) -> Option<BarePair> {
     Some(BarePair { create: create.parse().ok()?, delete: delete.parse().ok()? })
 }
 
-/// Measures if this process was started for that, in an arena; answers whether it was.
+/// How often this process shall measure, if it was started for that, in an arena.
+pub fn called_for() -> Option<usize> {
+    let mut arguments = std::env::args_os().skip(1);
+    let is_asked = arguments.next()? == BARE_PAIRS;
+    arguments.next()?.to_str()?.parse().ok().filter(|_| is_asked)
+}
+
+/// Measures here, and prints what each pair took, for [`bare_pairs`].
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn called() -> Result<bool, Failed> {
-    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [name, rounds] = arguments.as_slice() else { return Ok(false) };
-    if name.as_os_str() != BARE_PAIRS {
-        return Ok(false);
-    }
-    let rounds: usize = rounds.to_str().unwrap_or_default().parse()?;
+pub fn measure(rounds: usize) -> Result<(), Failed> {
     let own = Netns::open("/proc/self/ns/net")?;
     let mut socket = Socket::route()?;
     for _ in 0..rounds {
         let (create, delete) = pair(&mut socket, &own)?;
         println!("{create} {delete}");
     }
-    Ok(true)
+    Ok(())
 }
 
 fn pair(socket: &mut Socket, own: &Netns) -> Result<(f64, f64), NetlinkError> {

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use cnitest::arena::{Arena, ArenaConfig, Bind, PluginAlias};
 use criterion::Criterion;
 
+/// Whatever keeps a measurement from being made.
+pub type Failed = Box<dyn std::error::Error>;
+
 /// Runs the benchmarks, unless this process was started as an arena's agent or as a bundled plugin.
 pub fn main(benchmarks: &[fn(&mut Criterion)]) {
     cnitest::arena::agent_entry();

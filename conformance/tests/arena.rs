@@ -6,6 +6,8 @@ mod bridge;
 mod chained;
 #[path = "arena_support/exchanged.rs"]
 mod exchanged;
+#[path = "arena_support/plugins.rs"]
+mod plugins;
 #[path = "arena_support/mod.rs"]
 mod support;
 

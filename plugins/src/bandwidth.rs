@@ -310,10 +310,9 @@ fn remove(request: &Request, host: &mut Socket, links: Vec<Link>) -> Result<(), 
         }
     }
     host.apply(steps)?;
-    for name in [device(attachment), device_of_go(attachment)] {
-        if host.link(&name)?.is_some_and(|link| link.kind == "ifb") {
-            host.delete_link(&name)?;
-        }
+    let name = device(attachment);
+    if host.link(&name)?.is_some_and(|link| link.kind == "ifb") {
+        host.delete_link(&name)?;
     }
     Ok(())
 }
@@ -334,7 +333,12 @@ fn del(request: &Request) -> Outcome {
             links.push(link);
         }
     }
+    let go = device_of_go(&request.attachment);
+    let of_go = links.iter().find(|link| link.kind == "ifb" && link.name == go).map(|link| link.index);
     remove(request, &mut host, links)?;
+    if let Some(index) = of_go {
+        host.delete_link_at(index)?;
+    }
     Ok(Answer::Silence)
 }
 

@@ -354,7 +354,7 @@ fn remove(request: &Request) -> Result<(), Refusal> {
     }
     match find_labelled(&mut container, &request.attachment.ifname, &alias(&request.attachment))? {
         Some(link) => Ok(container.delete_link_at(link.index)?),
-        None => veth::remove_listed(request, KINDS),
+        None => veth::remove_listed(request, &mut container, KINDS),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Masquerading with nftables: one table of this crate's own, which exists only as long as somebody is masqueraded.
 //!
 //! Each subnet has a set of the addresses that are masqueraded and one rule, which exist as long as an address is in the set.
-//! So ADD and DEL do as much however many attachments there are, and a packet meets a rule for each subnet. The map `attachments` notes the addresses
-//! of each attachment, which is known by its label: no other state is needed.
+//! So ADD and DEL do as much however many attachments there are, and a packet meets a rule for each subnet. The map `attachments`
+//! notes the addresses of each attachment, which is known by its label: no other state is needed.
 
 pub(crate) mod expression;
 pub(crate) mod ledger;

@@ -55,8 +55,9 @@ fn add(request: &Request) -> Outcome {
 fn attach(pair: &mut Pair<'_>, delegate: &Delegate, masquerade: bool, asked: &mut bool) -> Outcome {
     let request = pair.request;
     pair.label()?;
-    veth::ignore_advertisements(&pair.host_link()?.name)?;
-    pair.set_up()?;
+    let host_link = pair.host_link()?;
+    veth::ignore_advertisements(&host_link.name)?;
+    pair.set_up(&host_link)?;
     let AddResult { ips, routes, dns, .. } = delegate.add(request)?;
     *asked = true;
     if ips.is_empty() {
@@ -68,7 +69,6 @@ fn attach(pair: &mut Pair<'_>, delegate: &Delegate, masquerade: bool, asked: &mu
         return Err(Refusal::new(DELEGATE, problem));
     }
     // The host's side first, so that the container can be reached as soon as it answers.
-    let host_link = pair.host_link()?;
     let mut steps: Vec<Step> = Vec::new();
     let mut gateways: Vec<IpAddr> = ips.iter().filter_map(|ip| ip.gateway).collect();
     gateways.sort();

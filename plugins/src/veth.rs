@@ -183,16 +183,10 @@ impl<'a> Pair<'a> {
 
     /// Sets both ends up, the host's last: while one that is up has no carrier, the kernel looks at all IPv6 routes of the host
     /// with each change of it.
-    pub(crate) fn set_up(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn set_up(&mut self, host_link: &Link) -> Result<(), Refusal> {
         let link = self.container_link()?;
         self.container.apply(vec![up(&link)])?;
-        self.set_host_up()
-    }
-
-    /// Sets the host's end up.
-    pub(crate) fn set_host_up(&mut self) -> Result<(), Refusal> {
-        let link = self.host_link()?;
-        self.host.apply(vec![up(&link)])?;
+        self.host.apply(vec![up(host_link)])?;
         Ok(())
     }
 
@@ -352,35 +346,38 @@ pub(crate) fn remove(request: &Request) -> Result<(), Refusal> {
     let link = Socket::route().and_then(|mut host| host.delete_link(&attachment.host_interface()));
     let label = attachment.label();
     let masquerading = nft::remove(&label);
-    if !link? {
-        remove_listed(request, &["veth"])?;
+    if let (false, Some(netns)) = (link?, request.netns_if_any()) {
+        remove_listed(request, &mut netns.run(Socket::route)??, &["veth"])?;
     }
     Ok(masquerading?)
 }
 
 /// Removes the container's interface if another release of the plugin made it, such as the Go plugin of the same name: neither it
 /// nor its other end bears a label, but it is as prevResult says, and of one of these kinds (`del.removes-interface`).
-pub(crate) fn remove_listed(request: &Request, kinds: &[&str]) -> Result<(), Refusal> {
+pub(crate) fn remove_listed(
+    request: &Request,
+    container: &mut Socket,
+    kinds: &[&str],
+) -> Result<(), Refusal> {
     // The prevResult of ADD is what other plugins made.
-    let Some(netns) = request.netns_if_any().filter(|_| request.operation == Operation::Del) else {
+    if request.operation != Operation::Del {
         return Ok(());
-    };
-    let mut container = netns.run(Socket::route)??;
-    let Some(link) = listed_link(request, &mut container)? else { return Ok(()) };
-    let other = other_end(&mut Socket::route()?, &mut container, &link.name)?;
-    let is_labelled = !link.alias.is_empty() || other.is_some_and(|end| !end.alias.is_empty());
-    if !is_labelled && kinds.contains(&link.kind.as_str()) {
+    }
+    let link = container.link(&request.attachment.ifname)?;
+    let is_bare = |link: &Link| link.alias.is_empty() && kinds.contains(&link.kind.as_str());
+    let Some(link) = link.filter(|link| is_bare(link) && is_listed(request, link)) else { return Ok(()) };
+    let other = other_end(&mut Socket::route()?, container, &link.name)?;
+    if other.is_none_or(|end| end.alias.is_empty()) {
         container.delete_link_at(link.index)?;
     }
     Ok(())
 }
 
-/// The container's interface, if prevResult lists it with the hardware address that it has.
-pub(crate) fn listed_link(request: &Request, container: &mut Socket) -> Result<Option<Link>, NetlinkError> {
+/// Whether prevResult lists the container's interface with the hardware address that it has.
+pub(crate) fn is_listed(request: &Request, link: &Link) -> bool {
     let own = request.prev_result.as_ref().and_then(|result| request.own_interface(result));
-    let Some(mac) = own.and_then(|(_, listed)| listed.mac.as_ref()) else { return Ok(None) };
-    let link = container.link(&request.attachment.ifname)?;
-    Ok(link.filter(|link| link.mac.eq_ignore_ascii_case(mac)))
+    let mac = own.and_then(|(_, listed)| listed.mac.as_ref());
+    mac.is_some_and(|mac| link.mac.eq_ignore_ascii_case(mac))
 }
 
 /// DEL. The address is freed last: nobody may get it while the interface is there.

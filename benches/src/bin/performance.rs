@@ -8,7 +8,8 @@ use std::time::Duration;
 use cnitest::churn::beside::{Beside, beside};
 use cnitest::churn::plan::Plan;
 use cnitest::churn::{Churn, Mode, Options};
-use cnitest_benches::kernel::{BarePair, bare_pairs};
+use cnitest_benches::Failed;
+use cnitest_benches::kernel::{self, BarePair, bare_pairs};
 use cnitest_reports::churn::plot::{Line, Plot, Scale};
 use cnitest_reports::churn::statistics::{Estimate, median, ratio_of_medians};
 use cnitest_reports::churn::{ChurnRun, html};
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     if let Some(spied) = cnitest::churn::spy::called_as() {
         return spied.main();
     }
-    match cnitest_benches::kernel::called().and_then(|called| if called { Ok(()) } else { run() }) {
+    match kernel::called_for().map_or_else(run, kernel::measure) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("performance: {error}");
@@ -58,8 +59,6 @@ fn main() -> ExitCode {
         }
     }
 }
-
-type Failed = Box<dyn std::error::Error>;
 
 fn run() -> Result<(), Failed> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use cnitest::arena::snapshot::{FdbEntry, NamespaceState};
-use cnitest::arena::{Arena, ArenaConfig, Feature, NetOp, Place, PluginAlias, Scope};
+use cnitest::arena::{Arena, Feature, NetOp, Place, Scope};
 use cnitest::invoke::{Execution, Invocation};
 use serde_json::{Value, json};
 
-use super::support::{config, run};
+use super::plugins::{arena_with, extended, of_plugin};
+use super::support::run;
 
 const PERL: &str = "/usr/bin/perl";
 const BROADCAST: &str = "ff:ff:ff:ff:ff:ff";
@@ -18,10 +19,7 @@ const FORGED: &str = "02:66:00:00:00:66";
 
 /// An arena with containers and the plugin.
 fn arena(containers: &[&str]) -> Arena {
-    let alias = |name: &str| PluginAlias { name: name.into(), executable: "/proc/self/exe".into() };
-    let plugin_aliases = vec![alias("bridge"), alias("static")];
-    let mut arena = Arena::start(&ArenaConfig { plugin_aliases, ..config() })
-        .unwrap_or_else(|error| panic!("these tests need namespaces: {error}"));
+    let mut arena = arena_with(&["bridge", "static"]);
     for name in containers {
         arena.create_netns(name).expect("namespace");
     }
@@ -30,19 +28,9 @@ fn arena(containers: &[&str]) -> Arena {
 
 /// Executes the plugin for a container, with further keys of the configuration.
 fn operate(arena: &mut Arena, operation: &str, container: &str, keys: &Value) -> Execution {
-    let mut config = json!({ "cniVersion": "1.1.0", "name": "net", "type": "bridge", "bridge": "br0" });
-    for (key, value) in keys.as_object().expect("an object") {
-        config[key] = value.clone();
-    }
-    let invocation = Invocation::new("/opt/cni/bin/bridge")
-        .env("CNI_COMMAND", operation)
-        .env("CNI_CONTAINERID", container)
-        .env("CNI_NETNS", format!("/run/netns/{container}"))
-        .env("CNI_IFNAME", "eth0")
-        .env("CNI_PATH", "/opt/cni/bin")
-        .input(config.to_string())
-        .timeout(Duration::from_secs(60));
-    arena.execute(&invocation).expect("the arena answers")
+    let config = json!({ "cniVersion": "1.1.0", "name": "net", "type": "bridge", "bridge": "br0" });
+    let invocation = of_plugin(operation, container, &extended(config, keys));
+    arena.execute(&invocation.timeout(Duration::from_secs(60))).expect("the arena answers")
 }
 
 fn answer(execution: &Execution) -> Value {

@@ -3,19 +3,18 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cnitest::arena::{Arena, ArenaConfig, NetOp, Place, PluginAlias, Scope};
+use cnitest::arena::{Arena, NetOp, Place, Scope};
 use cnitest::invoke::{Execution, Invocation};
 use serde_json::{Value, json};
 
-use super::support::{config, run};
+use super::plugins::{arena_with, of_plugin};
+use super::support::run;
 
 const PERL: &str = "/usr/bin/perl";
 
 /// An arena with a container `c1` behind a veth pair, its address ending in .2 and the host's in .1, and the plugin.
 fn arena(plugin: &str) -> Arena {
-    let alias = PluginAlias { name: plugin.into(), executable: "/proc/self/exe".into() };
-    let mut arena = Arena::start(&ArenaConfig { plugin_aliases: vec![alias], ..config() })
-        .unwrap_or_else(|error| panic!("these tests need namespaces: {error}"));
+    let mut arena = arena_with(&[plugin]);
     connect(&mut arena, "c1", 1);
     arena
 }
@@ -65,15 +64,7 @@ fn operate(arena: &mut Arena, operation: &str, name: &str, number: u8, plugin: &
             { "address": format!("fd00:90:{number}::2/64"), "interface": 1 }
         ]
     });
-    let kind = plugin["type"].as_str().expect("a type");
-    let invocation = Invocation::new(format!("/opt/cni/bin/{kind}"))
-        .env("CNI_COMMAND", operation)
-        .env("CNI_CONTAINERID", name)
-        .env("CNI_NETNS", format!("/run/netns/{name}"))
-        .env("CNI_IFNAME", "eth0")
-        .env("CNI_PATH", "/opt/cni/bin")
-        .input(config.to_string());
-    arena.execute(&invocation).expect("the arena answers")
+    arena.execute(&of_plugin(operation, name, &config)).expect("the arena answers")
 }
 
 #[track_caller]

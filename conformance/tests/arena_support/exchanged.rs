@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use cnitest::arena::{Arena, ArenaConfig, PluginAlias};
-use cnitest::invoke::{Execution, Invocation};
+use cnitest::arena::Arena;
 use serde_json::{Value, json};
 
-use super::support::{config, run};
+use super::plugins::{arena_with, extended, of_plugin};
+use super::support::run;
 
 const CONTAINER: &str = "c1";
 const MAC: &str = "02:66:00:00:00:01";
 
 fn arena(plugin: &str) -> Arena {
-    let alias = PluginAlias { name: plugin.into(), executable: "/proc/self/exe".into() };
-    let mut arena = Arena::start(&ArenaConfig { plugin_aliases: vec![alias], ..config() })
-        .unwrap_or_else(|error| panic!("these tests need namespaces: {error}"));
+    let mut arena = arena_with(&[plugin]);
     arena.create_netns(CONTAINER).expect("namespace");
     arena
 }
@@ -24,25 +22,11 @@ fn listed(mac: &str) -> Value {
     json!({ "interfaces": [{ "name": "eth0", "mac": mac, "sandbox": format!("/run/netns/{CONTAINER}") }] })
 }
 
-fn operate(arena: &mut Arena, plugin: &str, operation: &str, keys: &Value) -> Execution {
-    let mut config = json!({ "cniVersion": "1.1.0", "name": "net", "type": plugin });
-    for (key, value) in keys.as_object().expect("an object") {
-        config[key] = value.clone();
-    }
-    let invocation = Invocation::new(format!("/opt/cni/bin/{plugin}"))
-        .env("CNI_COMMAND", operation)
-        .env("CNI_CONTAINERID", CONTAINER)
-        .env("CNI_NETNS", format!("/run/netns/{CONTAINER}"))
-        .env("CNI_IFNAME", "eth0")
-        .env("CNI_PATH", "/opt/cni/bin")
-        .input(config.to_string())
-        .timeout(Duration::from_secs(60));
-    arena.execute(&invocation).expect("the arena answers")
-}
-
 #[track_caller]
 fn succeeds(arena: &mut Arena, plugin: &str, operation: &str, keys: &Value) {
-    let execution = operate(arena, plugin, operation, keys);
+    let config = json!({ "cniVersion": "1.1.0", "name": "net", "type": plugin });
+    let invocation = of_plugin(operation, CONTAINER, &extended(config, keys));
+    let execution = arena.execute(&invocation.timeout(Duration::from_secs(60))).expect("the arena answers");
     assert!(execution.outcome.success(), "{operation}: {}", execution.stdout_text());
 }
 

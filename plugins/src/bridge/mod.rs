@@ -179,11 +179,13 @@ fn attach<'d>(
     if settings.port.hairpin || settings.port.isolated {
         steps.push(set_port(&port.name, port.index, settings.port));
     }
+    if settings.disabled {
+        steps.push(veth::up(&port));
+    }
     pair.host.apply(steps)?;
     let mut ipam = AddResult::default();
-    match settings.disabled {
-        true => pair.set_host_up()?,
-        false => pair.set_up()?,
+    if !settings.disabled {
+        pair.set_up(&port)?;
     }
     if let Some(delegate) = delegate {
         ipam = delegate.add(request)?;

@@ -232,7 +232,9 @@ fn give_back(request: &Request) -> Result<(), Refusal> {
         if let Some((link, mark)) = find(&mut container, Some(ifname), true, own)? {
             return bring_back(request, &mut container, &link, &mark);
         }
-        if let Some((link, mark)) = moved_by_another(request, &mut container)? {
+        if let Some(link) = container.link(ifname)?
+            && let Some(mark) = mark_of_another(request, &link)
+        {
             return bring_back(request, &mut container, &link, &mark);
         }
     }
@@ -244,18 +246,16 @@ fn give_back(request: &Request) -> Result<(), Refusal> {
     }
 }
 
-/// A device that the Go plugin moved, which notes the device's name on the host in its alias, and not whose it is: that it is the
-/// attachment's, prevResult says.
-fn moved_by_another(request: &Request, container: &mut Socket) -> Result<Option<(Link, Mark)>, NetlinkError> {
-    let Some(link) = veth::listed_link(request, container)? else { return Ok(None) };
-    let is_name = cni_spec::parameters::interface_name(&link.alias).is_ok();
-    let mark = Mark {
+/// What there is to know of the container's interface if the Go plugin moved it. That notes the device's name on the host in the
+/// alias, and not whose it is: that it is the attachment's, prevResult says.
+fn mark_of_another(request: &Request, link: &Link) -> Option<Mark> {
+    cni_spec::parameters::interface_name(&link.alias).ok()?;
+    veth::is_listed(request, link).then(|| Mark {
         label: request.attachment.label(),
         up: link.up,
         name: link.alias.clone(),
         alias: String::new(),
-    };
-    Ok(is_name.then_some((link, mark)))
+    })
 }
 
 /// The link that a mark is on: that of a name, or any.
@@ -302,8 +302,7 @@ fn check(request: &Request) -> Outcome {
     if !settings.is_userspace(Path::new(SYS)) {
         let (link, _) = veth::check_interface(request)?;
         let is_own = Mark::parse(&link.alias).is_some_and(|mark| mark.is_of(&request.attachment));
-        let mut container = request.netns()?.run(Socket::route)??;
-        if !is_own && moved_by_another(request, &mut container)?.is_none() {
+        if !is_own && mark_of_another(request, &link).is_none() {
             let problem =
                 format!("{} is not the device of the host: its alias says nothing of it", link.name);
             return veth::differs(problem);
