@@ -1,13 +1,13 @@
 //! What the chained reference plugins do to real packets and interfaces, in an arena.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cnitest::arena::{Arena, NetOp, Place, Scope};
+use cnitest::arena::{Arena, Exchange, Listener, NetOp, Place, Scope, Transport};
 use cnitest::invoke::{Execution, Invocation};
 use serde_json::{Value, json};
 
-use super::plugins::{arena_with, of_plugin};
+use super::plugins::{arena_with, extended, of_plugin};
 use super::support::run;
 
 const PERL: &str = "/usr/bin/perl";
@@ -204,4 +204,57 @@ fn two_tunings_in_a_chain_bring_back_what_was_before_both() {
     succeeds(&operate(&mut arena, "DEL", "c1", 1, &first));
     assert_eq!(read(&mut arena), before);
     assert_eq!(sysctl(&mut arena, "net/ipv4/conf/eth0/arp_filter"), "0");
+}
+
+/// What was sent to a container's address, and what it sent back, each in a datagram of 1000 bytes: the bytes that passed a limit each way.
+fn limited_bytes(arena: &mut Arena, from: &str, to: &str) -> [u64; 2] {
+    [(Place::Host, from, Place::container("c1"), to), (Place::container("c1"), to, Place::Host, from)].map(
+        |(client, source, place, destination)| {
+            let before = class_bytes(arena);
+            let exchange = Exchange {
+                transport: Transport::Udp,
+                client,
+                source: Some(SocketAddr::new(ip(source), 0)),
+                destination: SocketAddr::new(ip(destination), 7007),
+                listeners: vec![Listener { place, address: SocketAddr::new(ip(destination), 7007) }],
+                patience: Duration::from_secs(30),
+                persistent: true,
+                filler: 1000,
+            };
+            let seen = arena.exchange(&exchange).expect("the arena answers");
+            assert!(seen.answered, "{source} to {destination}: {seen:?}");
+            class_bytes(arena) - before
+        },
+    )
+}
+
+/// What the classes with a rate sent, on all links of the host.
+fn class_bytes(arena: &mut Arena) -> u64 {
+    let shown = run(arena, "for link in $(ls /sys/class/net); do tc -s class show dev $link; done");
+    let sent = |line: &str| line.trim().strip_prefix("Sent ")?.split(' ').next()?.parse::<u64>().ok();
+    shown.stdout_text().lines().filter_map(sent).sum()
+}
+
+#[test]
+fn only_what_goes_to_the_subnets_named_is_limited_or_all_else() {
+    let rates = json!({
+        "type": "bandwidth", "ingressRate": 80_000_000, "ingressBurst": 80_000_000, "egressRate": 80_000_000, "egressBurst": 80_000_000
+    });
+    for (key, subnets, of_v4) in [
+        ("shapedSubnets", ["10.90.1.0/24"], true),
+        ("shapedSubnets", ["fd00:90::/32"], false),
+        ("unshapedSubnets", ["fd00:90::/32"], true),
+        ("unshapedSubnets", ["10.90.1.0/24"], false),
+    ] {
+        let mut arena = arena("bandwidth");
+        let plugin = extended(rates.clone(), &json!({ key: subnets }));
+        succeeds(&operate(&mut arena, "ADD", "c1", 1, &plugin));
+        let v4 = limited_bytes(&mut arena, "10.90.1.1", "10.90.1.2");
+        let v6 = limited_bytes(&mut arena, "fd00:90:1::1", "fd00:90:1::2");
+        let (limited, free) = if of_v4 { (v4, v6) } else { (v6, v4) };
+        assert!(limited.iter().all(|bytes| *bytes >= 1000), "{key} {subnets:?}: {limited:?}");
+        assert!(free.iter().all(|bytes| *bytes < 1000), "{key} {subnets:?}: {free:?}");
+        succeeds(&operate(&mut arena, "CHECK", "c1", 1, &plugin));
+        succeeds(&operate(&mut arena, "DEL", "c1", 1, &plugin));
+    }
 }
