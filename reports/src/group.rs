@@ -51,11 +51,6 @@ impl<'a> Group<'a> {
         self.shown.known.is_none()
     }
 
-    /// The checks, each once.
-    pub(crate) fn checks(&self) -> Vec<&'a str> {
-        distinct(self.all.iter().map(|result| result.check.as_str()))
-    }
-
     /// The versions and cases: `CNI 0.4.0, 1.0.0 (vlan; trunk)`. Versions with the same cases stand together.
     pub(crate) fn places(&self) -> String {
         let versions = distinct(self.all.iter().map(|result| result.spec_version.as_deref()));

@@ -1,5 +1,6 @@
 //! Making texts fit for a terminal, an XML document and a width.
 
+use std::borrow::Borrow;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -87,7 +88,7 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
 }
 
 /// The first `shown` items, and how many more there are.
-pub(crate) fn some_of(items: &[&str], shown: usize, separator: &str) -> String {
+pub(crate) fn some_of<S: Borrow<str>>(items: &[S], shown: usize, separator: &str) -> String {
     match items.len() {
         // Naming the last one takes no more room than counting it.
         length if length <= shown + 1 => items.join(separator),

@@ -149,6 +149,19 @@ fn several_subjects() {
 }
 
 #[test]
+fn what_several_subjects_skip_for_one_reason_is_told_once() {
+    let text = shown(vec![skipped(), mixed(), skipped()], PLAIN);
+    let told: Vec<&str> = text.lines().filter(|line| line.starts_with("SKIP")).collect();
+    assert_eq!(told.len(), 3, "{text}");
+    let place = text.find(told[0]).expect("it is there");
+    assert!(text[place..].lines().take(3).any(|line| line == "      mystery: add.succeeds"), "{text}");
+    assert!(
+        told.iter().any(|line| line.starts_with("SKIP  2 cases: no target describes this plugin")),
+        "{text}"
+    );
+}
+
+#[test]
 fn several_subjects_in_colour() {
     insta::assert_snapshot!(
         shown(vec![passing(), skipped()], Style { color: true, ..PLAIN }).replace('\u{1b}', "␛")

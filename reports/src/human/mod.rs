@@ -1,4 +1,5 @@
-//! The report for a person: each subject's summary, then what failed and how, then everything else, shorter.
+//! The report for a person: each subject's summary, then what failed and how, then everything else, shorter. What was not
+//! tested stands at the end, for all subjects together: most of it is the same for several.
 
 mod closing;
 mod differences;
@@ -49,6 +50,7 @@ pub fn write(set: &RunSet, style: &Style, out: &mut dyn io::Write) -> io::Result
         summary::write(&mut page, run, before);
         subject(&mut page, run, style.verbose);
     }
+    remainder::skips(&mut page, set);
     closing::write(&mut page, set);
     out.write_all(page.into_text().as_bytes())
 }
@@ -58,7 +60,6 @@ fn subject(page: &mut Page, run: &Run, verbose: bool) {
     findings::warnings(page, run, verbose);
     known::write(page, run, verbose);
     differences::write(page, run, verbose);
-    remainder::skips(page, run);
     match verbose {
         true => remainder::passes(page, run),
         false => remainder::notes(page, run),

@@ -1,24 +1,34 @@
 //! What needs no action: skipped and passed cases.
 
-use crate::group::by;
-use crate::model::{CaseResult, Run, Verdict};
+use crate::model::{CaseResult, Run, RunSet, Verdict};
 use crate::page::{FAINT, Page};
+use crate::summary;
 use crate::text::{count, duration, some_of};
 
 use super::{verdict_style, word};
 
-/// Checks of a skip that are named.
+/// Checks and subjects of a skip that are named.
 const NAMED: usize = 6;
 
-/// Skipped cases, one entry for each reason.
-pub(super) fn skips(page: &mut Page, run: &Run) {
-    page.gap();
-    for group in by(&run.results, Verdict::Skip, |result| result.reason.as_deref()) {
-        let reason = group.shown.reason.as_deref().unwrap_or("no reason was given");
-        let cases = count(group.all.len() as u64, "case");
-        page.field(0, &word(Verdict::Skip), verdict_style(Verdict::Skip), 6, &format!("{cases}: {reason}"));
-        page.paragraph(6, FAINT, &some_of(&group.checks(), NAMED, ", "));
+/// Skipped cases, one entry for each reason, with the subjects when there are several in the set.
+pub(super) fn skips(page: &mut Page, set: &RunSet) {
+    let skips = summary::skips(set, |_, reason| reason.to_owned());
+    let several = set.runs.len() > 1;
+    match several && !skips.is_empty() {
+        true => page.rule(),
+        false => page.gap(),
     }
+    for skips in skips {
+        let text = format!("{}: {}", count(skips.cases, "case"), skips.reason);
+        page.field(0, &word(Verdict::Skip), verdict_style(Verdict::Skip), 6, &text);
+        let checks = some_of(&skips.checks, NAMED, ", ");
+        let text = match several {
+            true => format!("{}: {checks}", some_of(&skips.subjects, NAMED, ", ")),
+            false => checks,
+        };
+        page.paragraph(6, FAINT, &text);
+    }
+    page.gap();
 }
 
 /// Every case that passed, with its remarks.

@@ -44,11 +44,15 @@ pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
     if before.is_none_or(|before| before.environment != run.environment) {
         field("host", &host(run));
     }
+    if before.is_none_or(|before| circumstances(before) != circumstances(run)) {
+        field("run", &format!("{}, {}", circumstances(run), run.started));
+    }
+}
+
+/// With what it ran.
+fn circumstances(run: &Run) -> String {
     let strict = if run.strict { ", strict" } else { "" };
-    field(
-        "run",
-        &format!("{} {}, seed {}{strict}, {}", run.tool.name, run.tool.version, run.seed, run.started),
-    );
+    format!("{} {}, seed {}{strict}", run.tool.name, run.tool.version, run.seed)
 }
 
 /// Every count, those that are not zero in colour.

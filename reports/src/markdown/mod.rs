@@ -165,10 +165,7 @@ fn skips(text: &mut String, summary: &SetSummary) {
     }
     text.push_str("\n## Skipped: what could not be decided here\n\n| cases | reason | plugins | checks |\n| ---: | --- | --- | --- |\n");
     for skips in &summary.skips {
-        let names = |names: &[String]| {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            cell(&prose(&some_of(&names, NAMED, ", ")))
-        };
+        let names = |names: &[String]| cell(&prose(&some_of(names, NAMED, ", ")));
         text.push_str(&format!(
             "| {} | {} | {} | {} |\n",
             skips.cases,

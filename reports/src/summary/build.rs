@@ -16,6 +16,8 @@ const GRAVITY: [Verdict; 3] = [Verdict::Fail, Verdict::Error, Verdict::Warn];
 const LINES: usize = 8;
 /// Columns of such a line.
 const COLUMNS: usize = 240;
+/// Columns of a skip's reason; what follows a failed precondition can be long.
+const REASON: usize = 200;
 
 /// Results of several runs that are one finding.
 struct Gathered<'a> {
@@ -43,7 +45,7 @@ pub(super) fn summary(set: &RunSet, release: Option<&str>, judgements: Option<&J
         summary_version: SUMMARY_VERSION,
         release: release.map(str::to_owned),
         subjects: set.runs.iter().map(subject).collect(),
-        skips: skips(set),
+        skips: skips(set, |subject, reason| clip(&without_folder(subject, reason), REASON)),
         judgements: about().filter(|judgement| used(judgement)).cloned().collect(),
         unused_judgements: about()
             .filter(|judgement| !used(judgement))
@@ -179,7 +181,7 @@ fn lines(subject: &Subject, text: &str) -> Vec<String> {
 }
 
 /// A text in which the subject is called by the name of its file, and its folder `FOLDER`.
-pub(super) fn without_folder(subject: &Subject, text: &str) -> String {
+fn without_folder(subject: &Subject, text: &str) -> String {
     match subject.path.rsplit_once('/') {
         Some((folder, name)) if folder.len() > 1 => {
             text.replace(&subject.path, name).replace(folder, "FOLDER")

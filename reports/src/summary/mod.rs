@@ -8,6 +8,8 @@ mod skips;
 
 use std::io;
 
+pub(crate) use skips::skips;
+
 use serde::Serialize;
 
 use crate::judgement::{Judgement, Judgements};

@@ -3,19 +3,14 @@
 use std::cmp::Reverse;
 
 use super::Skips;
-use super::build::without_folder;
-use crate::model::{RunSet, Verdict};
-use crate::text::clip;
+use crate::model::{RunSet, Subject, Verdict};
 
-/// Columns of a reason; what follows a failed precondition can be long.
-const COLUMNS: usize = 200;
-
-pub(super) fn skips(set: &RunSet) -> Vec<Skips> {
+/// Every reason once, with what it kept from being tested; the most frequent first. `told` is how a reason is put.
+pub(crate) fn skips(set: &RunSet, told: impl Fn(&Subject, &str) -> String) -> Vec<Skips> {
     let mut all: Vec<Skips> = Vec::new();
     for run in &set.runs {
         for result in run.results.iter().filter(|result| result.verdict == Verdict::Skip) {
-            let reason = result.reason.as_deref().unwrap_or("no reason was given");
-            let reason = clip(&without_folder(&run.subject, reason), COLUMNS);
+            let reason = told(&run.subject, result.reason.as_deref().unwrap_or("no reason was given"));
             let known = all.iter().position(|skips| skips.reason == reason).unwrap_or_else(|| {
                 all.push(Skips { reason, cases: 0, subjects: Vec::new(), checks: Vec::new() });
                 all.len() - 1
