@@ -1,5 +1,7 @@
 //! One container that comes and goes among ever more that stay.
 
+use std::time::{Duration, Instant};
+
 use cni_spec::Operation;
 use cnitest_reports::churn::statistics::{growth, ratio_of_medians};
 use cnitest_reports::churn::{Cost, Distribution, Fit, Growth, GrowthPoint};
@@ -11,6 +13,13 @@ use super::{Churn, ChurnError, Event};
 const ROUNDS: usize = 40;
 /// The slot of the container that comes and goes; those that stay have the others.
 const PROBE: usize = 0;
+
+/// How long the kernel may take to come to rest, for each attachment. Containers that have just got an interface announce
+/// themselves to all others: that is the cost of their ADD, not of the next one.
+const SETTLING: Duration = Duration::from_millis(10);
+/// How long the processors are watched at a time, and the share of their time below which they are at rest.
+const WATCHED: Duration = Duration::from_millis(250);
+const AT_REST: f64 = 0.05;
 
 /// What one more took, in microseconds.
 #[derive(Debug, Default)]
@@ -53,6 +62,8 @@ impl Churn {
                 result.ended = Some(format!("at {} attachments: {why}", staying.len()));
                 break;
             }
+            on_event(Event::Phase(format!("waiting until the kernel is at rest, with {size}")));
+            rest(SETTLING.saturating_mul(u32::try_from(*size).unwrap_or(u32::MAX)), &|| self.is_cancelled());
             on_event(Event::Phase(format!("one more than {size}")));
             let mut here: [Samples; 2] = Default::default();
             let mut there: [Samples; 2] = Default::default();
@@ -111,9 +122,57 @@ impl Churn {
     }
 }
 
+/// Waits until the processors have hardly anything to do, or for `patience`.
+fn rest(patience: Duration, is_cancelled: &dyn Fn() -> bool) {
+    let end = Instant::now() + patience;
+    while Instant::now() < end && !is_cancelled() {
+        let Some(before) = processor_times() else { return };
+        std::thread::sleep(WATCHED.min(end.saturating_duration_since(Instant::now())));
+        let Some(after) = processor_times() else { return };
+        let [idle, all] = [after.0.saturating_sub(before.0), after.1.saturating_sub(before.1)];
+        if all > 0 && (all - idle.min(all)) as f64 / all as f64 <= AT_REST {
+            return;
+        }
+    }
+}
+
+/// The time that all processors were idle, and all of their time.
+fn processor_times() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    times(text.lines().next()?)
+}
+
+/// The first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal, ...
+fn times(line: &str) -> Option<(u64, u64)> {
+    let fields: Option<Vec<u64>> =
+        line.strip_prefix("cpu ")?.split_whitespace().take(8).map(|field| field.parse().ok()).collect();
+    let fields = fields.filter(|fields| fields.len() == 8)?;
+    Some((fields[3] + fields[4], fields.iter().sum()))
+}
+
 /// Samples as multiples of the median beside them, so that a machine that became slower meanwhile does not look like growth.
 fn relative(samples: Samples, beside: &Samples) -> Samples {
     let median = |all: &[f64]| cnitest_reports::churn::statistics::median(all.iter().copied());
     let by = |all: Vec<f64>, to: f64| all.into_iter().map(|one| one / to.max(1.0)).collect();
     Samples { wall: by(samples.wall, median(&beside.wall)), cpu: by(samples.cpu, median(&beside.cpu)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_is_told_from_all_time() {
+        assert_eq!(times("cpu  100 1 30 500 7 2 9 4 0 0"), Some((507, 653)));
+        for other in ["cpu0 1 2 3 4 5 6 7 8", "cpu  1 2 3", "cpu  1 2 3 x 5 6 7 8", ""] {
+            assert_eq!(times(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_asked() {
+        rest(Duration::ZERO, &|| false);
+        rest(Duration::from_secs(3600), &|| true);
+        assert!(processor_times().is_some_and(|(idle, all)| idle <= all && all > 0));
+    }
 }

@@ -1,17 +1,28 @@
 //! Every constraint gets broken alone, or it is known why it cannot.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cni_schemas::Composed;
 use cni_schemas::mutate::{Mutator, Stuck};
 
 use crate::generate::all;
 
-#[test]
-fn each_site_is_broken_alone_or_says_what_stands_in_the_way() {
-    let (mut sites, mut hit, mut forbidden, mut unreached) = (0, 0, 0, Vec::new());
-    let mut together = BTreeMap::new();
-    for (name, composed) in all() {
-        let mutator = Mutator::new(&composed).unwrap_or_else(|error| panic!("{name}: {error}"));
+/// What became of constraints.
+#[derive(Default)]
+struct Tally {
+    sites: usize,
+    hit: usize,
+    forbidden: usize,
+    unreached: Vec<String>,
+    /// The keyword, what is broken with it, and how often.
+    together: BTreeMap<(&'static str, Vec<String>), usize>,
+}
+
+impl Tally {
+    /// Breaks each constraint of a schema.
+    fn count(&mut self, name: &str, composed: &Composed) {
+        let mutator = Mutator::new(composed).unwrap_or_else(|error| panic!("{name}: {error}"));
         let (mutations, coverage) = mutator.sweep(1);
         for mutation in &mutations {
             let violations = composed.validate(&mutation.document);
@@ -23,20 +34,53 @@ fn each_site_is_broken_alone_or_says_what_stands_in_the_way() {
             assert_eq!(constraint.plugin_own, mutation.requirement.is_none(), "{name}: {mutation:?}");
         }
         assert_eq!(coverage.hit() + coverage.stuck().len(), coverage.sites(), "{name}");
-        sites += coverage.sites();
-        hit += coverage.hit();
+        self.sites += coverage.sites();
+        self.hit += coverage.hit();
         for (&site, stuck) in coverage.stuck() {
             let constraint = &composed.constraints()[site];
             match stuck {
                 Stuck::Together(others) => {
                     assert!(!others.is_empty(), "{name}: {}", constraint.schema_path);
-                    *together.entry((constraint.keyword, others.clone())).or_insert(0) += 1;
+                    *self.together.entry((constraint.keyword, others.clone())).or_insert(0) += 1;
                 }
-                Stuck::Forbidden(_) => forbidden += 1,
-                Stuck::Unreached => unreached.push(format!("{name}: {}", constraint.schema_path)),
+                Stuck::Forbidden(_) => self.forbidden += 1,
+                Stuck::Unreached => self.unreached.push(format!("{name}: {}", constraint.schema_path)),
             }
         }
     }
+
+    fn add(&mut self, other: Tally) {
+        self.sites += other.sites;
+        self.hit += other.hit;
+        self.forbidden += other.forbidden;
+        self.unreached.extend(other.unreached);
+        for (key, count) in other.together {
+            *self.together.entry(key).or_insert(0) += count;
+        }
+    }
+}
+
+#[test]
+fn each_site_is_broken_alone_or_says_what_stands_in_the_way() {
+    let (all, next) = (all(), AtomicUsize::new(0));
+    let work = || {
+        let mut own = Tally::default();
+        while let Some((name, composed)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            own.count(name, composed);
+        }
+        own
+    };
+    let mut tally = Tally::default();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..std::thread::available_parallelism().map_or(1, usize::from))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .for_each(|worker| tally.add(worker.join().expect("every constraint as it should be")));
+    });
+    let Tally { sites, hit, forbidden, mut unreached, together } = tally;
+    unreached.sort();
     let companions: usize = together.values().sum();
     println!(
         "{hit} of {sites} constraints broken alone; {companions} only together with others, {forbidden} where nothing can be"

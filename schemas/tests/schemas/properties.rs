@@ -1,8 +1,11 @@
 //! Properties that hold for any document.
 
+use std::sync::LazyLock;
+
 use cni_schemas::generate::{CNI_FORMATS, Format};
 use cni_schemas::{Kind, Profile, common_source, infer, schema, validate};
 use cni_spec::Version;
+use jsonschema::Validator;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
@@ -106,15 +109,27 @@ proptest! {
         let mac = octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":");
         let (cidr4, cidr6) = (format!("{v4}/{length}"), format!("{v6}/{length}"));
         for text in [v4, v6, mac, cidr4, cidr6, semver] {
-            for Format { name: format, holds, .. } in CNI_FORMATS {
-                for pattern in patterns(format) {
-                    let matches = jsonschema::is_valid(&json!({"pattern": pattern}), &json!(text));
+            for (Format { name: format, holds, .. }, patterns) in &*PATTERNS {
+                for (pattern, validator) in patterns {
+                    let matches = validator.is_valid(&json!(text));
                     prop_assert!(matches || !holds(&text), "{} is {} but not {}", text, format, pattern);
                 }
             }
         }
     }
 }
+
+/// Each format with the patterns that stand beside it.
+static PATTERNS: LazyLock<Vec<(&Format, Vec<(String, Validator)>)>> = LazyLock::new(|| {
+    let compiled = |pattern: String| {
+        let schema = json!({ "pattern": pattern });
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        (pattern, validator)
+    };
+    let with_patterns =
+        |format: &'static Format| (format, patterns(format.name).into_iter().map(compiled).collect());
+    CNI_FORMATS.iter().map(with_patterns).collect()
+});
 
 /// The patterns that stand beside `format` in the newest and the oldest version.
 fn patterns(format: &str) -> Vec<String> {
