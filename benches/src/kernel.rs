@@ -1,9 +1,9 @@
-//! What the kernel takes for a veth pair by itself: no plugin that makes and removes one can be faster.
+//! What the kernel takes for a veth pair by itself, whose end may be a port of a bridge: no plugin that makes and removes one can be faster.
 
 use std::time::{Duration, Instant};
 
-use cni_plugins::netlink::link::{self, Change, Veth};
-use cni_plugins::netlink::{NetlinkError, Socket};
+use cni_plugins::netlink::link::{self, Change, Mac, Veth};
+use cni_plugins::netlink::{NetlinkError, Socket, bridge};
 use cni_plugins::netns::Netns;
 use cnitest::arena::{Arena, ArenaConfig, Bind};
 use cnitest::invoke::Invocation;
@@ -19,6 +19,9 @@ const ENDS: [&str; 2] = ["bare0", "bare1"];
 /// How long to wait between making and removing a pair, so that the one does not pay for the other.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// How long the process that measures may take: the kernel needs some seconds for a thousand ports.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// What one pair took, in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct BarePair {
@@ -28,11 +31,20 @@ pub struct BarePair {
     pub delete: f64,
 }
 
+/// What is to be measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Bare {
+    /// How often a pair is created and deleted.
+    pub rounds: usize,
+    /// One end is a port of a bridge that has so many others; of none otherwise.
+    pub ports: Option<usize>,
+}
+
 /// Creates and deletes a veth pair so often in an arena, with nothing else.
 ///
 /// # Errors
 /// When there can be no arena, or the kernel refuses.
-pub fn bare_pairs(rounds: usize) -> Result<Vec<BarePair>, Failed> {
+pub fn bare_pairs(bare: Bare) -> Result<Vec<BarePair>, Failed> {
     let executable = std::env::current_exe()?;
     let config = ArenaConfig {
         agent_executable: executable.clone(),
@@ -40,10 +52,12 @@ pub fn bare_pairs(rounds: usize) -> Result<Vec<BarePair>, Failed> {
         ..ArenaConfig::default()
     };
     let mut arena = Arena::start(&config)?;
-    let execution = arena.execute(&Invocation::new(executable).args([BARE_PAIRS, &rounds.to_string()]))?;
+    let mut arguments = vec![BARE_PAIRS.to_owned(), bare.rounds.to_string()];
+    arguments.extend(bare.ports.map(|ports| ports.to_string()));
+    let execution = arena.execute(&Invocation::new(executable).args(arguments).timeout(PATIENCE))?;
     let text = String::from_utf8_lossy(&execution.stdout);
     let pairs: Vec<BarePair> = text.lines().filter_map(read).collect();
-    if pairs.len() != rounds {
+    if pairs.len() != bare.rounds {
         return Err(format!("no veth pair by itself: {}", String::from_utf8_lossy(&execution.stderr)).into());
     }
     Ok(pairs)
@@ -54,32 +68,50 @@ fn read(line: &str) -> Option<BarePair> {
     Some(BarePair { create: create.parse().ok()?, delete: delete.parse().ok()? })
 }
 
-/// How often this process shall measure, if it was started for that, in an arena.
-pub fn called_for() -> Option<usize> {
-    let mut arguments = std::env::args_os().skip(1);
+/// What this process shall measure, if it was started for that, in an arena.
+pub fn called_for() -> Option<Bare> {
+    let mut arguments = std::env::args().skip(1);
     let is_asked = arguments.next()? == BARE_PAIRS;
-    arguments.next()?.to_str()?.parse().ok().filter(|_| is_asked)
+    let rounds = arguments.next()?.parse().ok().filter(|_| is_asked)?;
+    Some(Bare { rounds, ports: arguments.next().and_then(|ports| ports.parse().ok()) })
 }
 
 /// Measures here, and prints what each pair took, for [`bare_pairs`].
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn measure(rounds: usize) -> Result<(), Failed> {
+pub fn measure(bare: Bare) -> Result<(), Failed> {
     let own = Netns::open("/proc/self/ns/net")?;
     let mut socket = Socket::route()?;
-    for _ in 0..rounds {
-        let (create, delete) = pair(&mut socket, &own)?;
+    let master = bare.ports.map(|ports| bridge_with(&mut socket, &own, ports)).transpose()?;
+    for _ in 0..bare.rounds {
+        let (create, delete) = pair(&mut socket, &own, master)?;
         println!("{create} {delete}");
     }
     Ok(())
 }
 
-fn pair(socket: &mut Socket, own: &Netns) -> Result<(f64, f64), NetlinkError> {
+/// A bridge with ports.
+fn bridge_with(socket: &mut Socket, own: &Netns, ports: usize) -> Result<u32, Failed> {
+    const NAME: &str = "bare";
+    let mac = Mac::parse("02:00:00:00:00:01").ok_or("no hardware address")?;
+    socket.apply(vec![bridge::new_bridge(NAME, mac, None, false)])?;
+    let master = socket.link(NAME)?.ok_or("the bridge has vanished")?.index;
+    for number in 0..ports {
+        let (name, peer) = (format!("port{number}"), format!("peer{number}"));
+        socket.apply(vec![link::new_veth(veth(&name, &peer, own, Some(master)))])?;
+    }
+    Ok(master)
+}
+
+fn veth<'a>(name: &'a str, peer: &'a str, own: &Netns, master: Option<u32>) -> Veth<'a> {
+    Veth { name, master, mtu: None, peer, peer_netns: own.fd(), peer_mac: None }
+}
+
+fn pair(socket: &mut Socket, own: &Netns, master: Option<u32>) -> Result<(f64, f64), NetlinkError> {
     let [name, peer] = ENDS;
-    let veth = Veth { name, master: None, mtu: None, peer, peer_netns: own.fd(), peer_mac: None };
     let started = Instant::now();
-    socket.apply(vec![link::new_veth(veth)])?;
+    socket.apply(vec![link::new_veth(veth(name, peer, own, master))])?;
     let up = Change { up: Some(true), ..Change::default() };
     for end in ENDS {
         let index = socket.link(end)?.map_or(0, |link| link.index);

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cnitest::churn::beside::{Beside, beside};
-use cnitest::churn::plan::Plan;
+use cnitest::churn::plan::{BRIDGES, Plan};
 use cnitest::churn::{Churn, Mode, Options};
 use cnitest_benches::Failed;
-use cnitest_benches::kernel::{self, BarePair, bare_pairs};
+use cnitest_benches::kernel::{self, Bare, BarePair, bare_pairs};
 use cnitest_reports::churn::plot::{Line, Plot, Scale};
 use cnitest_reports::churn::statistics::{Estimate, median, ratio_of_medians};
 use cnitest_reports::churn::{ChurnRun, html};
@@ -73,7 +73,7 @@ fn run() -> Result<(), Failed> {
     let mut page = Page::new(&machine());
     let mut pairs: [Vec<(f64, f64)>; 2] = Default::default();
     eprintln!("the kernel by itself");
-    let bare = bare_pairs(rounds)?;
+    let bare = bare_pairs(Bare { rounds, ports: None })?;
     let mut beyond = String::new();
     for (index, (title, plugins)) in CASES.iter().enumerate() {
         eprintln!("{title}");
@@ -140,11 +140,14 @@ fn run() -> Result<(), Failed> {
         page.plot(report, "percentiles", &html::percentiles("16 at a time: latency by percentile", &named)?)?;
     page.text.push_str(&svg);
     eprintln!("growth");
+    let ports: Vec<Ports> =
+        sizes.iter().map(|size| Ports::measured(*size, rounds)).collect::<Result<_, _>>()?;
     let growths = [
         churn(folders[0], Mode::Growth(sizes.clone()), true)?,
         churn(folders[1], Mode::Growth(sizes), true)?,
     ];
     page.growths(&growths);
+    page.ports(&ports, &growths);
     let svg =
         page.plot(report, "growth", &html::growth(&[("reference", &growths[0]), ("Go", &growths[1])]))?;
     page.text.push_str(&svg);
@@ -290,12 +293,53 @@ impl Page {
         }
     }
 
+    /// What the kernel takes by itself among ever more ports, and what the plugins take beyond that.
+    fn ports(&mut self, ports: &[Ports], growths: &[ChurnRun; 2]) {
+        let _ = write!(
+            self.text,
+            "\nWhoever makes an interface a port of a bridge has the kernel walk through the ports that the bridge has, several times. By itself, \
+             with no plugin,\na veth pair with one end a port is made in the time of the third column, median. What ADD of the whole chain takes beyond that:\n\n\
+             | among | ports of each bridge | the kernel by itself | reference | Go |\n| --- | --- | --- | --- | --- |\n"
+        );
+        for Ports { size, each, create } in ports {
+            let beyond = growths.each_ref().map(|run| {
+                let points = run.growth.iter().flat_map(|growth| &growth.points);
+                let mut adds =
+                    points.filter(|point| point.operation == "ADD" && point.attachments == *size as u64);
+                adds.next().map_or_else(String::new, |point| {
+                    format!("{:.2} ms", (point.latency.p50_us as f64 - create) / 1000.0)
+                })
+            });
+            let [reference, go] = beyond;
+            let _ =
+                writeln!(self.text, "| {size} | {each} | {:.2} ms | {reference} | {go} |", create / 1000.0);
+        }
+    }
+
     /// Writes a plot beside the report; returns what shows it there.
     fn plot(&self, report: &Path, name: &str, plot: &Plot) -> Result<String, Failed> {
         let stem = report.file_stem().and_then(|stem| stem.to_str()).ok_or("the report has no name")?;
         let file = format!("{stem}-{name}.svg");
         std::fs::write(report.with_file_name(&file), plot.svg())?;
         Ok(format!("\n![{}]({file})\n", plot.title))
+    }
+}
+
+/// A veth pair with one end a port of a bridge, by itself.
+struct Ports {
+    /// Attachments of the chain.
+    size: usize,
+    /// Ports that each of its bridges has then.
+    each: usize,
+    /// To make the pair, in microseconds, median.
+    create: f64,
+}
+
+impl Ports {
+    fn measured(size: usize, rounds: usize) -> Result<Ports, Failed> {
+        let each = size.div_ceil(BRIDGES.into());
+        let pairs = bare_pairs(Bare { rounds, ports: Some(each) })?;
+        Ok(Ports { size, each, create: median(pairs.iter().map(|pair| pair.create)) })
     }
 }
 

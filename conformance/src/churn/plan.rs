@@ -22,8 +22,8 @@ use crate::suite::subject;
 
 /// The configuration that is used when none is given.
 const BUNDLED: &str = include_str!("bundled.conflist");
-/// The most ports that a bridge of Linux takes is 1023: for thousands of attachments it takes several.
-const BRIDGES: u8 = 4;
+/// How many bridges the bundled chain has where many attachments stay: the most ports that a bridge of Linux takes is 1023.
+pub const BRIDGES: u8 = 4;
 /// The first port of the host that is mapped; each namespace has one of its own.
 const FIRST_PORT: u32 = 20_000;
 /// The interface's name in every container.

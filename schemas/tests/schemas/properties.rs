@@ -109,26 +109,23 @@ proptest! {
         let mac = octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":");
         let (cidr4, cidr6) = (format!("{v4}/{length}"), format!("{v6}/{length}"));
         for text in [v4, v6, mac, cidr4, cidr6, semver] {
-            for (Format { name: format, holds, .. }, patterns) in &*PATTERNS {
-                for (pattern, validator) in patterns {
-                    let matches = validator.is_valid(&json!(text));
-                    prop_assert!(matches || !holds(&text), "{} is {} but not {}", text, format, pattern);
-                }
+            for (Format { name: format, holds, .. }, pattern, validator) in &*PATTERNS {
+                let matches = validator.is_valid(&json!(text));
+                prop_assert!(matches || !holds(&text), "{} is {} but not {}", text, format, pattern);
             }
         }
     }
 }
 
-/// Each format with the patterns that stand beside it.
-static PATTERNS: LazyLock<Vec<(&Format, Vec<(String, Validator)>)>> = LazyLock::new(|| {
-    let compiled = |pattern: String| {
-        let schema = json!({ "pattern": pattern });
-        let validator = jsonschema::validator_for(&schema).expect("a schema");
-        (pattern, validator)
+/// Each format with a pattern that stands beside it.
+static PATTERNS: LazyLock<Vec<(&Format, String, Validator)>> = LazyLock::new(|| {
+    let compiled = |format: &'static Format| {
+        patterns(format.name).into_iter().map(move |pattern| {
+            let validator = jsonschema::validator_for(&json!({ "pattern": pattern })).expect("a schema");
+            (format, pattern, validator)
+        })
     };
-    let with_patterns =
-        |format: &'static Format| (format, patterns(format.name).into_iter().map(compiled).collect());
-    CNI_FORMATS.iter().map(with_patterns).collect()
+    CNI_FORMATS.iter().flat_map(compiled).collect()
 });
 
 /// The patterns that stand beside `format` in the newest and the oldest version.
