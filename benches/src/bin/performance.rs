@@ -63,12 +63,15 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failed> {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [reference, go, scratch, report, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: performance REFERENCE-DIR GO-DIR SCRATCH-DIR REPORT.md [ROUNDS [SIZES]]".into());
+        let usage =
+            "usage: performance REFERENCE-DIR GO-DIR SCRATCH-DIR REPORT.md [ROUNDS [SIZES [GO-SIZES]]]";
+        return Err(usage.into());
     };
     let word = |index: usize| rest.get(index).and_then(|word| word.to_str());
     let rounds: usize = word(0).unwrap_or("100").parse()?;
-    let sizes =
-        word(1).unwrap_or("1,10,100,1000").split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+    let list = |text: &str| text.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>();
+    let sizes = list(word(1).unwrap_or("1,10,100,1000"))?;
+    let go_sizes = word(2).map_or_else(|| Ok(sizes.clone()), list)?;
     let folders = [reference.as_path(), go.as_path()];
     let mut page = Page::new(&machine());
     let mut pairs: [Vec<(f64, f64)>; 2] = Default::default();
@@ -142,10 +145,8 @@ fn run() -> Result<(), Failed> {
     eprintln!("growth");
     let ports: Vec<Ports> =
         sizes.iter().map(|size| Ports::measured(*size, rounds)).collect::<Result<_, _>>()?;
-    let growths = [
-        churn(folders[0], Mode::Growth(sizes.clone()), true)?,
-        churn(folders[1], Mode::Growth(sizes), true)?,
-    ];
+    let growths =
+        [churn(folders[0], Mode::Growth(sizes), true)?, churn(folders[1], Mode::Growth(go_sizes), true)?];
     page.growths(&growths);
     page.ports(&ports, &growths);
     let svg =
