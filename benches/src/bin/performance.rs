@@ -299,7 +299,8 @@ impl Page {
         let _ = write!(
             self.text,
             "\nWhoever makes an interface a port of a bridge has the kernel walk through the ports that the bridge has, several times. By itself, \
-             with no plugin,\na veth pair with one end a port is made in the time of the third column, median. What ADD of the whole chain takes beyond that:\n\n\
+             with no plugin,\na veth pair with one end a port is made in the time of the third column, median. What ADD of the whole chain \
+             takes beyond that:\n\n\
              | among | ports of each bridge | the kernel by itself | reference | Go |\n| --- | --- | --- | --- | --- |\n"
         );
         for Ports { size, each, create } in ports {
