@@ -70,10 +70,11 @@ fn read(line: &str) -> Option<BarePair> {
 
 /// What this process shall measure, if it was started for that, in an arena.
 pub fn called_for() -> Option<Bare> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args_os().skip(1);
     let is_asked = arguments.next()? == BARE_PAIRS;
-    let rounds = arguments.next()?.parse().ok().filter(|_| is_asked)?;
-    Some(Bare { rounds, ports: arguments.next().and_then(|ports| ports.parse().ok()) })
+    let mut number = || arguments.next()?.to_str()?.parse().ok();
+    let rounds = number().filter(|_| is_asked)?;
+    Some(Bare { rounds, ports: number() })
 }
 
 /// Measures here, and prints what each pair took, for [`bare_pairs`].

@@ -125,14 +125,15 @@ impl Churn {
 /// Waits until the processors have hardly anything to do, or for `patience`.
 fn rest(patience: Duration, is_cancelled: &dyn Fn() -> bool) {
     let end = Instant::now() + patience;
+    let Some(mut before) = processor_times() else { return };
     while Instant::now() < end && !is_cancelled() {
-        let Some(before) = processor_times() else { return };
         std::thread::sleep(WATCHED.min(end.saturating_duration_since(Instant::now())));
         let Some(after) = processor_times() else { return };
-        let [idle, all] = [after.0.saturating_sub(before.0), after.1.saturating_sub(before.1)];
-        if all > 0 && (all - idle.min(all)) as f64 / all as f64 <= AT_REST {
+        let (idle, all) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+        if all > 0 && all.saturating_sub(idle) as f64 / all as f64 <= AT_REST {
             return;
         }
+        before = after;
     }
 }
 

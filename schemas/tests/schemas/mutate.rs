@@ -1,6 +1,7 @@
 //! Every constraint gets broken alone, or it is known why it cannot.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cni_schemas::Composed;
@@ -20,8 +21,8 @@ struct Tally {
 }
 
 impl Tally {
-    /// Breaks each constraint of a schema.
-    fn count(&mut self, name: &str, composed: &Composed) {
+    /// Breaks each constraint of a schema, and counts what became of them.
+    fn count(tally: &Mutex<Tally>, name: &str, composed: &Composed) {
         let mutator = Mutator::new(composed).unwrap_or_else(|error| panic!("{name}: {error}"));
         let (mutations, coverage) = mutator.sweep(1);
         for mutation in &mutations {
@@ -34,52 +35,37 @@ impl Tally {
             assert_eq!(constraint.plugin_own, mutation.requirement.is_none(), "{name}: {mutation:?}");
         }
         assert_eq!(coverage.hit() + coverage.stuck().len(), coverage.sites(), "{name}");
-        self.sites += coverage.sites();
-        self.hit += coverage.hit();
+        let mut tally = tally.lock().expect("no other schema failed");
+        tally.sites += coverage.sites();
+        tally.hit += coverage.hit();
         for (&site, stuck) in coverage.stuck() {
             let constraint = &composed.constraints()[site];
             match stuck {
                 Stuck::Together(others) => {
                     assert!(!others.is_empty(), "{name}: {}", constraint.schema_path);
-                    *self.together.entry((constraint.keyword, others.clone())).or_insert(0) += 1;
+                    *tally.together.entry((constraint.keyword, others.clone())).or_insert(0) += 1;
                 }
-                Stuck::Forbidden(_) => self.forbidden += 1,
-                Stuck::Unreached => self.unreached.push(format!("{name}: {}", constraint.schema_path)),
+                Stuck::Forbidden(_) => tally.forbidden += 1,
+                Stuck::Unreached => tally.unreached.push(format!("{name}: {}", constraint.schema_path)),
             }
-        }
-    }
-
-    fn add(&mut self, other: Tally) {
-        self.sites += other.sites;
-        self.hit += other.hit;
-        self.forbidden += other.forbidden;
-        self.unreached.extend(other.unreached);
-        for (key, count) in other.together {
-            *self.together.entry(key).or_insert(0) += count;
         }
     }
 }
 
 #[test]
 fn each_site_is_broken_alone_or_says_what_stands_in_the_way() {
-    let (all, next) = (all(), AtomicUsize::new(0));
-    let work = || {
-        let mut own = Tally::default();
-        while let Some((name, composed)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-            own.count(name, composed);
-        }
-        own
-    };
-    let mut tally = Tally::default();
+    let (all, next, tally) = (all(), AtomicUsize::new(0), Mutex::<Tally>::default());
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..std::thread::available_parallelism().map_or(1, usize::from))
-            .map(|_| scope.spawn(work))
-            .collect();
-        workers
-            .into_iter()
-            .for_each(|worker| tally.add(worker.join().expect("every constraint as it should be")));
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((name, composed)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    Tally::count(&tally, name, composed);
+                }
+            });
+        }
     });
-    let Tally { sites, hit, forbidden, mut unreached, together } = tally;
+    let Tally { sites, hit, forbidden, mut unreached, together } =
+        tally.into_inner().expect("every schema was counted");
     unreached.sort();
     let companions: usize = together.values().sum();
     println!(
