@@ -22,6 +22,10 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How long the process that measures may take: the kernel needs some seconds for a thousand ports.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Bytes of memory that are used between two pairs that are made among ports: more than the caches of one processor hold. The
+/// kernel walks through the ports, and finds them no longer there after other programs have run.
+const USED: usize = 4 << 20;
+
 /// What one pair took, in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub struct BarePair {
@@ -36,7 +40,8 @@ pub struct BarePair {
 pub struct Bare {
     /// How often a pair is created and deleted.
     pub rounds: usize,
-    /// One end is a port of a bridge that has so many others; of none otherwise.
+    /// One end is a port of a bridge that has so many others, and much memory is used between one pair and the next; of none
+    /// otherwise.
     pub ports: Option<usize>,
 }
 
@@ -85,7 +90,10 @@ pub fn measure(bare: Bare) -> Result<(), Failed> {
     let own = Netns::open("/proc/self/ns/net")?;
     let mut socket = Socket::route()?;
     let master = bare.ports.map(|ports| bridge_with(&mut socket, &own, ports)).transpose()?;
+    let mut memory = vec![0_u8; if master.is_some() { USED } else { 0 }];
     for _ in 0..bare.rounds {
+        memory.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
+        std::hint::black_box(&memory);
         let (create, delete) = pair(&mut socket, &own, master)?;
         println!("{create} {delete}");
     }

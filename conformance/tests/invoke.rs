@@ -51,6 +51,32 @@ fn descriptors_signals_and_session_are_clean() {
 }
 
 #[test]
+fn descriptors_are_the_programs_own_however_many_there_are() {
+    let mut arena = arena();
+    // Three descriptors each.
+    let places: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
+    for name in &places {
+        arena.create_netns(name).expect("a namespace");
+    }
+    let list = || Invocation::new("/bin/ls").arg("/proc/self/fd");
+    for place in [Place::Host, Place::container("c99")] {
+        let listed = execute(&mut arena, &list().netns(place));
+        assert_eq!(listed.stdout_text(), "0\n1\n2\n3\n");
+    }
+    // As many pipes: some have higher numbers than the first of those.
+    let many: Vec<Invocation> = (0..60)
+        .map(|number| shell("read line; echo $line; ls /proc/self/fd").input(format!("{number}\n")))
+        .collect();
+    for (number, execution) in (0..).zip(arena.execute_all(&many).expect("the arena answers")) {
+        assert_eq!(execution.stdout_text(), format!("{number}\n0\n1\n2\n3\n"));
+    }
+    // The arena's own are as they were.
+    arena.delete_netns("c0").expect("it is there");
+    let snapshot = arena.snapshot(Scope::usual()).expect("snapshot");
+    assert_eq!(snapshot.containers.len(), 99);
+}
+
+#[test]
 fn stdin_can_be_anything() {
     let mut arena = arena();
     let link = Invocation::new("/bin/readlink").arg("/proc/self/fd/0");

@@ -1,12 +1,13 @@
 //! `benches/performance`: the reference plugins beside the Go ones, in turn, and a report of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cnitest::churn::beside::{Beside, beside};
-use cnitest::churn::plan::{BRIDGES, Plan};
+use cnitest::churn::plan::Plan;
 use cnitest::churn::{Churn, Mode, Options};
 use cnitest_benches::Failed;
 use cnitest_benches::kernel::{self, Bare, BarePair, bare_pairs};
@@ -41,6 +42,11 @@ const CASES: [(&str, &str); 4] = [
 
 /// How many of the cases make a veth pair.
 const WITH_A_PAIR: usize = 3;
+
+/// On how many bridges the containers are among which one more comes and goes: as few as there must be for 4,000, and so
+/// many that none has more than 250.
+const FEW_BRIDGES: u8 = 4;
+const MANY_BRIDGES: u8 = 16;
 
 /// Containers that come and go side by side.
 const CONTAINERS: u64 = 400;
@@ -83,7 +89,7 @@ fn run() -> Result<(), Failed> {
         let list = scratch.join(format!("{index}.conflist"));
         let text = format!(r#"{{ "cniVersion": "1.0.0", "name": "perf", "plugins": [{plugins}] }}"#);
         std::fs::write(&list, text)?;
-        let plan = |folder: &Path| Plan::new(std::slice::from_ref(&list), Some(folder), false, TIMEOUT);
+        let plan = |folder: &Path| Plan::new(std::slice::from_ref(&list), Some(folder), 1, TIMEOUT);
         let (one, other) = (plan(folders[0])?, plan(folders[1])?);
         let both = beside([&one, &other], rounds)?;
         for (points, one) in pairs.iter_mut().zip(&both) {
@@ -118,7 +124,7 @@ fn run() -> Result<(), Failed> {
         },
     )?;
     page.text.push_str(&svg);
-    let churn = |folder: &Path, mode: Mode, many: bool| -> Result<ChurnRun, Failed> {
+    let churn = |folder: &Path, mode: Mode, bridges: u8| -> Result<ChurnRun, Failed> {
         let options = Options {
             containers: (mode == Mode::Load).then_some(CONTAINERS),
             concurrency: 16,
@@ -129,10 +135,10 @@ fn run() -> Result<(), Failed> {
             mode,
             timeout: TIMEOUT,
         };
-        Ok(Churn::new(Plan::new(&[], Some(folder), many, TIMEOUT)?, options)?.run(&|_| {})?)
+        Ok(Churn::new(Plan::new(&[], Some(folder), bridges, TIMEOUT)?, options)?.run(&|_| {})?)
     };
     eprintln!("side by side");
-    let loads = [churn(folders[0], Mode::Load, false)?, churn(folders[1], Mode::Load, false)?];
+    let loads = [churn(folders[0], Mode::Load, 1)?, churn(folders[1], Mode::Load, 1)?];
     page.loads(&loads);
     let named: Vec<_> = ["reference", "Go"]
         .into_iter()
@@ -143,14 +149,20 @@ fn run() -> Result<(), Failed> {
         page.plot(report, "percentiles", &html::percentiles("16 at a time: latency by percentile", &named)?)?;
     page.text.push_str(&svg);
     eprintln!("growth");
-    let ports: Vec<Ports> =
-        sizes.iter().map(|size| Ports::measured(*size, rounds)).collect::<Result<_, _>>()?;
-    let growths =
-        [churn(folders[0], Mode::Growth(sizes), true)?, churn(folders[1], Mode::Growth(go_sizes), true)?];
+    let mut growths = Vec::new();
+    for (name, folder, bridges, sizes) in [
+        ("reference, 4 bridges", folders[0], FEW_BRIDGES, &sizes),
+        ("reference, 16 bridges", folders[0], MANY_BRIDGES, &sizes),
+        ("Go, 4 bridges", folders[1], FEW_BRIDGES, &go_sizes),
+    ] {
+        eprintln!("{name}");
+        let run = churn(folder, Mode::Growth(sizes.clone()), bridges)?;
+        growths.push(Grown { name, bridges, run });
+    }
     page.growths(&growths);
-    page.ports(&ports, &growths);
-    let svg =
-        page.plot(report, "growth", &html::growth(&[("reference", &growths[0]), ("Go", &growths[1])]))?;
+    page.ports(&growths, rounds)?;
+    let named: Vec<(&str, &ChurnRun)> = growths.iter().map(|grown| (grown.name, &grown.run)).collect();
+    let svg = page.plot(report, "growth", &html::growth(&named))?;
     page.text.push_str(&svg);
     std::fs::write(report, page.text)?;
     Ok(())
@@ -252,14 +264,14 @@ impl Page {
         }
     }
 
-    fn growths(&mut self, growths: &[ChurnRun; 2]) {
+    fn growths(&mut self, growths: &[Grown]) {
         let _ = write!(
             self.text,
-            "\n## One more among ever more\n\nThe same chain on four bridges, as one bridge of Linux has room for 1,023. Times that of one alone, in an arena beside it at\n\
-             the same time.\n\n| | operation | among | latency | times that of one alone | CPU time, times that of one alone |\n\
+            "\n## One more among ever more\n\nThe same chain on {FEW_BRIDGES} bridges, as one bridge of Linux has room for 1,023, and on {MANY_BRIDGES}: the kernel's own work grows with the ports of a\n\
+             bridge, see below. Times that of one alone, in an arena beside it at the same time.\n\n| | operation | among | latency | times that of one alone | CPU time, times that of one alone |\n\
              | --- | --- | --- | --- | --- | --- |\n"
         );
-        for (name, run) in ["reference", "Go"].into_iter().zip(growths) {
+        for Grown { name, run, .. } in growths {
             let Some(growth) = &run.growth else { continue };
             for point in &growth.points {
                 let _ = writeln!(
@@ -277,7 +289,7 @@ impl Page {
             self.text,
             "\nOrder of growth (0: constant, 1: linear):\n\n| | operation | cost | exponent |\n| --- | --- | --- | --- |\n"
         );
-        for (name, run) in ["reference", "Go"].into_iter().zip(growths) {
+        for Grown { name, run, .. } in growths {
             let Some(growth) = &run.growth else { continue };
             for fit in &growth.fits {
                 let _ = writeln!(
@@ -295,27 +307,40 @@ impl Page {
     }
 
     /// What the kernel takes by itself among ever more ports, and what the plugins take beyond that.
-    fn ports(&mut self, ports: &[Ports], growths: &[ChurnRun; 2]) {
+    fn ports(&mut self, growths: &[Grown], rounds: usize) -> Result<(), Failed> {
         let _ = write!(
             self.text,
             "\nWhoever makes an interface a port of a bridge has the kernel walk through the ports that the bridge has, several times. By itself, \
-             with no plugin,\na veth pair with one end a port is made in the time of the third column, median. What ADD of the whole chain \
-             takes beyond that:\n\n\
-             | among | ports of each bridge | the kernel by itself | reference | Go |\n| --- | --- | --- | --- | --- |\n"
+             with no plugin,\na veth pair with one end a port is made in the time of the fourth column, median, where as much memory is used \
+             in between as programs use that run there.\nWhat ADD of the whole chain takes beyond that:\n\n\
+             | | among | ports of each bridge | the kernel by itself | ADD beyond that |\n| --- | --- | --- | --- | --- |\n"
         );
-        for Ports { size, each, create } in ports {
-            let beyond = growths.each_ref().map(|run| {
-                let points = run.growth.iter().flat_map(|growth| &growth.points);
-                let mut adds =
-                    points.filter(|point| point.operation == "ADD" && point.attachments == *size as u64);
-                adds.next().map_or_else(String::new, |point| {
-                    format!("{:.2} ms", (point.latency.p50_us as f64 - create) / 1000.0)
-                })
-            });
-            let [reference, go] = beyond;
-            let _ =
-                writeln!(self.text, "| {size} | {each} | {:.2} ms | {reference} | {go} |", create / 1000.0);
+        let mut measured: BTreeMap<usize, f64> = BTreeMap::new();
+        for Grown { name, bridges, run } in growths {
+            for point in run.growth.iter().flat_map(|growth| &growth.points) {
+                if point.operation != "ADD" {
+                    continue;
+                }
+                let ports = usize::try_from(point.attachments)?.div_ceil((*bridges).into());
+                let kernel = match measured.get(&ports) {
+                    Some(kernel) => *kernel,
+                    None => {
+                        let pairs = bare_pairs(Bare { rounds, ports: Some(ports) })?;
+                        let kernel = median(pairs.iter().map(|pair| pair.create));
+                        measured.insert(ports, kernel);
+                        kernel
+                    }
+                };
+                let _ = writeln!(
+                    self.text,
+                    "| {name} | {} | {ports} | {:.2} ms | {:.2} ms |",
+                    point.attachments,
+                    kernel / 1000.0,
+                    (point.latency.p50_us as f64 - kernel) / 1000.0
+                );
+            }
         }
+        Ok(())
     }
 
     /// Writes a plot beside the report; returns what shows it there.
@@ -327,22 +352,11 @@ impl Page {
     }
 }
 
-/// A veth pair with one end a port of a bridge, by itself.
-struct Ports {
-    /// Attachments of the chain.
-    size: usize,
-    /// Ports that each of its bridges has then.
-    each: usize,
-    /// To make the pair, in microseconds, median.
-    create: f64,
-}
-
-impl Ports {
-    fn measured(size: usize, rounds: usize) -> Result<Ports, Failed> {
-        let each = size.div_ceil(BRIDGES.into());
-        let pairs = bare_pairs(Bare { rounds, ports: Some(each) })?;
-        Ok(Ports { size, each, create: median(pairs.iter().map(|pair| pair.create)) })
-    }
+/// One more among ever more, as a set of plugins does it.
+struct Grown {
+    name: &'static str,
+    bridges: u8,
+    run: ChurnRun,
 }
 
 /// A row of the pairs without what the kernel takes for a veth pair by itself.

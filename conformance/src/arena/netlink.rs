@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use netlink_sys::Socket;
 
+use super::sys;
+
 pub(crate) const NLM_F_REQUEST: u16 = 0x1;
 pub(crate) const NLM_F_ACK: u16 = 0x4;
 pub(crate) const NLM_F_DUMP: u16 = 0x300;
@@ -181,6 +183,11 @@ impl Netlink {
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(64 << 10) })
+    }
+
+    /// The same socket, [set aside](sys::set_aside) for long use.
+    pub(crate) fn aside(self) -> Self {
+        Self { socket: sys::set_socket_aside(self.socket), ..self }
     }
 
     /// Has the kernel check and honour filters of dumps.

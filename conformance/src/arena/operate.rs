@@ -53,9 +53,9 @@ impl Space {
     /// The current network namespace.
     fn current() -> io::Result<Self> {
         Ok(Self {
-            file: File::open("/proc/self/ns/net")?,
-            route: Netlink::open(NETLINK_ROUTE)?.strict()?,
-            netfilter: Netlink::open(NETLINK_NETFILTER).ok(),
+            file: sys::set_aside(File::open("/proc/self/ns/net")?.into()).into(),
+            route: Netlink::open(NETLINK_ROUTE)?.strict()?.aside(),
+            netfilter: Netlink::open(NETLINK_NETFILTER).ok().map(Netlink::aside),
         })
     }
 
@@ -128,8 +128,7 @@ impl Network {
         }
     }
 
-    /// Makes a namespace and its file. A bare one is held by its file alone: every descriptor of this process costs each
-    /// program that it starts a little.
+    /// Makes a namespace and its file. A bare one is held by its file alone: thousands of them take no descriptors.
     pub(super) fn create(&mut self, name: &str, bare: bool) -> Result<PathBuf, Refusal> {
         let what = format!("make namespace {name:?}");
         if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {

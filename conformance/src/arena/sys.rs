@@ -2,8 +2,10 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
+
+use netlink_sys::Socket;
 
 /// Sets close-on-exec on every descriptor from 3 up.
 pub(crate) fn close_all_on_exec() -> io::Result<()> {
@@ -31,6 +33,23 @@ pub(crate) fn owned(descriptor: libc::c_int) -> io::Result<OwnedFd> {
     }
     // SAFETY: the caller passes the fresh result of a call that creates a descriptor; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// The first number of descriptors that are [set aside](set_aside).
+pub(crate) const ASIDE: RawFd = 256;
+
+/// Gives a descriptor that stays open for long a number from [`ASIDE`] on, where there is one: what lies above all descriptors of
+/// a program that starts is not even copied for it, and each copy costs. Closed on exec.
+pub(crate) fn set_aside(descriptor: OwnedFd) -> OwnedFd {
+    // SAFETY: plain numbers; the result is a new descriptor or an error.
+    let aside = unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ASIDE) };
+    owned(aside).unwrap_or(descriptor)
+}
+
+/// As [`set_aside`].
+pub(crate) fn set_socket_aside(socket: Socket) -> Socket {
+    // SAFETY: the socket gives its descriptor up, and the new one has no other owner.
+    unsafe { Socket::from_raw_fd(set_aside(OwnedFd::from_raw_fd(socket.into_raw_fd())).into_raw_fd()) }
 }
 
 /// Waits until a descriptor is readable or its other end is gone; whether it was in time.

@@ -107,8 +107,7 @@ impl<'a> Driver<'a> {
         Ok(Container { id: format!("churn{:059}", self.containers), net, slot, result: None })
     }
 
-    /// Makes the namespace of a slot. Those beyond what is looked at are bare: the descriptors of thousands would make every
-    /// execution slower, which is no plugin's doing.
+    /// Makes the namespace of a slot. Those beyond what is looked at are bare, and take no descriptors.
     fn make(&mut self, slot: usize) -> Result<(), ChurnError> {
         if self.namespaces.len() < super::leaks::CONTAINERS {
             self.arena.create_netns(&namespace(slot))?;

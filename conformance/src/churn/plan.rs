@@ -22,8 +22,10 @@ use crate::suite::subject;
 
 /// The configuration that is used when none is given.
 const BUNDLED: &str = include_str!("bundled.conflist");
-/// How many bridges the bundled chain has where many attachments stay: the most ports that a bridge of Linux takes is 1023.
-pub const BRIDGES: u8 = 4;
+/// The most bridges that the bundled chain may have: each has a subnet of its own.
+pub const MOST_BRIDGES: u8 = 128;
+/// How many attachments a bridge of the bundled chain is given: a bridge of Linux has room for 1,023.
+const EACH: usize = 1020;
 /// The first port of the host that is mapped; each namespace has one of its own.
 const FIRST_PORT: u32 = 20_000;
 /// The interface's name in every container.
@@ -70,14 +72,14 @@ pub(super) struct Container {
 
 impl Plan {
     /// What is executed for these configurations, by the plugins of a folder or the bundled ones. Without configurations a
-    /// chain of `bridge` with `host-local` and `portmap`, on one bridge, or on several where many attachments stay.
+    /// chain of `bridge` with `host-local` and `portmap`, once for each of so many bridges, at most [`MOST_BRIDGES`].
     ///
     /// # Errors
     /// When a configuration cannot be read, or a plugin is missing.
     pub fn new(
         files: &[PathBuf],
         folder: Option<&Path>,
-        many: bool,
+        bridges: u8,
         timeout: Duration,
     ) -> Result<Plan, ChurnError> {
         let folder = match folder {
@@ -90,7 +92,7 @@ impl Plan {
         };
         let executable = std::env::current_exe().map_err(ChurnError::Executable)?;
         let lists = match files {
-            [] => bundled(if many { BRIDGES } else { 1 })?,
+            [] => bundled(bridges.clamp(1, MOST_BRIDGES))?,
             files => files.iter().map(|file| read(file)).collect::<Result<_, _>>()?,
         };
         let title = match files {
@@ -282,6 +284,11 @@ pub(super) fn namespace(slot: usize) -> String {
     format!("churn{slot}")
 }
 
+/// How many bridges hold so many attachments at a time.
+pub fn bridges_for(attachments: usize) -> u8 {
+    u8::try_from(attachments.div_ceil(EACH)).map_or(MOST_BRIDGES, |bridges| bridges.clamp(1, MOST_BRIDGES))
+}
+
 /// The configuration that is used when none is given, once for each bridge.
 fn bundled(bridges: u8) -> Result<Vec<Network>, ChurnError> {
     let each = |number: u8| {
@@ -315,5 +322,32 @@ fn types_below(value: &Value) -> Vec<String> {
         }
         Value::Array(items) => items.iter().flat_map(types_below).collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bridges_have_room_for_all_attachments() {
+        let most: Vec<u8> = [0, 1, 1020, 1021, 4002, 1_000_000].map(bridges_for).into();
+        assert_eq!(most, [1, 1, 1, 2, 4, MOST_BRIDGES]);
+    }
+
+    #[test]
+    fn bundled_networks_share_nothing() {
+        let networks = bundled(MOST_BRIDGES).unwrap();
+        let distinct = |what: &dyn Fn(&NetworkList) -> Value| {
+            networks.iter().map(|network| what(&network.list).to_string()).collect::<BTreeSet<_>>().len()
+        };
+        for what in [
+            &|list: &NetworkList| json!(list.name()),
+            &|list: &NetworkList| list.plugins()[0].fields()["bridge"].clone(),
+            &|list: &NetworkList| list.plugins()[0].fields()["ipam"].clone(),
+        ] as [&dyn Fn(&NetworkList) -> Value; 3]
+        {
+            assert_eq!(distinct(what), usize::from(MOST_BRIDGES));
+        }
     }
 }

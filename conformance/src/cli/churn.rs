@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cnitest::churn::plan::Plan;
+use cnitest::churn::plan::{MOST_BRIDGES, Plan, bridges_for};
 use cnitest::churn::{Churn, Event, Mode, Options};
 use cnitest_reports::churn::compare::Comparison;
 use cnitest_reports::churn::{ChurnRun, html, human};
@@ -34,6 +34,12 @@ pub(super) struct Arguments {
     /// Network configurations; containers take turns on several. Without one, a bundled chain of bridge, host-local and portmap.
     #[arg(value_name = "CONFLIST")]
     configurations: Vec<PathBuf>,
+    /// How many bridges the bundled chain is on [default: as many as have room for all attachments].
+    #[arg(
+        long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_BRIDGES)),
+        conflicts_with = "configurations"
+    )]
+    bridges: Option<u8>,
     /// The folder of the plugins [default: the bundled ones].
     #[arg(long, value_name = "DIR")]
     plugin_dir: Option<PathBuf>,
@@ -73,7 +79,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "RUN.json")]
     against: Option<PathBuf>,
     /// Measure nothing: compare this run, saved as JSON, with that of --against.
-    #[arg(long, value_name = "RUN.json", requires = "against", conflicts_with_all = ["configurations", "plugin_dir", "growth", "soak"])]
+    #[arg(long, value_name = "RUN.json", requires = "against", conflicts_with_all = ["configurations", "plugin_dir", "bridges", "growth", "soak"])]
     run: Option<PathBuf>,
     /// How much worse a figure may be, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0, requires = "against")]
@@ -170,10 +176,11 @@ impl Arguments {
 
     fn measure(&self) -> miette::Result<ChurnRun> {
         let most = self.growth.iter().copied().max().unwrap_or(0).max(self.attached);
-        // More than a bridge of Linux takes, together with those that come and go.
-        let plan = Plan::new(&self.configurations, self.plugin_dir.as_deref(), most >= 500, self.timeout)
-            .into_diagnostic()?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let concurrency = self.concurrency.map_or(processors, usize::from);
+        let bridges = self.bridges.unwrap_or_else(|| bridges_for(usize::from(most) + concurrency));
+        let plan = Plan::new(&self.configurations, self.plugin_dir.as_deref(), bridges, self.timeout)
+            .into_diagnostic()?;
         let mut sizes: Vec<usize> = self.growth.iter().copied().map(usize::from).collect();
         sizes.sort_unstable();
         sizes.dedup();
@@ -185,7 +192,7 @@ impl Arguments {
         let endless = self.containers.is_none() && self.duration.is_none();
         let options = Options {
             containers: self.containers.or((endless && mode == Mode::Load).then_some(CONTAINERS)),
-            concurrency: self.concurrency.map_or(processors, usize::from),
+            concurrency,
             duration: self.duration.or((endless && self.soak).then_some(SOAK)),
             rate: self.rate,
             attached: self.attached.into(),

@@ -45,18 +45,14 @@ pub(crate) struct Descriptors<'a> {
     pub(crate) stderr: BorrowedFd<'a>,
 }
 
-/// Starts programs. Every descriptor of this process above 2 must be closed on exec.
+/// Starts programs. Every descriptor of this process above 2 must be closed on exec; those that last are best
+/// [set aside](sys::set_aside).
 #[derive(Debug)]
 pub(crate) struct Spawner {
     stack: Vec<u128>,
     /// What this process may raise its limits to.
     hard: Vec<(c_int, libc::rlim_t)>,
-    failure: SharedFailure,
 }
-
-/// Where a child says what failed: memory that it shares with this process even where it has a copy of all other.
-#[derive(Debug)]
-struct SharedFailure(*mut Failure);
 
 /// What failed.
 #[derive(Clone, Copy, Debug)]
@@ -65,36 +61,7 @@ struct Failure {
     errno: c_int,
 }
 
-impl SharedFailure {
-    fn new() -> Self {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        // SAFETY: a fresh mapping at an address that the kernel chooses, of at least the size asked for.
-        let page =
-            unsafe { libc::mmap(std::ptr::null_mut(), size_of::<Failure>(), protection, flags, -1, 0) };
-        assert_ne!(page, libc::MAP_FAILED, "no memory for a page: {}", io::Error::last_os_error());
-        Self(page.cast())
-    }
-
-    fn clear(&self) {
-        // SAFETY: the mapping is as long as this object, aligned to a page, and no child is running that could write to it.
-        unsafe { self.0.write_volatile(Failure { step: Step::Clone, errno: 0 }) };
-    }
-
-    fn get(&self) -> Failure {
-        // SAFETY: as above; `clear` has made it a valid value.
-        unsafe { self.0.read_volatile() }
-    }
-}
-
-impl Drop for SharedFailure {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nobody keeps the pointer.
-        unsafe { libc::munmap(self.0.cast(), size_of::<Failure>()) };
-    }
-}
-
-/// What the child reads; it runs in the parent's memory, or in a copy of it, while the parent waits.
+/// What the child reads; it runs in the parent's memory while the parent waits.
 struct Child {
     program: *const c_char,
     arguments: *const *const c_char,
@@ -104,6 +71,8 @@ struct Child {
     limit_count: usize,
     namespace: RawFd,
     descriptors: [RawFd; 3],
+    /// No descriptor from here on is of any use to the program.
+    beyond: RawFd,
     failure: *mut Failure,
 }
 
@@ -119,7 +88,7 @@ impl Spawner {
                     (resource as c_int, limit.rlim_max)
                 })
                 .collect();
-        Self { stack: vec![0; STACK / size_of::<u128>()], hard, failure: SharedFailure::new() }
+        Self { stack: vec![0; STACK / size_of::<u128>()], hard }
     }
 
     /// Starts the program of `invocation` in the network namespace `namespace` (the current one if none).
@@ -153,6 +122,12 @@ impl Spawner {
         let environment_pointers: Vec<*const c_char> =
             environment.iter().map(|entry| entry.as_ptr()).chain([std::ptr::null()]).collect();
         let limits = self.limits(&invocation.limits);
+        let descriptors = [
+            descriptors.stdin.map_or(-1, |descriptor| descriptor.as_raw_fd()),
+            descriptors.stdout.as_raw_fd(),
+            descriptors.stderr.as_raw_fd(),
+        ];
+        let mut failure = Failure { step: Step::Clone, errno: 0 };
         let mut child = Child {
             program: program.as_ptr(),
             arguments: argument_pointers.as_ptr(),
@@ -161,20 +136,17 @@ impl Spawner {
             limits: limits.as_ptr(),
             limit_count: limits.len(),
             namespace: namespace.map_or(-1, |descriptor| descriptor.as_raw_fd()),
-            descriptors: [
-                descriptors.stdin.map_or(-1, |descriptor| descriptor.as_raw_fd()),
-                descriptors.stdout.as_raw_fd(),
-                descriptors.stderr.as_raw_fd(),
-            ],
-            failure: self.failure.0,
+            beyond: descriptors.into_iter().fold(sys::ASIDE, |beyond, descriptor| beyond.max(descriptor + 1)),
+            descriptors,
+            failure: &raw mut failure,
         };
-        self.failure.clear();
         let mut process_descriptor: c_int = -1;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        let flags =
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::CLONE_PIDFD | libc::SIGCHLD;
         // SAFETY: the stack is as long as its vector and grows down from its end; the kernel keeps this thread,
         // the only user of the memory that the child touches, waiting until the child has executed the program
-        // or exited; a copy of the memory has the same at the same addresses. `child` and what it points to live until then. The process has no signal handlers that
-        // could run in the child.
+        // or exited. `child` and what it points to live until then. The process has no signal handlers that could run in
+        // the child.
         let pid = unsafe {
             libc::clone(
                 run_child,
@@ -188,7 +160,8 @@ impl Spawner {
             let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN);
             return Err(SpawnError { step: Step::Clone, errno });
         }
-        let Failure { step, errno } = self.failure.get();
+        // SAFETY: the child, which has written to it or not, has gone or executed the program.
+        let Failure { step, errno } = unsafe { (&raw const failure).read_volatile() };
         let descriptor = sys::owned(process_descriptor)
             .map_err(|_| SpawnError { step: Step::Clone, errno: libc::EMFILE })?;
         if errno != 0 {
@@ -221,15 +194,22 @@ extern "C" fn run_child(argument: *mut c_void) -> c_int {
         };
         libc::setpgid(0, 0);
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if (*child).namespace >= 0 && libc::setns((*child).namespace, libc::CLONE_NEWNET) < 0 {
+            fail(Step::Namespace);
+        }
+        // The descriptors are the parent's until here: from now on this process has its own. Kernels before 5.9 copy all.
+        let beyond = (*child).beyond;
+        if libc::syscall(libc::SYS_close_range, beyond, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) < 0
+            && libc::unshare(libc::CLONE_FILES) < 0
+        {
+            fail(Step::Descriptors);
+        }
         for (number, descriptor) in (0..).zip((*child).descriptors) {
             if descriptor < 0 {
                 libc::close(number);
             } else if libc::dup2(descriptor, number) < 0 {
                 fail(Step::Descriptors);
             }
-        }
-        if (*child).namespace >= 0 && libc::setns((*child).namespace, libc::CLONE_NEWNET) < 0 {
-            fail(Step::Namespace);
         }
         if libc::chdir((*child).directory) < 0 {
             fail(Step::Directory);

@@ -119,6 +119,18 @@ fn failures_leaks_and_duplicates_are_told() {
 }
 
 #[test]
+fn the_bundled_chain_is_on_as_many_bridges_as_asked_for() {
+    if skipped() {
+        return;
+    }
+    let (run, status) = churn(None, &["--containers", "6", "--concurrency", "3", "--bridges", "3"]);
+    assert_eq!((status, &run["clean"]), (0, &json!(true)), "{run:#}");
+    assert_eq!(run["subject"]["networks"], json!(["churn", "churn-1", "churn-2"]));
+    let (run, _) = churn(None, &["--containers", "1"]);
+    assert_eq!(run["subject"]["networks"], json!(["churn"]));
+}
+
+#[test]
 fn growth_has_a_point_for_each_size() {
     if skipped() {
         return;
