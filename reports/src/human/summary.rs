@@ -1,8 +1,8 @@
 //! What a report says of a subject before anything else.
 
-use crate::model::{Run, Verdict};
+use crate::model::{FuzzTally, Run, Verdict};
 use crate::page::{BOLD, FAINT, Page};
-use crate::text::{clip, duration};
+use crate::text::{clip, count, duration};
 
 use super::{outcome_style, verdict_style};
 
@@ -38,6 +38,9 @@ pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
     if let Some(note) = &run.subject.target_note {
         field("note", note);
     }
+    if let Some(tally) = &run.fuzz {
+        field("played", &played(tally));
+    }
     if let Some(baseline) = &run.baseline {
         field("baseline", &super::known::summary(baseline));
     }
@@ -47,6 +50,17 @@ pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
     if before.is_none_or(|before| circumstances(before) != circumstances(run)) {
         field("run", &format!("{}, {}", circumstances(run), run.started));
     }
+}
+
+/// How much the hammer played.
+fn played(tally: &FuzzTally) -> String {
+    let (scenarios, executions) = (count(tally.cases, "scenario"), count(tally.executions, "execution"));
+    let broken = match tally.constraints {
+        0 => String::new(),
+        all => format!("; broke {} of {}", tally.constraints_broken, count(all, "constraint")),
+    };
+    let behaviours = count(tally.behaviours, "behaviour");
+    format!("{scenarios}, {executions}{broken}; saw {behaviours}")
 }
 
 /// With what it ran.
