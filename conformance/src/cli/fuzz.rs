@@ -1,8 +1,8 @@
 //! `cnitest fuzz`
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use cnitest::hammer::against::{self, Compared};
 use cnitest::hammer::scenario::Scenario;
@@ -89,11 +89,6 @@ impl Arguments {
         }
         let runs = outcomes.into_iter().map(|outcome| outcome.run).collect();
         let set = self.output.write(RunSet::new(runs), baseline.as_ref())?;
-        for run in &set.runs {
-            if let Some(tally) = &run.fuzz {
-                eprintln!("{}: {}", run.subject.name, told(tally));
-            }
-        }
         Ok(exit_code(&set))
     }
 
@@ -265,9 +260,14 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-/// One line on a terminal, renewed as the run goes on; findings as they come everywhere.
+/// How often it is told how far a run is, where stderr is no terminal.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// One line on a terminal, renewed as the run goes on, and a line a minute elsewhere; findings as they come everywhere.
 struct Progress {
     bar: ProgressBar,
+    name: String,
+    told: Mutex<Instant>,
 }
 
 impl Progress {
@@ -275,11 +275,18 @@ impl Progress {
         let bar = progress::bar();
         bar.set_style(progress::style("{prefix}: {wide_msg}"));
         bar.set_prefix(name.to_owned());
-        Progress { bar }
+        Progress { bar, name: name.to_owned(), told: Mutex::new(Instant::now()) }
     }
 
     fn on(&self, event: &Event<'_>) {
         match event {
+            Event::Progress(tally) if self.bar.is_hidden() => {
+                let Ok(mut last) = self.told.lock() else { return };
+                if last.elapsed() >= TOLD_EVERY {
+                    *last = Instant::now();
+                    eprintln!("{}: {}", self.name, told(tally));
+                }
+            }
             Event::Progress(tally) => {
                 self.bar.set_message(told(tally));
                 self.bar.tick();
