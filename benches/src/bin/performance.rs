@@ -150,18 +150,20 @@ fn run() -> Result<(), Failed> {
     page.text.push_str(&svg);
     eprintln!("growth");
     let mut growths = Vec::new();
-    for (name, folder, bridges, sizes) in [
-        ("reference, 4 bridges", folders[0], FEW_BRIDGES, &sizes),
-        ("reference, 16 bridges", folders[0], MANY_BRIDGES, &sizes),
-        ("Go, 4 bridges", folders[1], FEW_BRIDGES, &go_sizes),
+    for (whose, folder, bridges, sizes) in [
+        ("reference", folders[0], FEW_BRIDGES, &sizes),
+        ("reference", folders[0], MANY_BRIDGES, &sizes),
+        ("Go", folders[1], FEW_BRIDGES, &go_sizes),
     ] {
+        let name = format!("{whose}, {bridges} bridges");
         eprintln!("{name}");
         let run = churn(folder, Mode::Growth(sizes.clone()), bridges)?;
         growths.push(Grown { name, bridges, run });
     }
     page.growths(&growths);
     page.ports(&growths, rounds)?;
-    let named: Vec<(&str, &ChurnRun)> = growths.iter().map(|grown| (grown.name, &grown.run)).collect();
+    let named: Vec<(&str, &ChurnRun)> =
+        growths.iter().map(|grown| (grown.name.as_str(), &grown.run)).collect();
     let svg = page.plot(report, "growth", &html::growth(&named))?;
     page.text.push_str(&svg);
     std::fs::write(report, page.text)?;
@@ -311,8 +313,8 @@ impl Page {
         let _ = write!(
             self.text,
             "\nWhoever makes an interface a port of a bridge has the kernel walk through the ports that the bridge has, several times. By itself, \
-             with no plugin,\na veth pair with one end a port is made in the time of the fourth column, median, where as much memory is used \
-             in between as programs use that run there.\nWhat ADD of the whole chain takes beyond that:\n\n\
+             with no plugin,\na veth pair with one end a port is made in the time of the fourth column, median, where 4 MiB of memory are used \
+             in between, as programs do that run there.\nWhat ADD of the whole chain takes beyond that:\n\n\
              | | among | ports of each bridge | the kernel by itself | ADD beyond that |\n| --- | --- | --- | --- | --- |\n"
         );
         let mut measured: BTreeMap<usize, f64> = BTreeMap::new();
@@ -354,7 +356,7 @@ impl Page {
 
 /// One more among ever more, as a set of plugins does it.
 struct Grown {
-    name: &'static str,
+    name: String,
     bridges: u8,
     run: ChurnRun,
 }
