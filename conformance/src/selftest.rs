@@ -77,7 +77,7 @@ pub struct Outcome {
     pub trials: Vec<Trial>,
     /// The checks that found no mutant; empty when not all mutants were tried.
     pub idle: Vec<&'static str>,
-    /// The requirements that mutants break and that no check found broken; empty when not all mutants were tried.
+    /// The requirements that no check found broken, though all mutants that break them were tried.
     pub unproven: Vec<&'static str>,
     /// The runs of the unbroken plugins; empty when not all mutants were tried.
     pub unbroken: Vec<Run>,
@@ -110,12 +110,12 @@ pub fn run(options: &Options, on_trial: &(dyn Fn(&Trial) + Sync)) -> Result<Outc
         on_trial(&trial);
         Ok::<_, ArenaError>(trial)
     })?;
-    if !options.only.is_empty() {
-        return Ok(Outcome { trials, idle: Vec::new(), unproven: Vec::new(), unbroken: Vec::new() });
-    }
     let catches = catches(&trials);
+    let unproven = unproven(&trials, &catches);
+    if !options.only.is_empty() {
+        return Ok(Outcome { trials, idle: Vec::new(), unproven, unbroken: Vec::new() });
+    }
     let idle = idle(&catches, options);
-    let unproven = unproven(&catches);
     let bundled = subject::find(&[]).unwrap_or_default();
     let mut chosen = suite_options(options, GlobSet::empty(), Vec::new(), options.jobs);
     chosen.upgrade_from = bundled.clone();
@@ -321,11 +321,16 @@ fn idle(catches: &BTreeSet<Catch>, options: &Options) -> Vec<&'static str> {
     played.map(|check| check.id).filter(|id| !busy.contains(id)).collect()
 }
 
-fn unproven(catches: &BTreeSet<Catch>) -> Vec<&'static str> {
+fn unproven(trials: &[Trial], catches: &BTreeSet<Catch>) -> Vec<&'static str> {
+    let tried: BTreeSet<&str> = trials.iter().map(|trial| trial.mutant.name).collect();
     let proven: BTreeSet<&str> = catches.iter().map(|one| one.requirement.as_str()).collect();
+    let elsewhere: BTreeSet<&str> = mutants::all()
+        .filter(|mutant| !tried.contains(mutant.name))
+        .flat_map(|mutant| mutant.breaks.iter().copied())
+        .collect();
     let claimed: BTreeSet<&'static str> =
-        mutants::all().flat_map(|mutant| mutant.breaks.iter().copied()).collect();
-    claimed.into_iter().filter(|id| !proven.contains(id)).collect()
+        trials.iter().flat_map(|trial| trial.mutant.breaks.iter().copied()).collect();
+    claimed.into_iter().filter(|id| !proven.contains(id) && !elsewhere.contains(id)).collect()
 }
 
 fn suite_options(options: &Options, only: GlobSet, versions: Vec<Version>, jobs: usize) -> suite::Options {
