@@ -89,6 +89,12 @@ impl Arguments {
         }
         let runs = outcomes.into_iter().map(|outcome| outcome.run).collect();
         let set = self.output.write(RunSet::new(runs), baseline.as_ref())?;
+        // The report for a person has it.
+        for run in set.runs.iter().filter(|_| self.output.is_json()) {
+            if let Some(tally) = &run.fuzz {
+                eprintln!("{}: {}", run.subject.name, told(tally));
+            }
+        }
         Ok(exit_code(&set))
     }
 

@@ -36,6 +36,11 @@ pub(super) enum Format {
 }
 
 impl Output {
+    /// Whether stdout carries a document for programs.
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     /// Reads the baseline. What could not be renewed at the end is said before anything runs.
     pub(super) fn prepare(&self) -> miette::Result<Option<BaselineFile>> {
         let baseline = self.baseline.as_deref().map(baseline::read).transpose()?;

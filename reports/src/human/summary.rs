@@ -60,7 +60,11 @@ fn played(tally: &FuzzTally) -> String {
         all => format!("; broke {} of {}", tally.constraints_broken, count(all, "constraint")),
     };
     let behaviours = count(tally.behaviours, "behaviour");
-    format!("{scenarios}, {executions}{broken}; saw {behaviours}")
+    let counters = match tally.coverage {
+        Some(counters) => format!(" and {} of coverage", count(counters, "counter")),
+        None => String::new(),
+    };
+    format!("{scenarios}, {executions}{broken}; saw {behaviours}{counters}")
 }
 
 /// With what it ran.
