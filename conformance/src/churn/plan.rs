@@ -286,7 +286,7 @@ pub(super) fn namespace(slot: usize) -> String {
 
 /// How many bridges hold so many attachments at a time.
 pub fn bridges_for(attachments: usize) -> u8 {
-    u8::try_from(attachments.div_ceil(EACH)).map_or(MOST_BRIDGES, |bridges| bridges.clamp(1, MOST_BRIDGES))
+    u8::try_from(attachments.div_ceil(EACH)).unwrap_or(MOST_BRIDGES).clamp(1, MOST_BRIDGES)
 }
 
 /// The configuration that is used when none is given, once for each bridge.

@@ -1,8 +1,9 @@
 //! `cnitest fuzz`
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use cnitest::hammer::against::{self, Compared};
 use cnitest::hammer::scenario::Scenario;
@@ -266,14 +267,14 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-/// How often it is told how far a run is, where stderr is no terminal.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How often it is told how far a run is, in milliseconds, where stderr is no terminal.
+const TOLD_EVERY: f64 = 60_000.0;
 
 /// One line on a terminal, renewed as the run goes on, and a line a minute elsewhere; findings as they come everywhere.
 struct Progress {
     bar: ProgressBar,
-    name: String,
-    told: Mutex<Instant>,
+    /// How often it was told.
+    told: AtomicU64,
 }
 
 impl Progress {
@@ -281,16 +282,15 @@ impl Progress {
         let bar = progress::bar();
         bar.set_style(progress::style("{prefix}: {wide_msg}"));
         bar.set_prefix(name.to_owned());
-        Progress { bar, name: name.to_owned(), told: Mutex::new(Instant::now()) }
+        Progress { bar, told: AtomicU64::new(0) }
     }
 
     fn on(&self, event: &Event<'_>) {
         match event {
             Event::Progress(tally) if self.bar.is_hidden() => {
-                let Ok(mut last) = self.told.lock() else { return };
-                if last.elapsed() >= TOLD_EVERY {
-                    *last = Instant::now();
-                    eprintln!("{}: {}", self.name, told(tally));
+                let due = (tally.elapsed_ms / TOLD_EVERY) as u64;
+                if self.told.fetch_max(due, Ordering::Relaxed) < due {
+                    eprintln!("{}: {}", self.bar.prefix(), told(tally));
                 }
             }
             Event::Progress(tally) => {
