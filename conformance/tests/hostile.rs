@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cni_schemas::{Kind, Profile};
@@ -33,6 +34,13 @@ fn config() -> ArenaConfig {
     ArenaConfig { agent_executable: executable(), ..ArenaConfig::default() }
 }
 
+/// Held by each test that starts processes: one of them tells what is left from what was there before by all children of this
+/// process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Stands in the environment of every hostile execution of this run of the tests, and so in that of all it starts.
 fn marker() -> String {
     format!("CNITEST_HOSTILE_{}", std::process::id())
@@ -47,6 +55,7 @@ const SEEDS: u64 = 6;
 
 #[test]
 fn ten_thousand_hostile_invocations_do_no_harm() {
+    let _alone = alone();
     if let Err(error) = Arena::start(&config()) {
         eprintln!("skipped: {error}");
         return;
@@ -279,6 +288,7 @@ fn spoiled_files_are_refused_or_read() {
 /// The same through the command: it says what is wrong and ends with one of its statuses.
 #[test]
 fn the_command_survives_spoiled_files() {
+    let _alone = alone();
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("input");
     let name = file.to_str().expect("text");
