@@ -1,10 +1,13 @@
 //! Files of an arena: what was written, and reading and writing them.
 
-use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
@@ -17,14 +20,28 @@ use super::snapshot::{FileKind, FileState};
 #[derive(Debug)]
 pub(super) struct Files {
     layers: Vec<Layer>,
-    baseline: BTreeMap<PathBuf, FileState>,
+    /// By the path inside the arena. Not by [`Path`], whose comparison takes each name apart.
+    baseline: HashMap<OsString, Known>,
+    listings: Listings,
+    /// How often all was looked at.
+    walks: u64,
+}
+
+/// What was there when the arena was new.
+#[derive(Debug)]
+struct Known {
+    state: FileState,
+    /// The last walk that came by.
+    seen: u64,
 }
 
 impl Files {
     /// Remembers how the layers look now. The working directory must be the store.
     pub(super) fn new(layers: Vec<Layer>) -> io::Result<Self> {
-        let mut files = Self { layers, baseline: BTreeMap::new() };
-        files.baseline = files.now()?;
+        let mut files = Self { layers, baseline: HashMap::new(), listings: Listings::default(), walks: 0 };
+        for (path, state) in files.changed()? {
+            files.baseline.insert(path.into(), Known { state, seen: 0 });
+        }
         Ok(files)
     }
 
@@ -35,45 +52,43 @@ impl Files {
         if let Some(layer) = layer
             && let Ok(below) = path.strip_prefix(&layer.seen_at)
         {
-            let state = state(&layer.directory.join(below), layer.overlay)?;
-            self.baseline.insert(path.to_owned(), state);
+            let at = layer.directory.join(below);
+            let state = state(&at, &fs::symlink_metadata(&at)?, layer.overlay)?;
+            self.baseline.insert(path.into(), Known { state, seen: 0 });
         }
         Ok(())
     }
 
     /// Takes `path` for something that was never there.
     pub(super) fn forget(&mut self, path: &Path) {
-        self.baseline.remove(path);
+        self.baseline.remove(path.as_os_str());
     }
 
     /// What was written or removed since.
-    pub(super) fn changed(&self) -> io::Result<BTreeMap<PathBuf, FileState>> {
-        let mut now = self.now()?;
-        for (path, state) in &self.baseline {
-            match now.get(path) {
-                Some(same) if same == state => {
-                    now.remove(path);
-                }
-                Some(_) => {}
-                None => {
-                    let removed = FileState {
-                        kind: FileKind::Removed,
-                        size: 0,
-                        mode: 0,
-                        digest: String::new(),
-                        target: None,
-                    };
-                    now.insert(path.clone(), removed);
-                }
-            }
+    pub(super) fn changed(&mut self) -> io::Result<BTreeMap<PathBuf, FileState>> {
+        self.walks += 1;
+        let mut walk = Walk {
+            number: self.walks,
+            baseline: &mut self.baseline,
+            listings: &mut self.listings,
+            changed: BTreeMap::new(),
+        };
+        for Layer { seen_at, directory, overlay } in &self.layers {
+            walk.below(directory, &fs::symlink_metadata(directory)?, seen_at, *overlay)?;
         }
-        Ok(now)
+        let mut changed = walk.changed;
+        for (path, _) in self.baseline.iter().filter(|(_, known)| known.seen != self.walks) {
+            let removed =
+                FileState { kind: FileKind::Removed, size: 0, mode: 0, digest: String::new(), target: None };
+            changed.insert(path.into(), removed);
+        }
+        Ok(changed)
     }
 
     /// Removes what was written since, as far as that is possible; what remains is changed still.
-    pub(super) fn restore(&self) -> io::Result<()> {
+    pub(super) fn restore(&mut self) -> io::Result<()> {
         for (path, state) in self.changed()?.iter().rev() {
-            if self.baseline.contains_key(path) || state.kind == FileKind::Removed {
+            if self.baseline.contains_key(path.as_os_str()) || state.kind == FileKind::Removed {
                 continue;
             }
             let _ =
@@ -81,47 +96,109 @@ impl Files {
         }
         Ok(())
     }
-
-    fn now(&self) -> io::Result<BTreeMap<PathBuf, FileState>> {
-        let mut found = BTreeMap::new();
-        for layer in &self.layers {
-            walk(&layer.directory, &layer.seen_at, layer.overlay, &mut found)?;
-        }
-        Ok(found)
-    }
 }
 
-/// Adds everything below `directory`, which is seen at `seen_at`, to `found`.
-fn walk(
-    directory: &Path,
-    seen_at: &Path,
-    overlay: bool,
-    found: &mut BTreeMap<PathBuf, FileState>,
-) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let (path, seen) = (entry.path(), seen_at.join(entry.file_name()));
-        // A file may vanish between being listed and being read.
-        let Some(state) = (match state(&path, overlay) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            other => Some(other?),
-        }) else {
-            continue;
-        };
-        let directory = state.kind == FileKind::Directory;
-        found.insert(seen.clone(), state);
-        if directory {
-            match walk(&path, &seen, overlay, found) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
+/// One look at everything.
+struct Walk<'a> {
+    number: u64,
+    baseline: &'a mut HashMap<OsString, Known>,
+    listings: &'a mut Listings,
+    changed: BTreeMap<PathBuf, FileState>,
+}
+
+impl Walk<'_> {
+    /// Looks at everything below `directory`, which is seen at `seen_at`.
+    fn below(
+        &mut self,
+        directory: &Path,
+        metadata: &Metadata,
+        seen_at: &Path,
+        overlay: bool,
+    ) -> io::Result<()> {
+        for name in &*self.listings.of(directory, metadata)? {
+            let path = directory.join(name);
+            // A file may vanish between being listed and being read.
+            let found = unless_vanished(
+                fs::symlink_metadata(&path)
+                    .and_then(|metadata| Ok((state(&path, &metadata, overlay)?, metadata))),
+            )?;
+            let Some((state, metadata)) = found else { continue };
+            let is_directory = state.kind == FileKind::Directory;
+            let seen = seen_at.join(name);
+            self.note(&seen, state);
+            if is_directory {
+                unless_vanished(self.below(&path, &metadata, &seen, overlay))?;
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn note(&mut self, path: &Path, state: FileState) {
+        if let Some(known) = self.baseline.get_mut(path.as_os_str()) {
+            known.seen = self.number;
+            if known.state == state {
+                // One layer may lie upon another: what the upper one holds is seen.
+                self.changed.remove(path);
+                return;
+            }
+        }
+        self.changed.insert(path.to_owned(), state);
+    }
 }
 
-fn state(path: &Path, overlay: bool) -> io::Result<FileState> {
-    let metadata = fs::symlink_metadata(path)?;
+fn unless_vanished<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The names in directories: most stay as they are as long as an arena lives.
+#[derive(Debug, Default)]
+struct Listings(HashMap<OsString, (Stamp, Arc<[OsString]>)>);
+
+/// Tells whether a directory is the one that was read, and nothing came or went: its inode, and when that last changed.
+type Stamp = (u64, i64, i64);
+
+impl Listings {
+    /// How long a directory must have been as it is before what it holds is kept: what changes it again in the same tick of the
+    /// kernel's clock (10 ms at most) leaves it with the same time.
+    const SETTLED: Duration = Duration::from_millis(50);
+
+    /// How many listings are kept.
+    const MOST: usize = 4096;
+
+    /// The names in `directory`, whose metadata were read before.
+    fn of(&mut self, directory: &Path, metadata: &Metadata) -> io::Result<Arc<[OsString]>> {
+        let stamp = (metadata.ino(), metadata.ctime(), metadata.ctime_nsec());
+        if let Some((known, names)) = self.0.get(directory.as_os_str())
+            && *known == stamp
+        {
+            return Ok(names.clone());
+        }
+        let read = now();
+        let names: Arc<[OsString]> =
+            fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+        let changed = Duration::new(
+            metadata.ctime().try_into().unwrap_or_default(),
+            metadata.ctime_nsec().try_into().unwrap_or_default(),
+        );
+        if read.checked_sub(changed).is_some_and(|age| age > Self::SETTLED) {
+            if self.0.len() >= Self::MOST {
+                self.0.clear();
+            }
+            self.0.insert(directory.into(), (stamp, names.clone()));
+        }
+        Ok(names)
+    }
+}
+
+/// Since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn state(path: &Path, metadata: &Metadata, overlay: bool) -> io::Result<FileState> {
     let kind = metadata.file_type();
     let mut state = FileState {
         kind: FileKind::File,
@@ -260,6 +337,48 @@ mod tests {
     fn an_empty_file_has_the_digest_of_nothing() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert_eq!(digest(file.path()).unwrap(), EMPTY);
-        assert_eq!(state(file.path(), false).unwrap().digest, EMPTY);
+        let metadata = fs::symlink_metadata(file.path()).unwrap();
+        assert_eq!(state(file.path(), &metadata, false).unwrap().digest, EMPTY);
+    }
+
+    #[test]
+    fn what_comes_and_goes_shows_whether_listings_are_kept_or_not() {
+        let store = tempfile::tempdir().unwrap();
+        let inner = store.path().join("folder/inner");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("old"), "1").unwrap();
+        let seen_at = PathBuf::from("/seen");
+        let layer = Layer { seen_at: seen_at.clone(), directory: store.path().to_owned(), overlay: false };
+        let mut files = Files::new(vec![layer]).unwrap();
+        let kinds = |files: &mut Files| {
+            let changed = files.changed().unwrap().into_iter();
+            changed
+                .map(|(path, state)| (path.strip_prefix(&seen_at).unwrap().to_owned(), state.kind))
+                .collect::<Vec<_>>()
+        };
+        let named = |name: &str, kind: FileKind| vec![(Path::new("folder/inner").join(name), kind)];
+        for kept in [false, true] {
+            if kept {
+                std::thread::sleep(Listings::SETTLED * 2);
+                assert_eq!(kinds(&mut files), []);
+                assert!(files.listings.0.contains_key(inner.as_os_str()), "{:?}", files.listings);
+            }
+            fs::write(inner.join("new"), "").unwrap();
+            assert_eq!(kinds(&mut files), named("new", FileKind::File));
+            fs::remove_file(inner.join("new")).unwrap();
+            assert_eq!(kinds(&mut files), []);
+            fs::write(inner.join("old"), "2").unwrap();
+            assert_eq!(kinds(&mut files), named("old", FileKind::File));
+            fs::remove_file(inner.join("old")).unwrap();
+            assert_eq!(kinds(&mut files), named("old", FileKind::Removed));
+            fs::write(inner.join("old"), "1").unwrap();
+            assert_eq!(kinds(&mut files), []);
+        }
+        // Another directory of the same name.
+        fs::rename(&inner, store.path().join("folder/away")).unwrap();
+        fs::create_dir(&inner).unwrap();
+        let expected =
+            ["away", "away/old", "inner/old"].map(|name| Path::new("folder").join(name)).into_iter();
+        assert!(kinds(&mut files).into_iter().map(|(path, _)| path).eq(expected));
     }
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use netlink_packet_core::{NetlinkDeserializable, NetlinkHeader};
@@ -796,7 +797,6 @@ fn bridge_vlans(route: &mut impl Dumps) -> std::result::Result<Vec<BridgeVlan>, 
 /// Every readable value below /proc/sys/net, as the current network namespace has it.
 fn sysctls() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    // A value is given whole by one read.
     collect_sysctls(Path::new("/proc/sys/net"), "net", &mut vec![0; 16 << 10], &mut found);
     found
 }
@@ -808,9 +808,18 @@ fn collect_sysctls(directory: &Path, name: &str, buffer: &mut [u8], found: &mut 
         let name = format!("{name}/{}", entry.file_name().to_string_lossy());
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect_sysctls(&entry.path(), &name, buffer, found);
-        } else if let Ok(count) = File::open(entry.path()).and_then(|mut file| file.read(buffer)) {
+        } else if let Ok(count) = File::open(entry.path()).and_then(|file| read_sysctl(&file, buffer)) {
             found.insert(name, String::from_utf8_lossy(&buffer[..count]).trim_end().to_owned());
         }
+    }
+}
+
+/// Reads a value, which one read gives whole. Most are short, and the kernel clears as much memory as is asked for.
+fn read_sysctl(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    const SHORT: usize = 128;
+    match file.read_at(&mut buffer[..SHORT], 0)? {
+        SHORT => file.read_at(buffer, 0),
+        count => Ok(count),
     }
 }
 
