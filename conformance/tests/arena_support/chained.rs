@@ -53,6 +53,10 @@ fn connect(arena: &mut Arena, name: &str, number: u8) {
 
 /// Executes the plugin for the container `name`, whose addresses are those of [`connect`].
 fn operate(arena: &mut Arena, operation: &str, name: &str, number: u8, plugin: &Value) -> Execution {
+    arena.execute(&request(operation, name, number, plugin)).expect("the arena answers")
+}
+
+fn request(operation: &str, name: &str, number: u8, plugin: &Value) -> Invocation {
     let mut config = plugin.clone();
     config["cniVersion"] = json!("1.1.0");
     config["name"] = json!("net");
@@ -64,7 +68,7 @@ fn operate(arena: &mut Arena, operation: &str, name: &str, number: u8, plugin: &
             { "address": format!("fd00:90:{number}::2/64"), "interface": 1 }
         ]
     });
-    arena.execute(&of_plugin(operation, name, &config)).expect("the arena answers")
+    of_plugin(operation, name, &config)
 }
 
 #[track_caller]
@@ -204,6 +208,22 @@ fn two_tunings_in_a_chain_bring_back_what_was_before_both() {
     succeeds(&operate(&mut arena, "DEL", "c1", 1, &first));
     assert_eq!(read(&mut arena), before);
     assert_eq!(sysctl(&mut arena, "net/ipv4/conf/eth0/arp_filter"), "0");
+}
+
+#[test]
+fn tuning_brings_back_what_was_before_where_del_does_not_name_the_namespace() {
+    let mut arena = arena("tuning");
+    let all_multicast = |arena: &mut Arena| {
+        let state = arena.snapshot(Scope::network()).expect("snapshot");
+        state.containers["c1"].link("eth0").expect("eth0").all_multicast
+    };
+    let plugin = json!({ "type": "tuning", "allmulti": true });
+    succeeds(&operate(&mut arena, "ADD", "c1", 1, &plugin));
+    assert!(all_multicast(&mut arena));
+    let mut del = request("DEL", "c1", 1, &plugin);
+    del.environment.retain(|(name, _)| name != "CNI_NETNS");
+    succeeds(&arena.execute(&del).expect("the arena answers"));
+    assert!(!all_multicast(&mut arena));
 }
 
 /// What was sent to a container's address, and what it sent back, each in a datagram of 1000 bytes: the bytes that passed a limit each way.

@@ -233,8 +233,10 @@ fn restore(socket: &mut Socket, backup: &Backup) -> Result<(), Refusal> {
     outcomes.into_iter().collect()
 }
 
-/// Brings back what was before if the namespace is still the one that was changed, and removes the backup.
-fn undo(folder: &Folder<'_>, backup: &Backup, netns: Option<&Netns>) -> Result<(), Refusal> {
+/// Brings back what was before if the namespace is still the one that was changed, and removes the backup. Who does not name the
+/// namespace may not know that it is still there.
+fn undo(folder: &Folder<'_>, backup: &Backup, named: Option<Netns>) -> Result<(), Refusal> {
+    let netns = named.or_else(|| Netns::open(backup.netns_path.as_str()).ok());
     if let Some(netns) = netns.filter(|netns| netns.identity() == backup.netns) {
         netns.run(|| restore(&mut Socket::route()?, backup))??;
     }
@@ -244,7 +246,7 @@ fn undo(folder: &Folder<'_>, backup: &Backup, netns: Option<&Netns>) -> Result<(
 fn del(request: &Request) -> Outcome {
     let folder = Folder(data_dir(request).unwrap_or(Path::new(DATA_DIR)));
     match folder.read(&request.attachment)? {
-        Some(backup) => undo(&folder, &backup, request.netns_if_any().as_ref())?,
+        Some(backup) => undo(&folder, &backup, request.netns_if_any())?,
         None => folder.remove(&request.attachment)?,
     }
     Ok(Answer::Silence)
@@ -288,9 +290,7 @@ fn gc(request: &Request) -> Outcome {
     let stale = folder.all()?.into_iter().filter(|backup| {
         backup.attachment.network == request.attachment.network && !valid.contains(&backup.attachment)
     });
-    let outcomes: Vec<Result<(), Refusal>> = stale
-        .map(|backup| undo(&folder, &backup, Netns::open(backup.netns_path.as_str()).ok().as_ref()))
-        .collect();
+    let outcomes: Vec<Result<(), Refusal>> = stale.map(|backup| undo(&folder, &backup, None)).collect();
     outcomes.into_iter().collect::<Result<(), Refusal>>().map(|()| Answer::Silence)
 }
 
