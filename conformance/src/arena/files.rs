@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -176,14 +176,15 @@ impl Listings {
         {
             return Ok(names.clone());
         }
-        let read = now();
+        let read = SystemTime::now();
         let names: Arc<[OsString]> =
             fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
-        let changed = Duration::new(
-            metadata.ctime().try_into().unwrap_or_default(),
-            metadata.ctime_nsec().try_into().unwrap_or_default(),
-        );
-        if read.checked_sub(changed).is_some_and(|age| age > Self::SETTLED) {
+        let changed = SystemTime::UNIX_EPOCH
+            + Duration::new(
+                metadata.ctime().try_into().unwrap_or_default(),
+                metadata.ctime_nsec().try_into().unwrap_or_default(),
+            );
+        if read.duration_since(changed).is_ok_and(|age| age > Self::SETTLED) {
             if self.0.len() >= Self::MOST {
                 self.0.clear();
             }
@@ -191,11 +192,6 @@ impl Listings {
         }
         Ok(names)
     }
-}
-
-/// Since 1970.
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn state(path: &Path, metadata: &Metadata, overlay: bool) -> io::Result<FileState> {
