@@ -92,6 +92,9 @@ enum Reason {
     KilledAdd,
 }
 
+/// How many containers a scenario may need beside its own: the links in front of them have numbers below 256.
+const OTHERS: u8 = 12;
+
 struct Slot {
     attachment: Attachment,
     state: State,
@@ -122,6 +125,10 @@ struct Game<'s> {
     shown: Shown,
     /// The versions that VERSION named.
     versions: Option<Vec<String>>,
+    /// How many containers were made beside those of the scenario.
+    others: u8,
+    /// Containers of which a DEL passed that was told another namespace or none.
+    untold: BTreeSet<u8>,
 }
 
 impl<'s> Game<'s> {
@@ -144,6 +151,8 @@ impl<'s> Game<'s> {
             reasons: BTreeSet::new(),
             shown: Shown::default(),
             versions: None,
+            others: 0,
+            untold: BTreeSet::new(),
         };
         let attaches = scenario.settle
             && scenario.steps.iter().any(|step| {
@@ -615,6 +624,9 @@ impl<'s> Game<'s> {
         let works = self.works.contains(&at.network) || own;
         judge_faulty(case, &demand, &answer, works);
         if answer.succeeded() {
+            if operation == Operation::Del && fault.hides_namespace() {
+                self.untold.insert(at.container);
+            }
             self.accepted(case, operation, at, &answer);
         } else if operation == Operation::Gc && requirement.is_none() {
             // It goes on after an error, and lists nothing as valid.
@@ -666,11 +678,16 @@ impl<'s> Game<'s> {
         self.is_taken_from_others(case, network)
     }
 
-    /// Whether an ADD of another container, with nothing odd about it, succeeds.
+    /// Whether an ADD of another container, with nothing odd about it, succeeds. Not, too, where there is no room for one more.
     fn is_taken_from_others(&mut self, case: &mut Case<'_>, network: u8) -> Result<bool, Stop> {
-        let at = At { container: CONTAINERS, network, ..At::default() };
+        if self.others == OTHERS {
+            return Ok(false);
+        }
+        self.others += 1;
+        let number = CONTAINERS + self.others;
+        let at = At { container: number - 1, network, ..At::default() };
         let first = case.attachment()?;
-        let attachment = self.attachment(case, at, &first, &[], usize::from(CONTAINERS) + 1)?;
+        let attachment = self.attachment(case, at, &first, &[], number.into())?;
         let mut works = false;
         for operation in [Operation::Add, Operation::Del] {
             let label = format!("{operation} of another container, with nothing wrong");
@@ -805,6 +822,21 @@ impl<'s> Game<'s> {
                 || case_is_chained && line.starts_with("- container ")
         };
         let what = "all that was played, and DEL of every attachment,";
+        // What a chained plugin changed in a container it has to know to bring back what was before, and after a DEL that passed
+        // it need not any more. What else has happened is not to blame.
+        let untold: Vec<&Attachment> = self
+            .slots
+            .iter()
+            .filter(|(at, _)| case_is_chained && self.untold.contains(&at.container))
+            .map(|(_, slot)| &slot.attachment)
+            .collect();
+        let is_of_untold = |line: &str| untold.iter().any(|one| changes::is_in_container(line, one));
+        if !untold.is_empty() {
+            let what = "DEL that names the namespace, after one that did not,";
+            let other = |line: &str| !is_of_untold(line) || ignore(line);
+            case.expect_unchanged(base, after, "del.undoes-modifications", what, other);
+        }
+        let ignore = |line: &str| ignore(line) || is_of_untold(line);
         let delegates = case.target.is_some_and(crate::target::Target::executes_others);
         let requirement = match self.reasons.last() {
             None | Some(Reason::Deleted | Reason::Collected | Reason::Faulty) => {

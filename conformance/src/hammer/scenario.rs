@@ -1,5 +1,6 @@
 //! What the hammer plays: a configuration, and what happens to containers under it.
 
+use cni_spec::parameters::Variable;
 use cni_spec::{Operation, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -227,6 +228,13 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<u32>,
     },
+}
+
+impl Fault {
+    /// Whether the plugin is not told the container's namespace.
+    pub fn hides_namespace(&self) -> bool {
+        matches!(self, Fault::Environment { variable, .. } if variable == Variable::Netns.as_str())
+    }
 }
 
 /// One change of a document.

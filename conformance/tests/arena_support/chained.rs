@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use cnitest::arena::{Arena, Exchange, Listener, NetOp, Place, Scope, Transport};
+use cnitest::arena::snapshot::Family;
+use cnitest::arena::{Arena, Exchange, Listener, NetOp, Place, Scope, Transport, difference};
 use cnitest::invoke::{Execution, Invocation};
 use serde_json::{Value, json};
 
@@ -224,6 +225,25 @@ fn tuning_brings_back_what_was_before_where_del_does_not_name_the_namespace() {
     del.environment.retain(|(name, _)| name != "CNI_NETNS");
     succeeds(&arena.execute(&del).expect("the arena answers"));
     assert!(!all_multicast(&mut arena));
+}
+
+#[test]
+fn the_unspecified_address_as_a_gateway_is_none_to_sbr() {
+    for (gateway, family) in [("0.0.0.0", Family::V4), ("::", Family::V6)] {
+        let mut arena = arena("sbr");
+        let plugin = json!({ "type": "sbr", "gateways": [gateway] });
+        let before = arena.snapshot(Scope::network()).expect("snapshot");
+        succeeds(&operate(&mut arena, "ADD", "c1", 1, &plugin));
+        let added = arena.snapshot(Scope::network()).expect("snapshot");
+        let on_link = added.containers["c1"].routes.iter().filter(|route| {
+            route.prefix == 0 && route.family == family && route.gateway.is_none() && route.table >= 100
+        });
+        assert_eq!(on_link.count(), 1, "{gateway}: {:?}", added.containers["c1"].routes);
+        succeeds(&operate(&mut arena, "CHECK", "c1", 1, &plugin));
+        succeeds(&operate(&mut arena, "DEL", "c1", 1, &plugin));
+        let after = arena.snapshot(Scope::network()).expect("snapshot");
+        assert!(difference(&before, &after).is_empty(), "{gateway}: {}", difference(&before, &after));
+    }
 }
 
 /// What was sent to a container's address, and what it sent back, each in a datagram of 1000 bytes: the bytes that passed a limit each way.

@@ -88,6 +88,74 @@ fn a_broken_plugin_is_found_and_the_finding_is_small_and_repeatable() {
     assert_eq!(mended.status.code(), Some(0), "{}", String::from_utf8_lossy(&mended.stdout));
 }
 
+/// Plays steps of tuning by `replay`, with a shell script in front that may do something else first. The exit status and the
+/// results.
+fn replay_tuning(first: &str, steps: &Value) -> (Option<i32>, Vec<Value>) {
+    let folder = Folder::new();
+    let real = folder.path().join("real");
+    std::fs::create_dir(&real).expect("folder");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cnitest"), real.join("tuning")).expect("link");
+    let plugin = folder
+        .plugin("tuning", &format!("text=$(cat)\n{first}\nprintf %s \"$text\" | {}/tuning", real.display()));
+    let scenario = json!({
+        "version": "1.1.0",
+        "configuration": "sysctl",
+        "plugin": { "type": "tuning", "allmulti": true },
+        "steps": steps,
+    });
+    let file = folder.path().join("scenario.json");
+    std::fs::write(&file, scenario.to_string()).expect("scenario written");
+    let paths = [&file, &plugin].map(|path| path.to_str().expect("UTF-8"));
+    let output = run(&["replay", paths[0], paths[1], "--format", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), report["results"].as_array().expect("results").clone())
+}
+
+#[test]
+fn a_chained_plugin_that_del_did_not_tell_the_namespace_gets_a_warning_whatever_else_happened() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    // What was before is forgotten, though the namespace may still be there.
+    let forgets = "[ \"$CNI_COMMAND\" != DEL ] || [ -n \"${CNI_NETNS-}\" ] || \
+                   rm -f $(grep -l \"$CNI_CONTAINERID\" /run/cni/tuning/*)";
+    let fault = json!({
+        "kind": "environment", "variable": "CNI_NETNS", "value": "", "requirement": "param.required-empty-equals-missing"
+    });
+    let steps = json!([
+        { "do": "operate", "operation": "ADD", "at": { "container": 0 } },
+        { "do": "broken", "operation": "DEL", "at": { "container": 0 }, "fault": fault },
+        { "do": "kill", "operation": "ADD", "at": { "container": 1 }, "after": 200 },
+    ]);
+    let told = |first: &str| {
+        let (status, results) = replay_tuning(first, &steps);
+        let of = |one: &Value| (one["verdict"].clone(), one["broken"].clone());
+        (status, results.iter().map(of).collect::<Vec<_>>())
+    };
+    assert_eq!(told(forgets), (Some(0), vec![(json!("warn"), json!(["del.undoes-modifications"]))]));
+    assert_eq!(told(""), (Some(0), vec![(json!("pass"), json!([]))]));
+}
+
+#[test]
+fn more_than_one_refusal_can_be_compared_with_what_another_container_gets() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let refuses =
+        r#"case $text in *\\u0063*) echo '{"cniVersion":"1.1.0","code":6,"msg":"no JSON"}'; exit 1;; esac"#;
+    let add = |container: u8| {
+        let at = json!({ "container": container, "network": 1 });
+        json!({ "do": "operate", "operation": "ADD", "at": at, "harmless": "escaped" })
+    };
+    let (status, results) = replay_tuning(refuses, &json!([add(0), add(1), add(2)]));
+    assert_eq!(status, Some(0), "a warning, and nothing undecided: {results:#?}");
+    let broken = |one: &Value| one["broken"] == json!(["exec.json-encoding"]);
+    assert_eq!(results.iter().filter(|one| broken(one)).count(), 1, "{results:#?}");
+}
+
 #[test]
 fn known_findings_do_not_fail_the_run() {
     if let Some(why) = refused() {
