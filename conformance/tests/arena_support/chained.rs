@@ -179,6 +179,42 @@ fn bridges_that_are_guarded_do_not_reach_each_other() {
 }
 
 #[test]
+fn a_bridge_that_a_killed_del_left_guarded_is_no_longer_with_the_next_del_or_gc() {
+    let mut arena = arena("firewall");
+    if !arena.has_program("nft").expect("answer") {
+        eprintln!("skipped: nft, which is to take away what a killed DEL has taken away, is not installed");
+        return;
+    }
+    connect(&mut arena, "c2", 2);
+    for operation in ["DEL", "GC"] {
+        let plugin = json!({ "type": "firewall", "ingressPolicy": "same-bridge" });
+        succeeds(&operate(&mut arena, "ADD", "c2", 2, &plugin));
+        // What the first transaction of DEL removes.
+        let of_c2 = "nft flush map inet cni_reference_firewall attachments && \
+                     for set in containers_v4 containers_v6 $(nft list sets | grep -o 'users_[a-z0-9_]*'); do \
+                     nft flush set inet cni_reference_firewall $set || exit 1; done";
+        run(&mut arena, of_c2);
+        succeeds(&operate(&mut arena, "ADD", "c1", 1, &plugin));
+        let guarded = |arena: &mut Arena| {
+            let listed = run(arena, "nft list set inet cni_reference_firewall guarded").stdout_text();
+            ["front1", "front2"].map(|name| listed.contains(name))
+        };
+        assert_eq!(guarded(&mut arena), [true, true]);
+        let valid = json!([{ "containerID": "c1", "ifname": "eth0" }]);
+        succeeds(&operate(
+            &mut arena,
+            operation,
+            "c2",
+            2,
+            &extended(plugin.clone(), &json!({ "cni.dev/valid-attachments": valid })),
+        ));
+        assert_eq!(guarded(&mut arena), [true, false], "{operation}");
+        succeeds(&operate(&mut arena, "DEL", "c1", 1, &plugin));
+        assert_eq!(run(&mut arena, "nft list tables").stdout_text(), "");
+    }
+}
+
+#[test]
 fn two_tunings_in_a_chain_bring_back_what_was_before_both() {
     let mut arena = arena("tuning");
     let c1 = Place::container("c1");

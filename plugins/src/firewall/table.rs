@@ -255,11 +255,10 @@ pub(super) fn remove(identity: [u8; IDENTITY], label: &str) -> Result<(), Netlin
                 changes.push(object::delete_element(TABLE, set, &key));
             }
         }
-        let users = share.guard.as_ref().map(Guard::users);
-        if let Some(users) = &users
-            && object::element(&mut socket, TABLE, users, &identity)?.is_some()
+        if let Some(guard) = &share.guard
+            && object::element(&mut socket, TABLE, &guard.users(), &identity)?.is_some()
         {
-            changes.push(object::delete_element(TABLE, users, &identity));
+            changes.push(object::delete_element(TABLE, &guard.users(), &identity));
         }
         match transact(&mut socket, "forget the container's traffic", None, changes) {
             // Another DEL of the same attachment was faster.
@@ -269,10 +268,12 @@ pub(super) fn remove(identity: [u8; IDENTITY], label: &str) -> Result<(), Netlin
                 if let Some(guard) = &share.guard {
                     drop_unused(&mut socket, guard)?;
                 }
-                break;
+                return LEDGER.remove_if_idle();
             }
         }
     }
+    // Whoever removed it may have been killed before it was done.
+    drop_all_unused(&mut socket)?;
     LEDGER.remove_if_idle()
 }
 
@@ -287,7 +288,8 @@ fn drop_unused(socket: &mut Socket, guard: &Guard) -> Result<(), NetlinkError> {
             object::delete_set(TABLE, &guard.users()),
             object::delete_element(TABLE, guard.policy.pairs().name, &guard.pair()),
         ];
-        if !object::has_elements(TABLE, &guard.other().users())? {
+        // Where it is there and nobody is in it, it goes next, and takes that with it.
+        if !object::has_set(socket, TABLE, &guard.other().users())? {
             changes.push(object::delete_element(TABLE, GUARDED.name, &guard.name_bytes()));
         }
         match transact(socket, "no longer guard a bridge", generation, changes) {
@@ -300,11 +302,25 @@ fn drop_unused(socket: &mut Socket, guard: &Guard) -> Result<(), NetlinkError> {
     Ok(())
 }
 
-/// Removes what attachments have whose label is chosen.
+/// No longer guards any bridge on which nobody is left.
+fn drop_all_unused(socket: &mut Socket) -> Result<(), NetlinkError> {
+    for element in object::all_elements(socket, TABLE, GUARDED.name)? {
+        for policy in Policy::ALL {
+            let guard = Guard { bridge: to_text(&element.key), policy };
+            if object::has_set(socket, TABLE, &guard.users())? {
+                drop_unused(socket, &guard)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what attachments have whose label is chosen, and what nobody needs.
 pub(super) fn collect(chosen: impl Fn(&str) -> bool) -> Result<(), NetlinkError> {
     let Some(mut socket) = socket_if_any()? else { return Ok(()) };
     let stale = LEDGER.attachments(&mut socket, chosen)?;
     stale.iter().try_for_each(|(identity, label)| remove(*identity, label))?;
+    drop_all_unused(&mut socket)?;
     LEDGER.remove_if_idle()
 }
 
