@@ -1,5 +1,6 @@
 //! Reference plugins that are killed at any moment of ADD and DEL: DEL removes what is left, every time.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use cni_spec::{Operation, Version};
 use cnitest::hammer::scenario::{At, CONTAINERS, Scenario, Step};
 use cnitest::hammer::{Hammer, HammerError, Options};
 use cnitest::suite::{self, Suite, subject};
+use cnitest::target::Configuration;
 use globset::GlobSet;
 
 /// How many kills each plugin survives here. `CNITEST_KILLS` asks for more.
@@ -42,9 +44,7 @@ fn hammer() -> Hammer {
 
 /// In each container: an ADD that is killed, DEL, an ADD, a DEL that is killed, DEL. Each kill comes within `limit`
 /// microseconds.
-fn scenario(plugin: &subject::Found, random: &mut Random, limit: u32) -> Option<Scenario> {
-    let target = subject::target(plugin)?;
-    let configuration = target.configurations.first()?;
+fn scenario(configuration: &Configuration, random: &mut Random, limit: u32) -> Scenario {
     let mut steps = Vec::new();
     for container in 0..CONTAINERS {
         let at = At { container, ..At::default() };
@@ -59,7 +59,7 @@ fn scenario(plugin: &subject::Found, random: &mut Random, limit: u32) -> Option<
             plainly(Operation::Del),
         ]);
     }
-    Some(Scenario {
+    Scenario {
         origin: Default::default(),
         version: Version::V1_1_0,
         configuration: configuration.name.clone(),
@@ -67,7 +67,7 @@ fn scenario(plugin: &subject::Found, random: &mut Random, limit: u32) -> Option<
         args: configuration.args.clone(),
         settle: true,
         steps,
-    })
+    }
 }
 
 /// Kills a plugin so often, and expects that DEL removes what that left.
@@ -79,10 +79,16 @@ fn kill(name: &str, kills: usize) {
     };
     let (hammer, mut random) = (hammer(), Random::new(0x0020_2611_2617));
     let (mut killed, mut limit) = (0, 10_000);
+    let mut configurations: VecDeque<&Configuration> = target.configurations.iter().collect();
     for _ in 0..PATIENCE.max(kills) {
-        let Some(scenario) = scenario(&found, &mut random, limit) else {
-            panic!("{name}: the target has no configuration");
+        // One after another.
+        let Some(configuration) = configurations.pop_front() else {
+            let links = target.requires.links.join(", ");
+            assert!(killed == 0 && !links.is_empty(), "{name}: no ADD succeeds");
+            eprintln!("{name} is left out: no ADD succeeds on this kernel, which must have {links}");
+            return;
         };
+        let scenario = scenario(configuration, &mut random, limit);
         let outcome = match hammer.replay(&found, Some(&target), &scenario) {
             Ok(outcome) => outcome,
             Err(HammerError::Unstartable(reason)) => {
@@ -96,11 +102,10 @@ fn kill(name: &str, kills: usize) {
         assert!(outcome.findings.is_empty(), "{name}, after {killed} kills: {seen:?} in {scenario:?}");
         assert_eq!(outcome.run.summary.error, 0, "{name}: {seen:?}");
         if outcome.attached == 0 {
-            let links = target.requires.links.join(", ");
-            assert!(killed == 0 && !links.is_empty(), "{name}: no ADD succeeds");
-            eprintln!("{name} is left out: no ADD succeeds on this kernel, which must have {links}");
-            return;
+            eprintln!("{name}: {:?} is left out: no ADD of it succeeds here", configuration.name);
+            continue;
         }
+        configurations.push_back(configuration);
         killed += outcome.killed;
         if killed >= kills {
             println!("{name}: killed {killed} times");
@@ -117,12 +122,49 @@ fn kill(name: &str, kills: usize) {
     panic!("{name} was killed {killed} times only");
 }
 
+/// A test for each plugin, so that they wait for the kernel side by side.
+macro_rules! killed_at_any_moment_leave_nothing_after_del {
+    ($($test:ident: $name:literal,)*) => {
+        const KILLED: &[&str] = &[$($name),*];
+        $(
+            #[test]
+            fn $test() {
+                kill($name, kills());
+            }
+        )*
+    };
+}
+
+killed_at_any_moment_leave_nothing_after_del! {
+    bandwidth: "bandwidth",
+    bridge: "bridge",
+    debug: "debug",
+    dummy: "dummy",
+    firewall: "firewall",
+    host_device: "host-device",
+    host_local: "host-local",
+    ipvlan: "ipvlan",
+    loopback: "loopback",
+    macvlan: "macvlan",
+    meta: "meta",
+    portmap: "portmap",
+    ptp: "ptp",
+    sbr: "sbr",
+    r#static: "static",
+    tap: "tap",
+    tuning: "tuning",
+    vlan: "vlan",
+    vrf: "vrf",
+}
+
 #[test]
-fn reference_plugins_killed_at_any_moment_leave_nothing_after_del() {
+fn every_reference_plugin_is_killed() {
+    let mut names: Vec<&str> = cni_plugins::NAMES.to_vec();
+    names.sort_unstable();
+    assert_eq!(KILLED, names);
+}
+
+fn kills() -> usize {
     let asked = std::env::var_os("CNITEST_KILLS");
-    let kills =
-        asked.as_deref().and_then(OsStr::to_str).map_or(KILLS, |text| text.parse().expect("a number"));
-    for name in cni_plugins::NAMES {
-        kill(name, kills);
-    }
+    asked.as_deref().and_then(OsStr::to_str).map_or(KILLS, |text| text.parse().expect("a number"))
 }
