@@ -162,6 +162,18 @@ fn what_several_subjects_skip_for_one_reason_is_told_once() {
 }
 
 #[test]
+fn headings_tell_of_the_host_what_those_before_did_not() {
+    let (mut lacking, mut plain) = (passing(), passing());
+    plain.environment.missing_features.clear();
+    lacking.environment.missing_features = vec!["a feature".to_owned()];
+    let text = shown(vec![plain.clone(), plain.clone(), lacking.clone(), lacking, plain], PLAIN);
+    let told: Vec<&str> = text.lines().filter(|line| line.starts_with("  host ")).collect();
+    assert_eq!(told.len(), 2, "{text}");
+    assert!(told[0].starts_with("  host      Linux "), "{text}");
+    assert_eq!(told[1], "  host      lacks a feature");
+}
+
+#[test]
 fn several_subjects_in_colour() {
     insta::assert_snapshot!(
         shown(vec![passing(), skipped()], Style { color: true, ..PLAIN }).replace('\u{1b}', "␛")

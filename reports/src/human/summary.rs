@@ -44,8 +44,13 @@ pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
     if let Some(baseline) = &run.baseline {
         field("baseline", &super::known::summary(baseline));
     }
-    if before.is_none_or(|before| before.environment != run.environment) {
-        field("host", &host(run));
+    // What the headings of two runs have in common is said by the first.
+    let lacks_as = |before: &Run| lacks(before) == lacks(run);
+    match (before.is_some_and(|before| host(before) == host(run)), lacks(run)) {
+        (false, None) => field("host", &host(run)),
+        (false, Some(lacks)) => field("host", &format!("{}; {lacks}", host(run))),
+        (true, Some(lacks)) if !before.is_some_and(lacks_as) => field("host", &lacks),
+        (true, _) => {}
     }
     if before.is_none_or(|before| circumstances(before) != circumstances(run)) {
         field("run", &format!("{}, {}", circumstances(run), run.started));
@@ -99,11 +104,13 @@ fn executable(path: &str, sha256: &str) -> String {
 
 fn host(run: &Run) -> String {
     let environment = &run.environment;
-    let mut text = format!("Linux {} {}, as {}", environment.kernel, environment.arch, privilege(run));
-    if !environment.missing_features.is_empty() {
-        text.push_str(&format!("; lacks {}", environment.missing_features.join(", ")));
-    }
-    text
+    format!("Linux {} {}, as {}", environment.kernel, environment.arch, privilege(run))
+}
+
+/// What cases wanted and the kernel lacks.
+fn lacks(run: &Run) -> Option<String> {
+    let missing = &run.environment.missing_features;
+    (!missing.is_empty()).then(|| format!("lacks {}", missing.join(", ")))
 }
 
 fn privilege(run: &Run) -> &str {
