@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::fields::{Fields, elements, invalid};
 use crate::inside::alone;
 use crate::netlink::link::Link;
-use crate::netlink::route::KernelRoute;
+use crate::netlink::route::{KernelRoute, next_hop};
 use crate::netlink::rule::{AnyRule, SourceRule};
 use crate::netlink::saved::SavedRoute;
 use crate::netlink::{Socket, Step};
@@ -78,8 +78,7 @@ impl Settings {
     fn way_out(&self, ip: &Ip) -> Option<WayOut> {
         let is_same_family = |gateway: &&IpAddr| gateway.is_ipv4() == ip.address.addr().is_ipv4();
         let named = self.gateways.iter().find(is_same_family).copied().or(ip.gateway)?;
-        // As to the kernel, the unspecified address is no gateway.
-        Some(WayOut { named, gateway: Some(named).filter(|gateway| !gateway.is_unspecified()) })
+        Some(WayOut { named, gateway: next_hop(named) })
     }
 }
 

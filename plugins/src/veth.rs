@@ -14,7 +14,7 @@ use cni_spec::result::{Dns, Interface, Ip, Route};
 use crate::delegate::{self, Delegate};
 use crate::fields::{Fields, invalid, unsupported};
 use crate::netlink::link::{self, Change, Link, Mac, Veth};
-use crate::netlink::route::KernelRoute;
+use crate::netlink::route::{KernelRoute, next_hop};
 use crate::netlink::{NetlinkError, Socket, Step, address};
 use crate::nft;
 use crate::refusal::{DIFFERS, EXISTS, KERNEL, Refusal};
@@ -265,7 +265,7 @@ fn kernel_route(route: &Route, ips: &[Ip], index: u32) -> Result<KernelRoute, Re
     let on_link = scope == Some(libc::RT_SCOPE_LINK);
     let default = ips.iter().filter_map(|ip| ip.gateway).find(|gateway| same_family(gateway) && !on_link);
     Ok(KernelRoute {
-        gateway: route.gw.or(default),
+        gateway: route.gw.or(default).and_then(next_hop),
         table: route.table,
         priority: route.priority,
         scope,
@@ -515,7 +515,7 @@ fn check_made(request: &Request) -> Result<(Link, Vec<Ip>), Refusal> {
 fn fulfils(found: &KernelRoute, route: &Route) -> bool {
     found.dst == route.dst.trunc()
         && found.table_number() == route.table.unwrap_or(libc::RT_TABLE_MAIN.into())
-        && route.gw.is_none_or(|gw| found.gateway == Some(gw))
+        && route.gw.is_none_or(|gw| found.gateway == next_hop(gw))
         && route.priority.is_none_or(|priority| found.priority.unwrap_or(0) == priority)
 }
 

@@ -674,8 +674,10 @@ fn route(case: &mut Case<'_>, container: &NamespaceState, reported: &ReportedRou
     if !case.expect(!same_destination.is_empty(), requirement, expected.as_str(), observed.as_str()) {
         return;
     }
+    // To the kernel, the unspecified address is no gateway, and no text says what else it would be.
+    let gw = reported.gw.filter(|gw| !gw.is_unspecified());
     let reached_by = |route: &Route| {
-        reported.gw.is_none_or(|gw| {
+        gw.is_none_or(|gw| {
             route.gateway == Some(gw) || route.next_hops.iter().any(|hop| hop.gateway == Some(gw))
         })
     };

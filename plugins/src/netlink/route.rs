@@ -120,6 +120,11 @@ impl KernelRoute {
     }
 }
 
+/// The next hop that an address names: to the kernel, the unspecified one of IPv4 is none, and so it is here for IPv6.
+pub fn next_hop(address: IpAddr) -> Option<IpAddr> {
+    Some(address).filter(|address| !address.is_unspecified())
+}
+
 fn read(payload: &[u8]) -> Option<KernelRoute> {
     if *payload.get(7)? != libc::RTN_UNICAST {
         return None;
