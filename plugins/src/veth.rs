@@ -512,11 +512,14 @@ fn check_made(request: &Request) -> Result<(Link, Vec<Ip>), Refusal> {
     Ok((link, ips))
 }
 
+/// Whether a route is the one that is asked for. Zero is no table to the kernel, and for IPv6 no priority: it puts its own there.
 fn fulfils(found: &KernelRoute, route: &Route) -> bool {
+    let table = route.table.filter(|table| *table != 0).unwrap_or(libc::RT_TABLE_MAIN.into());
+    let priority = route.priority.filter(|priority| *priority != 0 || route.dst.addr().is_ipv4());
     found.dst == route.dst.trunc()
-        && found.table_number() == route.table.unwrap_or(libc::RT_TABLE_MAIN.into())
+        && found.table_number() == table
         && route.gw.is_none_or(|gw| found.gateway == next_hop(gw))
-        && route.priority.is_none_or(|priority| found.priority.unwrap_or(0) == priority)
+        && priority.is_none_or(|priority| found.priority.unwrap_or(0) == priority)
 }
 
 /// A link as a result lists it.

@@ -160,7 +160,7 @@ fn more_than_one_refusal_can_be_compared_with_what_another_container_gets() {
 }
 
 #[test]
-fn the_unspecified_address_as_a_next_hop_is_none() {
+fn what_the_kernel_takes_for_nothing_is_nothing_in_routes() {
     if let Some(why) = refused() {
         eprintln!("skipped: {why}");
         return;
@@ -168,7 +168,9 @@ fn the_unspecified_address_as_a_next_hop_is_none() {
     for (subnet, gw, dst) in
         [("10.70.0.0/24", "0.0.0.0", "192.0.2.0/24"), ("fd00:70::/64", "::", "2001:db8::/32")]
     {
-        let ipam = json!({ "type": "host-local", "subnet": subnet, "routes": [{ "dst": dst, "gw": gw }] });
+        let routes = json!([{ "dst": dst, "gw": gw }, { "dst": "203.0.113.0/24", "priority": 0, "table": 0 },
+                { "dst": "2001:db8:1::/48", "priority": 0, "table": 0 }]);
+        let ipam = json!({ "type": "host-local", "subnet": subnet, "routes": routes });
         let configuration = json!({ "type": "ptp", "ipam": ipam });
         let steps = json!([{ "do": "operate", "operation": "ADD", "at": { "container": 0 } }]);
         let (status, results) = replay(Path::new("ptp"), "routed", &configuration, &steps);
