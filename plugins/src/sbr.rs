@@ -74,31 +74,20 @@ impl Settings {
         Ok(Settings { table, gateways, source_hints: fields.flag("addSourceHints")? })
     }
 
-    /// How everything else is reached from an address; none where nobody says it.
-    fn way_out(&self, ip: &Ip) -> Option<WayOut> {
+    /// The gateway of an address.
+    fn gateway(&self, ip: &Ip) -> Option<IpAddr> {
         let is_same_family = |gateway: &&IpAddr| gateway.is_ipv4() == ip.address.addr().is_ipv4();
-        let named = self.gateways.iter().find(is_same_family).copied().or(ip.gateway)?;
-        Some(WayOut { named, gateway: next_hop(named) })
-    }
-}
-
-/// A default route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct WayOut {
-    /// What is named as its gateway.
-    named: IpAddr,
-    /// The gateway; none where everything is on the link.
-    gateway: Option<IpAddr>,
-}
-
-impl WayOut {
-    fn is(self, route: &SavedRoute) -> bool {
-        is_default(route) && route.gateway() == self.gateway && route.is_ipv4() == self.named.is_ipv4()
+        self.gateways.iter().find(is_same_family).copied().or(ip.gateway)
     }
 }
 
 fn is_default(route: &SavedRoute) -> bool {
     route.dst().is_some_and(|dst| dst.prefix_len() == 0)
+}
+
+/// Whether a route is the default route through a gateway.
+fn leads_through(route: &SavedRoute, gateway: IpAddr) -> bool {
+    is_default(route) && route.is_ipv4() == gateway.is_ipv4() && route.gateway() == next_hop(gateway)
 }
 
 /// The addresses of the container's interface that a result lists; those of no interface count too.
@@ -226,14 +215,14 @@ fn plan(settings: &Settings, state: &State, ips: &[&Ip], index: u32) -> Plan {
         let (direct, by_gateway): (Vec<&&SavedRoute>, Vec<_>) =
             copied.iter().partition(|route| route.gateway().is_none());
         plan.steps.extend(direct.into_iter().map(|route| route.in_table(table).add()));
-        if let Some(way) = settings.way_out(ip)
-            && !copied.iter().any(|route| way.is(route))
+        if let Some(gateway) = settings.gateway(ip)
+            && !copied.iter().any(|route| leads_through(route, gateway))
         {
-            let any = if way.named.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
+            let any = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
             // Before the one that the interface had: the first that is added wins for IPv4, while IPv6 would use both.
-            let is_beside = way.named.is_ipv6() && copied.iter().any(|route| is_default(route));
+            let is_beside = gateway.is_ipv6() && copied.iter().any(|route| is_default(route));
             let default = KernelRoute {
-                gateway: way.gateway,
+                gateway: next_hop(gateway),
                 priority: is_beside.then_some(BEFORE),
                 table: Some(table),
                 protocol: OWN,
@@ -383,9 +372,10 @@ fn missing(settings: &Settings, state: &State, ip: &Ip) -> Option<String> {
     if tables.is_empty() {
         return Some(format!("no rule leads from {address} to a table of its own"));
     }
-    let way = settings.way_out(ip)?;
-    let found = tables.iter().any(|table| state.own_routes(*table).any(|route| way.is(route)));
-    (!found).then(|| format!("the table of {address} has no default route through {}", way.named))
+    let gateway = settings.gateway(ip)?;
+    let found =
+        tables.iter().any(|table| state.own_routes(*table).any(|route| leads_through(route, gateway)));
+    (!found).then(|| format!("the table of {address} has no default route through {gateway}"))
 }
 
 /// All that there is goes with the container's namespace.
@@ -424,12 +414,12 @@ mod tests {
         let read = settings(json!({"gateways": ["10.1.0.1", "fd00::1"], "addSourceHints": true})).unwrap();
         assert_eq!((read.gateways.len(), read.source_hints, read.table), (2, true, None));
         let ip = |address: &str| Ip::new(address.parse().unwrap());
-        let gateway = |settings: &Settings, ip: &Ip| settings.way_out(ip).map(|way| way.gateway);
-        assert_eq!(gateway(&read, &ip("fd00::2/64")), Some("fd00::1".parse().ok()));
+        assert_eq!(read.gateway(&ip("fd00::2/64")), Some("fd00::1".parse().unwrap()));
         let own = Ip { gateway: Some([10, 2, 0, 1].into()), ..ip("10.2.0.2/16") };
-        assert_eq!(gateway(&settings(json!({})).unwrap(), &own), Some(own.gateway));
-        assert_eq!(gateway(&settings(json!({"gateways": ["0.0.0.0"]})).unwrap(), &own), Some(None));
-        assert_eq!(gateway(&settings(json!({})).unwrap(), &ip("10.2.0.2/16")), None);
+        assert_eq!(settings(json!({})).unwrap().gateway(&own), own.gateway);
+        let unspecified = settings(json!({"gateways": ["0.0.0.0"]})).unwrap();
+        assert_eq!(unspecified.gateway(&own).map(next_hop), Some(None));
+        assert_eq!(settings(json!({})).unwrap().gateway(&ip("10.2.0.2/16")), None);
         for config in [
             json!({"gateways": ["10.1.0.1", "10.1.0.2"]}),
             json!({"gateways": ["gate"]}),

@@ -97,18 +97,15 @@ fn replay_tuning(first: &str, steps: &Value) -> (Option<i32>, Vec<Value>) {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cnitest"), real.join("tuning")).expect("link");
     let plugin = folder
         .plugin("tuning", &format!("text=$(cat)\n{first}\nprintf %s \"$text\" | {}/tuning", real.display()));
-    let configuration = json!({ "type": "tuning", "allmulti": true });
-    replay(&plugin, "sysctl", &configuration, steps)
-}
-
-/// Plays steps of a plugin with a configuration of its own by `replay`. The exit status and the results.
-fn replay(plugin: &Path, like: &str, configuration: &Value, steps: &Value) -> (Option<i32>, Vec<Value>) {
-    let folder = Folder::new();
-    let scenario =
-        json!({ "version": "1.1.0", "configuration": like, "plugin": configuration, "steps": steps });
+    let scenario = json!({
+        "version": "1.1.0",
+        "configuration": "sysctl",
+        "plugin": { "type": "tuning", "allmulti": true },
+        "steps": steps,
+    });
     let file = folder.path().join("scenario.json");
     std::fs::write(&file, scenario.to_string()).expect("scenario written");
-    let paths = [&file, plugin].map(|path| path.to_str().expect("UTF-8"));
+    let paths = [&file, &plugin].map(|path| path.to_str().expect("UTF-8"));
     let output = run(&["replay", paths[0], paths[1], "--format", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
@@ -157,25 +154,6 @@ fn more_than_one_refusal_can_be_compared_with_what_another_container_gets() {
     assert_eq!(status, Some(0), "a warning, and nothing undecided: {results:#?}");
     let broken = |one: &Value| one["broken"] == json!(["exec.json-encoding"]);
     assert_eq!(results.iter().filter(|one| broken(one)).count(), 1, "{results:#?}");
-}
-
-#[test]
-fn what_the_kernel_takes_for_nothing_is_nothing_in_routes() {
-    if let Some(why) = refused() {
-        eprintln!("skipped: {why}");
-        return;
-    }
-    for (subnet, gw, dst) in
-        [("10.70.0.0/24", "0.0.0.0", "192.0.2.0/24"), ("fd00:70::/64", "::", "2001:db8::/32")]
-    {
-        let routes = json!([{ "dst": dst, "gw": gw }, { "dst": "203.0.113.0/24", "priority": 0, "table": 0 },
-                { "dst": "2001:db8:1::/48", "priority": 0, "table": 0 }]);
-        let ipam = json!({ "type": "host-local", "subnet": subnet, "routes": routes });
-        let configuration = json!({ "type": "ptp", "ipam": ipam });
-        let steps = json!([{ "do": "operate", "operation": "ADD", "at": { "container": 0 } }]);
-        let (status, results) = replay(Path::new("ptp"), "routed", &configuration, &steps);
-        assert_eq!(status, Some(0), "{gw}: {results:#?}");
-    }
 }
 
 #[test]

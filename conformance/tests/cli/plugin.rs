@@ -162,3 +162,35 @@ fn ctrl_c_ends_with_a_report_and_leaves_nothing() {
         |result: &&Value| result["reason"].as_str().is_some_and(|reason| reason.contains("interrupted"));
     assert!(run["results"].as_array().expect("results").iter().any(|result| interrupted(&result)), "{run}");
 }
+
+#[test]
+fn what_the_kernel_takes_for_nothing_is_nothing_in_routes() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    let mut target = "name = \"ptp\"\nkind = \"interface\"\nsummary = \"routes of nothing\"\n".to_owned();
+    for (name, subnet, route) in [
+        ("no-gateway", "10.70.0.0/24", r#""dst": "192.0.2.0/24", "gw": "0.0.0.0""#),
+        ("no-gateway-v6", "fd00:70::/64", r#""dst": "2001:db8::/32", "gw": "::""#),
+        ("main-table", "10.70.0.0/24", r#""dst": "192.0.2.0/24", "table": 0, "priority": 0"#),
+        ("main-table-v6", "fd00:70::/64", r#""dst": "2001:db8::/32", "table": 0"#),
+        ("kernels-priority", "fd00:70::/64", r#""dst": "2001:db8::/32", "priority": 0"#),
+    ] {
+        let ipam = format!(r#"{{ "type": "host-local", "subnet": "{subnet}", "routes": [{{ {route} }}] }}"#);
+        target.push_str(&format!(
+            "[[configuration]]\nname = \"{name}\"\nplugin = '''{{ \"type\": \"ptp\", \"ipam\": {ipam} }}'''\n"
+        ));
+    }
+    let file = folder.path().join("ptp.toml");
+    std::fs::write(&file, target).expect("target written");
+    let checks = ["add.succeeds", "add.routes", "check.healthy"];
+    let mut arguments = vec!["ptp", "--target", file.to_str().expect("UTF-8"), "--spec-version", "1.1.0"];
+    arguments.extend(checks.iter().flat_map(|check| ["--only", check]));
+    let (run, status) = plugin_json(&arguments);
+    for check in checks {
+        let verdicts: Vec<&Value> = results(&run, check).iter().map(|result| &result["verdict"]).collect();
+        assert_eq!(verdicts, ["pass"; 5], "{check}: {run:#}");
+    }
+    assert_eq!(status, 0);
+}

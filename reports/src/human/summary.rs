@@ -45,12 +45,12 @@ pub(super) fn write(page: &mut Page, run: &Run, before: Option<&Run>) {
         field("baseline", &super::known::summary(baseline));
     }
     // What the headings of two runs have in common is said by the first.
-    let lacks_as = |before: &Run| lacks(before) == lacks(run);
-    match (before.is_some_and(|before| host(before) == host(run)), lacks(run)) {
-        (false, None) => field("host", &host(run)),
-        (false, Some(lacks)) => field("host", &format!("{}; {lacks}", host(run))),
-        (true, Some(lacks)) if !before.is_some_and(lacks_as) => field("host", &lacks),
-        (true, _) => {}
+    let same = before.filter(|before| host(before) == host(run));
+    let new_host = same.is_none().then(|| host(run));
+    let new_lacks = lacks(run).filter(|text| same.and_then(lacks).as_ref() != Some(text));
+    let told: Vec<String> = new_host.into_iter().chain(new_lacks).collect();
+    if !told.is_empty() {
+        field("host", &told.join("; "));
     }
     if before.is_none_or(|before| circumstances(before) != circumstances(run)) {
         field("run", &format!("{}, {}", circumstances(run), run.started));
