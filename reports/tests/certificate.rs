@@ -112,6 +112,8 @@ fn a_certificate_is_what_its_sections_are() {
         result
     };
     assert_eq!(result(changed(0, error)), CertificateResult::Undecided, "the suite could not decide");
+    let unplayed = |result: CaseResult| CaseResult { skip_cause: Some(SkipCause::Ended), ..skipped(result) };
+    assert_eq!(result(changed(0, unplayed)), CertificateResult::Undecided, "the run ended before");
     let whole = run("bridge", passing());
     assert_eq!(certify(&whole, None, Vec::new()).result, CertificateResult::Undecided, "no profile");
     let limited = certify(&whole, Some("interface"), vec![limit()]);

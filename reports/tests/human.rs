@@ -4,7 +4,9 @@ mod common;
 
 use cnitest_reports::exit_code;
 use cnitest_reports::human::{Style, write};
-use cnitest_reports::model::{CaseResult, DifferenceKind, Evidence, Run, RunSet, Verdict};
+use cnitest_reports::model::{
+    CaseResult, DifferenceKind, Evidence, Outcome, Run, RunSet, SkipCause, Verdict,
+};
 use proptest::prelude::*;
 
 use common::{any_set, case, comparison, difference, execution, run};
@@ -116,6 +118,21 @@ fn skipped() -> Run {
             "no target describes this plugin; `cnitest target init` writes one to start from",
         )],
     )
+}
+
+/// A run that Ctrl-C ended.
+fn cut_short() -> Run {
+    let mut rest = skip("add.succeeds", "the run was interrupted");
+    rest.skip_cause = Some(SkipCause::Ended);
+    run("bridge", vec![case("version.answers", "del.idempotent", "1.1.0", "", Verdict::Pass), rest])
+}
+
+#[test]
+fn what_was_not_played_is_undecided() {
+    let run = cut_short();
+    assert_eq!((run.outcome(), run.accepted_outcome()), (Outcome::Undecided, Outcome::Undecided));
+    assert_eq!((run.conformant, exit_code(&RunSet::new(vec![run.clone()]))), (false, 2));
+    insta::assert_snapshot!(shown(vec![run], PLAIN));
 }
 
 #[test]

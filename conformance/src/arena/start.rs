@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -91,7 +92,9 @@ pub(super) fn spawn(executable: &Path) -> Result<(AgentProcess, UnixStream), Are
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
-        .stderr(Stdio::inherit());
+        .stderr(Stdio::inherit())
+        // The keys of a terminal reach cnitest only, which then ends what is under way.
+        .process_group(0);
     let (answer, child) = channel();
     starter()?
         .send((command, answer))

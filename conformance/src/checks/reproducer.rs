@@ -157,11 +157,13 @@ fn render(case: &Case<'_>, heading: &[String], assertion: Option<&Assertion>, ti
         }
         _ => Vec::new(),
     };
-    let renews = |step: &Step| match step {
-        Step::Execute { invocation, .. } => !recorded_names(case, usize::MAX, invocation).is_empty(),
+    let renews = |invocation: &Invocation| !recorded_names(case, usize::MAX, invocation).is_empty();
+    let any_renews = steps.iter().any(|step| match step {
+        Step::Execute { invocation, .. } => renews(invocation),
+        Step::Together(all) => all.iter().any(|(_, invocation)| renews(invocation)),
         _ => false,
-    };
-    if steps.iter().any(renews) {
+    });
+    if any_renews {
         out.push_str(RENEW);
     }
     let mut index = 0;

@@ -12,6 +12,7 @@ use cnitest::target::{Target, builtin};
 use cnitest_reports::model::{RunOptions, RunSet, TargetText};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use miette::{Context as _, IntoDiagnostic as _, miette};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::plugin::duration;
 use super::progress::Progress;
@@ -131,7 +132,7 @@ impl Wanted {
     }
 }
 
-/// Does the work on another thread, and calls `cancel` at each Ctrl-C.
+/// Does the work on another thread. Ctrl-C or SIGTERM calls `cancel`, a second one ends cnitest at once.
 pub(super) fn interruptible<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
     cancel: impl Fn(),
@@ -139,14 +140,24 @@ pub(super) fn interruptible<T: Send + 'static>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().into_diagnostic()?;
     let mut working = runtime.spawn_blocking(work);
     runtime.block_on(async {
+        let mut interrupts = signal(SignalKind::interrupt()).into_diagnostic()?;
+        let mut terminations = signal(SignalKind::terminate()).into_diagnostic()?;
+        let mut cancelled = false;
         loop {
-            tokio::select! {
+            let kind = tokio::select! {
                 done = &mut working => break done.into_diagnostic(),
-                _ = tokio::signal::ctrl_c() => {
-                    eprintln!("cnitest: interrupted; ending the cases under way");
-                    cancel();
-                }
+                _ = interrupts.recv() => SignalKind::interrupt(),
+                _ = terminations.recv() => SignalKind::terminate(),
+            };
+            if cancelled {
+                // As a shell tells of what a signal ended. The arenas end with this process.
+                std::process::exit(128 + kind.as_raw_value());
             }
+            eprintln!(
+                "cnitest: interrupted; ending the cases under way; once more ends at once, without a report"
+            );
+            cancel();
+            cancelled = true;
         }
     })
 }

@@ -334,6 +334,8 @@ impl<'s> Game<'s> {
                 if let Some(harmless) = harmless
                     && !answer.succeeded()
                     && self.is_alone(at)
+                    // What it is to move may have been removed.
+                    && !self.bereft.contains(&at.container)
                     && self.is_taken_from_others(case, at.network)?
                 {
                     case.expect_success(&answer, harmless.requirement());

@@ -1,5 +1,6 @@
 //! The hammer, as the command plays it: what it finds, keeps and plays again.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -88,28 +89,39 @@ fn a_broken_plugin_is_found_and_the_finding_is_small_and_repeatable() {
     assert_eq!(mended.status.code(), Some(0), "{}", String::from_utf8_lossy(&mended.stdout));
 }
 
-/// Plays steps of tuning by `replay`, with a shell script in front that may do something else first. The exit status and the
-/// results.
-fn replay_tuning(first: &str, steps: &Value) -> (Option<i32>, Vec<Value>) {
+/// What came of playing steps by `replay`.
+struct Replayed {
+    status: Option<i32>,
+    results: Vec<Value>,
+    /// The plugin that they were played on.
+    plugin: String,
+    folder: Folder,
+}
+
+/// Plays steps of tuning by `replay`, with a shell script in front that may do something else first.
+fn replay_tuning(first: &str, steps: &Value) -> Replayed {
+    let plugin = json!({ "type": "tuning", "allmulti": true });
+    let scenario = json!({ "configuration": "sysctl", "plugin": plugin, "steps": steps });
+    replay("tuning", first, &scenario)
+}
+
+/// Plays a scenario of 1.1.0 on a bundled plugin, as [`replay_tuning`] does.
+fn replay(name: &str, first: &str, scenario: &Value) -> Replayed {
     let folder = Folder::new();
     let real = folder.path().join("real");
     std::fs::create_dir(&real).expect("folder");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cnitest"), real.join("tuning")).expect("link");
-    let plugin = folder
-        .plugin("tuning", &format!("text=$(cat)\n{first}\nprintf %s \"$text\" | {}/tuning", real.display()));
-    let scenario = json!({
-        "version": "1.1.0",
-        "configuration": "sysctl",
-        "plugin": { "type": "tuning", "allmulti": true },
-        "steps": steps,
-    });
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cnitest"), real.join(name)).expect("link");
+    let body = format!("text=$(cat)\n{first}\nprintf %s \"$text\" | {}/{name}", real.display());
+    let plugin = folder.plugin(name, &body).to_str().expect("UTF-8").to_owned();
+    let mut scenario = scenario.clone();
+    scenario["version"] = json!("1.1.0");
     let file = folder.path().join("scenario.json");
     std::fs::write(&file, scenario.to_string()).expect("scenario written");
-    let paths = [&file, &plugin].map(|path| path.to_str().expect("UTF-8"));
-    let output = run(&["replay", paths[0], paths[1], "--format", "json"]);
+    let output = run(&["replay", file.to_str().expect("UTF-8"), &plugin, "--format", "json"]);
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    (output.status.code(), report["results"].as_array().expect("results").clone())
+    let results = report["results"].as_array().expect("results").clone();
+    Replayed { status: output.status.code(), results, plugin, folder }
 }
 
 #[test]
@@ -130,9 +142,9 @@ fn a_chained_plugin_that_del_did_not_tell_the_namespace_gets_a_warning_whatever_
         { "do": "kill", "operation": "ADD", "at": { "container": 1 }, "after": 200 },
     ]);
     let told = |first: &str| {
-        let (status, results) = replay_tuning(first, &steps);
+        let played = replay_tuning(first, &steps);
         let of = |one: &Value| (one["verdict"].clone(), one["broken"].clone());
-        (status, results.iter().map(of).collect::<Vec<_>>())
+        (played.status, played.results.iter().map(of).collect::<Vec<_>>())
     };
     assert_eq!(told(forgets), (Some(0), vec![(json!("warn"), json!(["del.undoes-modifications"]))]));
     assert_eq!(told(""), (Some(0), vec![(json!("pass"), json!([]))]));
@@ -150,10 +162,71 @@ fn more_than_one_refusal_can_be_compared_with_what_another_container_gets() {
         let at = json!({ "container": container, "network": 1 });
         json!({ "do": "operate", "operation": "ADD", "at": at, "harmless": "escaped" })
     };
-    let (status, results) = replay_tuning(refuses, &json!([add(0), add(1), add(2)]));
+    let Replayed { status, results, .. } = replay_tuning(refuses, &json!([add(0), add(1), add(2)]));
     assert_eq!(status, Some(0), "a warning, and nothing undecided: {results:#?}");
     let broken = |one: &Value| one["broken"] == json!(["exec.json-encoding"]);
     assert_eq!(results.iter().filter(|one| broken(one)).count(), 1, "{results:#?}");
+}
+
+#[test]
+fn a_device_that_was_taken_away_no_later_add_has_to_find() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    // It refuses white space around the document, which no plugin may.
+    let refuses = "cr=$(printf '\\r')\n\
+                   case $text in $cr*) echo '{\"cniVersion\":\"1.1.0\",\"code\":6,\"msg\":\"no JSON\"}'; exit 1;; esac";
+    let at = json!({ "container": 0 });
+    let taken = [
+        json!({ "do": "operate", "operation": "ADD", "at": at }),
+        json!({ "do": "remove-interface", "at": at }),
+        json!({ "do": "operate", "operation": "DEL", "at": at }),
+    ];
+    let spaced = json!({ "do": "operate", "operation": "ADD", "at": at, "harmless": "spaced" });
+    let broken = |first: &str, before: &[Value]| {
+        let steps: Vec<&Value> = before.iter().chain([&spaced]).collect();
+        let plugin = json!({ "type": "host-device", "device": "dev-${container}" });
+        let scenario = json!({ "configuration": "by-name", "plugin": plugin, "steps": steps });
+        let played = replay("host-device", first, &scenario);
+        played.results.iter().map(|one| one["broken"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(broken(refuses, &[]), [json!(["exec.json-encoding"])]);
+    assert_eq!(broken("", &taken), [json!([])]);
+}
+
+#[test]
+fn a_script_of_requests_at_once_shows_the_failure() {
+    if let Some(why) = refused() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    if Command::new("ip").arg("-V").output().is_err() {
+        eprintln!("skipped: the script needs ip, which is not installed");
+        return;
+    }
+    let scenario = json!({
+        "configuration": "by-name",
+        "plugin": { "type": "host-device", "device": "dev-${container}" },
+        "settle": false,
+        "steps": [
+            { "do": "operate", "operation": "ADD", "at": { "container": 0 } },
+            { "do": "together", "operation": "DEL", "at": [{ "container": 0 }] },
+        ],
+    });
+    // It fails in DEL, if it is told what ADD printed.
+    let fails = r#"case $CNI_COMMAND,$text in DEL,*prevResult*)
+        echo '{"cniVersion":"1.1.0","code":100,"msg":"no"}'; exit 1;; esac"#;
+    let played = replay("host-device", fails, &scenario);
+    let script = played.results[0]["reproducer"].as_str();
+    let script = script.unwrap_or_else(|| panic!("no script: {:#?}", played.results));
+    assert!(script.contains("| call 1 'DEL of eth0 of c1, all at once'"), "{script}");
+    let file = played.folder.path().join("script.sh");
+    std::fs::write(&file, script).expect("script written");
+    let output = Command::new("sh").arg(&file).arg(&played.plugin).output().expect("sh starts");
+    eprintln!("{script}");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("FAIL: reproduced") && !said.contains("not found"), "{said}");
 }
 
 #[test]
@@ -236,11 +309,13 @@ fn an_interrupted_run_ends_with_its_report() {
         .env("NO_COLOR", "1")
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
+        .process_group(0)
         .spawn()
         .expect("cnitest starts");
     std::thread::sleep(std::time::Duration::from_secs(2));
-    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("signalled");
+    // As a terminal does: to all processes of the group.
+    let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGINT).expect("signalled");
     let output = child.wait_with_output().expect("ends");
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

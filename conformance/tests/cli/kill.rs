@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Folder, cnitest, refused};
@@ -52,7 +54,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn killed_by(signal: &str) {
+/// Starts a run whose plugin never ends, ends cnitest by `kill`, and looks at what remains.
+fn ended_by(kill: impl FnOnce(&mut Child) -> Option<i32>) {
     if let Some(reason) = refused() {
         eprintln!("skipped: {reason}");
         return;
@@ -70,25 +73,55 @@ fn killed_by(signal: &str) {
         .args(["plugin", plugin.to_str().expect("text"), "--timeout", "60s"])
         .env("MARKER", &marker)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .expect("cnitest starts");
     // cnitest itself, its arena's processes, the plugin and its sleeps.
     wait_until("the plugin's start", || processes(&marker).len() >= 4);
-    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
-    assert!(status.success());
-    child.wait().expect("cnitest ended");
+    let status = kill(&mut child);
+    assert_eq!(child.wait().expect("cnitest ended").code(), status);
     wait_until("the end of every process", || processes(&marker).is_empty());
     assert_eq!(host(&marker), before);
     assert!(!fs::exists("/etc/leaked-by-cnitest").expect("readable"), "the plugin wrote to the host");
 }
 
-#[test]
-fn sigkill_leaves_nothing() {
-    killed_by("-KILL");
+/// Sends a signal to cnitest and all that is in its process group, as the keys of a terminal do.
+fn signal(child: &Child, signal: &str) {
+    let group = format!("-{}", child.id());
+    let status = Command::new("kill").args([signal, "--", &group]).status().expect("kill runs");
+    assert!(status.success());
 }
 
 #[test]
-fn sigterm_leaves_nothing() {
-    killed_by("-TERM");
+fn sigkill_leaves_nothing() {
+    ended_by(|child| {
+        child.kill().expect("killed");
+        None
+    });
+}
+
+/// Sends the signal, and once more when cnitest says that it goes on with what is under way, which never ends here.
+fn twice(child: &mut Child, name: &str) {
+    signal(child, name);
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let goes_on = |line: &String| line.contains("interrupted") && line.contains("once more ends at once");
+    assert!(said.any(|line| goes_on(&line.expect("text"))), "cnitest ends without a word");
+    signal(child, name);
+}
+
+#[test]
+fn ctrl_c_twice_ends_at_once_and_leaves_nothing() {
+    ended_by(|child| {
+        twice(child, "-INT");
+        Some(130)
+    });
+}
+
+#[test]
+fn sigterm_twice_ends_at_once_and_leaves_nothing() {
+    ended_by(|child| {
+        twice(child, "-TERM");
+        Some(143)
+    });
 }

@@ -1,5 +1,6 @@
 //! `cnitest plugin` on plugins whose verdict is known.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -151,16 +152,22 @@ fn ctrl_c_ends_with_a_report_and_leaves_nothing() {
         .args(["plugin", &plugin, "--format", "json", "--jobs", "1"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
+        .process_group(0)
         .spawn()
         .expect("cnitest starts");
     wait_until_interrupts_are_handled(child.id());
-    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    // As a terminal does: to all processes of the group.
+    let group = format!("-{}", child.id());
+    let status = Command::new("kill").args(["-INT", "--", &group]).status().expect("kill runs");
     assert!(status.success());
     let output = child.wait_with_output().expect("cnitest ends");
     let run: Value = serde_json::from_slice(&output.stdout).expect("a whole report");
     let interrupted =
         |result: &&Value| result["reason"].as_str().is_some_and(|reason| reason.contains("interrupted"));
-    assert!(run["results"].as_array().expect("results").iter().any(|result| interrupted(&result)), "{run}");
+    let results = run["results"].as_array().expect("results");
+    assert!(results.iter().any(|result| interrupted(&result)), "{run}");
+    assert!(results.iter().all(|result| result["verdict"] != "error"), "the case under way ends: {run}");
+    assert_eq!(run["conformant"], false, "what was not played is unknown");
 }
 
 #[test]

@@ -36,13 +36,18 @@ impl Section {
         match () {
             () if summary.fail > 0 || (strict && summary.warn > 0) => Status::Failed,
             () if self.note.is_some() => Status::Unsupported,
-            () if summary.error > 0 => Status::Undecided,
+            () if summary.error > 0 || self.is_cut_short() => Status::Undecided,
             () if summary.pass == 0 && summary.warn == 0 => Status::Untested,
             () if optional && summary.warn > 0 => Status::Partial,
             // What of the core was not tested is said by the certificate's limits.
             () if optional && self.untested().next().is_some() => Status::PassedAsTested,
             () => Status::Passed,
         }
+    }
+
+    /// Whether the run ended before all of it was played.
+    fn is_cut_short(&self) -> bool {
+        self.skipped.iter().any(|skipped| skipped.cause == Some(SkipCause::Ended))
     }
 
     /// What was skipped although it concerns the plugin.

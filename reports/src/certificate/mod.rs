@@ -75,7 +75,7 @@ pub enum CertificateResult {
     ConformantAsTested,
     /// The core or a feature failed.
     NotConformant,
-    /// The suite could not decide, or it is not known what the plugin is.
+    /// The suite could not decide, the run ended early, or it is not known what the plugin is.
     Undecided,
 }
 
@@ -127,7 +127,7 @@ pub enum Status {
     Unsupported,
     /// Nothing of it was decided.
     Untested,
-    /// The suite could not decide a case.
+    /// The suite could not decide a case, or the run ended before it.
     Undecided,
 }
 

@@ -76,6 +76,12 @@ fn sentence(run: &Run) -> String {
                 count(summary.error, "case")
             )
         }
+        Outcome::Undecided if run.unplayed() > 0 => {
+            format!(
+                "Whether {name} is conformant is undecided: the run ended with {} unplayed.",
+                count(run.unplayed() as u64, "case")
+            )
+        }
         Outcome::Undecided => {
             format!(
                 "Whether {name} is conformant is undecided: no case was decided ({} skipped).",

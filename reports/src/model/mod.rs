@@ -257,9 +257,21 @@ impl Run {
         self.conformant = self.outcome() == Outcome::Conformant;
     }
 
-    /// What the summary amounts to.
+    /// What the results amount to.
     pub fn outcome(&self) -> Outcome {
-        self.summary.outcome(self.strict)
+        self.outcome_of(self.summary)
+    }
+
+    /// How many cases were not played because the run ended before, by Ctrl-C say: what they would have shown is unknown.
+    pub fn unplayed(&self) -> usize {
+        self.results.iter().filter(|result| result.skip_cause == Some(SkipCause::Ended)).count()
+    }
+
+    fn outcome_of(&self, summary: Summary) -> Outcome {
+        match summary.outcome(self.strict) {
+            Outcome::Conformant if self.unplayed() > 0 => Outcome::Undecided,
+            outcome => outcome,
+        }
     }
 
     /// The comparison with another subject, of a run that was one. Such a run judges nothing.
@@ -273,7 +285,7 @@ impl Run {
         for result in self.results.iter().filter(|result| result.known.is_some()) {
             summary.accept(result.verdict);
         }
-        summary.outcome(self.strict)
+        self.outcome_of(summary)
     }
 }
 

@@ -147,7 +147,7 @@ pub enum Outcome {
     Conformant,
     /// At least one case failed; in a strict run, or warned.
     NotConformant,
-    /// No case failed, but some could not be decided, or nothing was decided at all.
+    /// No case failed, but some could not be decided, the run ended before all were played, or nothing was decided at all.
     Undecided,
 }
 
