@@ -55,11 +55,12 @@ impl Settings {
         if KEYS.iter().any(|key| fields.get(key).is_some()) {
             return Settings::of(fields, configured);
         }
-        let passed = fields.object("runtimeConfig")?.and_then(|runtime| runtime.get("bandwidth"));
+        let passed = match fields.get("runtimeConfig") {
+            Some(runtime) => Fields::at("runtimeConfig", runtime)?.get("bandwidth"),
+            None => None,
+        };
         match passed {
-            None | Some(Value::Null) => {
-                Ok(Settings { ingress: None, egress: None, shaped: configured.unwrap_or(Shaped::All) })
-            }
+            None => Ok(Settings { ingress: None, egress: None, shaped: configured.unwrap_or(Shaped::All) }),
             Some(Value::Object(map)) => {
                 let usual = Value::Object(with_usual_keys(map));
                 let fields = Fields::at("runtimeConfig.bandwidth", &usual)?;

@@ -51,9 +51,9 @@ impl<'a> Fields<'a> {
         self.parent.map_or_else(|| key.to_owned(), |parent| format!("{parent}.{key}"))
     }
 
-    /// The value of a key.
+    /// The value of a key. `null` is no value, as to the Go plugins.
     pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key)
+        self.map.get(key).filter(|value| !value.is_null())
     }
 
     fn read<T>(
@@ -62,8 +62,7 @@ impl<'a> Fields<'a> {
         expected: &str,
         read: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, Refusal> {
-        self.map
-            .get(key)
+        self.get(key)
             .map(|value| read(value).ok_or_else(|| wrong(&self.place(key), value, expected)))
             .transpose()
     }
@@ -103,7 +102,7 @@ impl<'a> Fields<'a> {
 
     /// The elements of an array, none where it is absent, and where each stands.
     pub(crate) fn elements(&self, key: &str) -> Result<Vec<(Place, &'a Value)>, Refusal> {
-        match self.map.get(key) {
+        match self.get(key) {
             None => Ok(Vec::new()),
             Some(value) => elements(&self.place(key), value),
         }
@@ -195,6 +194,20 @@ mod tests {
         assert!(elements(&lists[1].0, lists[1].1).unwrap_err().msg.starts_with("list[1]: found null"));
         assert!(fields.routes("routes").unwrap_err().msg.starts_with("routes[0].gw"));
         assert_eq!(fields.string("absent").unwrap(), None);
+    }
+
+    #[test]
+    fn null_is_no_value() {
+        let config =
+            json!({"flag": null, "list": null, "routes": [{"dst": "10.0.0.0/8", "gw": null, "mtu": null}]});
+        let fields = Fields::root(config.as_object().unwrap());
+        assert!(fields.get("flag").is_none() && !fields.flag("flag").unwrap());
+        assert!(fields.elements("list").unwrap().is_empty());
+        let routes = fields.routes("routes").unwrap();
+        assert_eq!((routes[0].gw, routes[0].mtu), (None, None));
+        let missing = json!({"routes": [{"dst": null}]});
+        let error = Fields::root(missing.as_object().unwrap()).routes("routes").unwrap_err();
+        assert!(error.msg.starts_with("routes[0].dst: missing"), "{error}");
     }
 
     #[test]

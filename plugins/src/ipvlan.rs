@@ -155,7 +155,9 @@ mod tests {
 
     #[test]
     fn modes_have_names() {
-        for (text, number) in [(json!(null), None), (json!(""), Some(0)), (json!("l3s"), Some(2))] {
+        for (text, number) in
+            [(json!(null), Some(0)), (json!(""), Some(0)), (json!("l3s"), Some(2)), (json!(2), None)]
+        {
             let request = Request::sample(&json!({ "type": "ipvlan", "mode": text }));
             assert_eq!(mode(&request).ok(), number, "{text}");
         }

@@ -52,7 +52,7 @@ impl<'a> Settings<'a> {
         {
             return Err(invalid("kernelpath", format!("found {path:?}, use a path below {DEVICES}")));
         }
-        let runtime = request.config.get(cni_spec::keys::RUNTIME_CONFIG).filter(|value| !value.is_null());
+        let runtime = request.fields().get(cni_spec::keys::RUNTIME_CONFIG);
         let runtime = runtime.map(|value| Fields::at(cni_spec::keys::RUNTIME_CONFIG, value)).transpose()?;
         let device_id = match &runtime {
             Some(runtime) => runtime.string("deviceID")?.filter(|text| !text.is_empty()),

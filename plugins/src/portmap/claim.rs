@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::Settings;
 use super::gate::Gate;
-use crate::fields::{Fields, Place, elements, invalid};
+use crate::fields::{Fields, Place, invalid};
 use crate::netlink::message::{to_sixteen, u32_at};
 use crate::refusal::Refusal;
 use crate::skel::Request;
@@ -63,12 +63,9 @@ pub(super) struct Mapping {
 impl Mapping {
     /// Reads `runtimeConfig.portMappings`; none where it is absent.
     pub(super) fn read_all(request: &Request) -> Result<Vec<Mapping>, Refusal> {
-        let Some(value) = request.fields().object("runtimeConfig")?.and_then(|map| map.get("portMappings"))
-        else {
-            return Ok(Vec::new());
-        };
+        let Some(runtime) = request.fields().get("runtimeConfig") else { return Ok(Vec::new()) };
         let mut all: Vec<Mapping> = Vec::new();
-        for (place, item) in elements("runtimeConfig.portMappings", value)? {
+        for (place, item) in Fields::at("runtimeConfig", runtime)?.elements("portMappings")? {
             let mapping = Mapping::read(&place, item)?;
             if let Some(other) = all.iter().find(|other| other.same_port(&mapping)) {
                 if *other != mapping {

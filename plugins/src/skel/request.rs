@@ -147,8 +147,9 @@ impl Request {
 
     /// A value that the runtime passes: by `runtimeConfig`, or by `args.cni`.
     pub(crate) fn passed(&self, key: &str) -> Option<(String, &Value)> {
-        let runtime = self.config.get(keys::RUNTIME_CONFIG).and_then(|value| value.get(key));
-        let args = || self.config.get("args").and_then(|args| args.get("cni")).and_then(|cni| cni.get(key));
+        let given = |value: &&Value| !value.is_null();
+        let runtime = self.config.get(keys::RUNTIME_CONFIG).and_then(|value| value.get(key)).filter(given);
+        let args = || self.config.get("args")?.get("cni")?.get(key).filter(given);
         runtime
             .map(|value| (format!("runtimeConfig.{key}"), value))
             .or_else(|| args().map(|value| (format!("args.cni.{key}"), value)))
@@ -156,7 +157,7 @@ impl Request {
 
     /// The DNS settings of the configuration.
     pub(crate) fn dns(&self) -> Result<Option<Dns>, Refusal> {
-        self.config
+        self.fields()
             .get("dns")
             .map(|value| Dns::parse(value).map_err(|error| invalid_document("dns", &error)))
             .transpose()

@@ -120,8 +120,8 @@ impl Settings {
 
 /// `args.cni`, by which a runtime may change the configuration.
 fn arguments(request: &Request) -> Result<Option<Fields<'_>>, Refusal> {
-    let cni = request.config.get("args").and_then(|args| args.get("cni"));
-    cni.filter(|value| !value.is_null()).map(|value| Fields::at("args.cni", value)).transpose()
+    let Some(args) = request.fields().get("args") else { return Ok(None) };
+    Fields::at("args", args)?.get("cni").map(|value| Fields::at("args.cni", value)).transpose()
 }
 
 /// The folder of the backups. DEL has to find it however odd the rest of the configuration is.
