@@ -6,7 +6,7 @@
 
 use cni_spec::result::{AddResult, Interface, parse_prefix};
 use ipnet::IpNet;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha512};
 
 use crate::attachment::Attachment;
@@ -61,12 +61,10 @@ impl Settings {
         };
         match passed {
             None => Ok(Settings { ingress: None, egress: None, shaped: configured.unwrap_or(Shaped::All) }),
-            Some(Value::Object(map)) => {
-                let usual = Value::Object(with_usual_keys(map));
-                let fields = Fields::at("runtimeConfig.bandwidth", &usual)?;
+            Some(rates) => {
+                let fields = Fields::at("runtimeConfig.bandwidth", rates)?;
                 Settings::of(fields, shaped(fields)?.or(configured))
             }
-            Some(other) => Err(invalid("runtimeConfig.bandwidth", format!("found {other}, use an object"))),
         }
     }
 
@@ -81,16 +79,6 @@ impl Settings {
     fn is_unlimited(&self) -> bool {
         self.ingress.is_none() && self.egress.is_none()
     }
-}
-
-/// The same object with the keys spelled as documented: containerd writes `IngressRate`, and Go takes any case.
-fn with_usual_keys(map: &Map<String, Value>) -> Map<String, Value> {
-    let usual = |key: &String| {
-        let mut all = KEYS.into_iter().chain([SHAPED, UNSHAPED]);
-        let known = all.find(|known| known.eq_ignore_ascii_case(key));
-        known.map_or_else(|| key.clone(), str::to_owned)
-    };
-    map.iter().map(|(key, value)| (usual(key), value.clone())).collect()
 }
 
 /// Which destinations are limited; `None` where nothing is said of that.

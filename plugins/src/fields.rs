@@ -32,6 +32,13 @@ pub(crate) fn unsupported(key: &str, value: &Value) -> Refusal {
     Refusal::new(UNSUPPORTED_FIELD, format!("unsupported field: {key} with the value {value}: remove it"))
 }
 
+/// The value of a key as the Go plugins look for it: `null` is none, and where nothing has this name, one that differs in upper
+/// and lower case does. containerd writes `HostPort` and `Subnet`.
+fn lookup<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let otherwise = || map.iter().find(|(other, _)| other.eq_ignore_ascii_case(key)).map(|(_, value)| value);
+    map.get(key).or_else(otherwise).filter(|value| !value.is_null())
+}
+
 impl<'a> Fields<'a> {
     /// The configuration itself.
     pub(crate) fn root(map: &'a Map<String, Value>) -> Fields<'a> {
@@ -51,9 +58,14 @@ impl<'a> Fields<'a> {
         self.parent.map_or_else(|| key.to_owned(), |parent| format!("{parent}.{key}"))
     }
 
-    /// The value of a key. `null` is no value, as to the Go plugins.
+    /// The value of a key.
     pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|value| !value.is_null())
+        lookup(self.map, key)
+    }
+
+    /// The object that a key holds, if it holds one.
+    pub(crate) fn below(&self, key: &'a str) -> Option<Fields<'a>> {
+        self.get(key)?.as_object().map(|map| Fields { map, parent: Some(key) })
     }
 
     fn read<T>(
@@ -208,6 +220,16 @@ mod tests {
         let missing = json!({"routes": [{"dst": null}]});
         let error = Fields::root(missing.as_object().unwrap()).routes("routes").unwrap_err();
         assert!(error.msg.starts_with("routes[0].dst: missing"), "{error}");
+    }
+
+    #[test]
+    fn keys_may_differ_in_case() {
+        let config = json!({"ISGATEWAY": true, "mtu": 1400, "MTU": 1300, "Routes": [{"Dst": "10.0.0.0/8"}]});
+        let fields = Fields::root(config.as_object().unwrap());
+        assert!(fields.flag("isGateway").unwrap());
+        assert_eq!(fields.u32("mtu").unwrap(), Some(1400), "the one that is spelled so");
+        assert_eq!(fields.routes("routes").unwrap().len(), 1);
+        assert!(fields.get("isGateways").is_none());
     }
 
     #[test]

@@ -216,6 +216,16 @@ mod tests {
     }
 
     #[test]
+    fn containerd_spells_the_keys_of_ranges_its_way() {
+        let value = json!([[{"Subnet": "10.9.0.0/24", "RangeStart": "10.9.0.5", "RangeEnd": "10.9.0.5", "Gateway": "10.9.0.9"}]]);
+        let ipam = json!({});
+        let passed = ("runtimeConfig.ipRanges".to_owned(), &value);
+        let sets = read(Some(&passed), Fields::at("ipam", &ipam).unwrap()).unwrap();
+        assert_eq!(texts(&sets[0], None), ["10.9.0.5"]);
+        assert_eq!(sets[0][0].gateway.to_string(), "10.9.0.9");
+    }
+
+    #[test]
     fn wrong_ranges_say_where() {
         for (ipam, text) in [
             (json!({"ranges": [[null]]}), "ipam.ranges[0][0]: found null"),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use cni_spec::result::AddResult;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Settings;
 use super::gate::Gate;
@@ -16,8 +16,6 @@ use crate::skel::Request;
 
 /// The length of a note in bytes.
 pub(super) const NOTE: usize = 44;
-/// The keys of a mapping.
-const KEYS: [&str; 4] = ["hostPort", "containerPort", "protocol", "hostIP"];
 
 /// A transport protocol with ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,8 +78,7 @@ impl Mapping {
     }
 
     fn read(place: &Place, value: &Value) -> Result<Mapping, Refusal> {
-        let canonical = value.as_object().map(|map| Value::Object(with_usual_keys(map)));
-        let fields = Fields::at(place, canonical.as_ref().unwrap_or(value))?;
+        let fields = Fields::at(place, value)?;
         let port = |key| {
             let number = fields.u32(key)?.and_then(|number| u16::try_from(number).ok());
             number
@@ -114,15 +111,6 @@ fn host_text(address: Option<IpAddr>, port: u16, protocol: Protocol) -> String {
         Some(address) => format!("{address}:{port}/{protocol}"),
         None => format!("{port}/{protocol}"),
     }
-}
-
-/// The same object with the keys spelled as documented: containerd writes `HostPort`, and Go takes any case.
-fn with_usual_keys(map: &Map<String, Value>) -> Map<String, Value> {
-    let usual = |key: &String| {
-        let known = KEYS.into_iter().find(|known| known.eq_ignore_ascii_case(key));
-        known.map_or_else(|| key.clone(), str::to_owned)
-    };
-    map.iter().map(|(key, value)| (usual(key), value.clone())).collect()
 }
 
 /// How sources are changed, so that answers come back through the host.

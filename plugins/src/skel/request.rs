@@ -52,7 +52,7 @@ impl Request {
             check_types(fields)?;
         }
         let prev_result = match fields.get(keys::PREV_RESULT) {
-            None | Some(Value::Null) => None,
+            None => None,
             Some(value) => match AddResult::parse(value, version) {
                 Ok(result) => Some(result),
                 Err(_) if !strict => None,
@@ -147,12 +147,11 @@ impl Request {
 
     /// A value that the runtime passes: by `runtimeConfig`, or by `args.cni`.
     pub(crate) fn passed(&self, key: &str) -> Option<(String, &Value)> {
-        let given = |value: &&Value| !value.is_null();
-        let runtime = self.config.get(keys::RUNTIME_CONFIG).and_then(|value| value.get(key)).filter(given);
-        let args = || self.config.get("args")?.get("cni")?.get(key).filter(given);
-        runtime
-            .map(|value| (format!("runtimeConfig.{key}"), value))
-            .or_else(|| args().map(|value| (format!("args.cni.{key}"), value)))
+        let given = |path: &[&'static str]| {
+            let value = path.iter().try_fold(self.fields(), |fields, key| fields.below(key))?.get(key)?;
+            Some((format!("{}.{key}", path.join(".")), value))
+        };
+        given(&[keys::RUNTIME_CONFIG]).or_else(|| given(&["args", "cni"]))
     }
 
     /// The DNS settings of the configuration.

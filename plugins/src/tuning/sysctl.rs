@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Configured {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Configured, A::Error> {
                 let mut all = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
-                    if key == "sysctl" {
+                    if key.eq_ignore_ascii_case("sysctl") {
                         all.extend(
                             map.next_value::<Option<Members>>()?
                                 .map(|members| members.0)
@@ -214,6 +214,10 @@ mod tests {
         );
         assert_eq!(files("{}", "eth0").unwrap(), [""; 0]);
         assert_eq!(files(r#"{"sysctl":null}"#, "eth0").unwrap(), [""; 0]);
+        assert_eq!(
+            files(r#"{"sysCtl":{"net.core.somaxconn":"5"}}"#, "eth0").unwrap(),
+            ["net/core/somaxconn"]
+        );
     }
 
     #[test]
