@@ -331,7 +331,7 @@ fn asked_for(label: &str) -> String {
 fn without_values(line: &str) -> String {
     let words = line.split(' ').map(|word| {
         let address = word.split('/').next().unwrap_or(word);
-        if address.parse::<std::net::IpAddr>().is_ok() {
+        if address.parse::<std::net::IpAddr>().is_ok() || is_hexadecimal(word) {
             return "…".to_owned();
         }
         let mut told = String::new();
@@ -348,6 +348,14 @@ fn without_values(line: &str) -> String {
         told
     });
     words.collect::<Vec<String>>().join(" ")
+}
+
+/// Whether a word is a hardware address, or the handle of a queue: hexadecimal digits with colons.
+fn is_hexadecimal(word: &str) -> bool {
+    let digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+    word.contains(':')
+        && word.contains(|c: char| c.is_ascii_digit())
+        && word.chars().all(|c| c == ':' || digit(c))
 }
 
 /// Both sides of a scenario, and one point in which they differ.
@@ -655,6 +663,11 @@ mod tests {
             without_values("container c2 route fd00::/64 via fd00::1 dev eth1 mtu 9000")
         );
         assert_ne!(without_values("net/ipv4/x 1"), without_values("net/ipv6/x 1"));
+        assert_eq!(
+            without_values("host qdisc tbf dev p1 parent root handle 2db3: rate 5"),
+            without_values("host qdisc tbf dev p1 parent root handle b1e: rate 64")
+        );
+        assert_eq!(without_values("link eth0 address c2:11:22:33:44:55"), "link eth# address …");
     }
 
     #[test]
