@@ -224,7 +224,6 @@ fn a_script_of_requests_at_once_shows_the_failure() {
     let file = played.folder.path().join("script.sh");
     std::fs::write(&file, script).expect("script written");
     let output = Command::new("sh").arg(&file).arg(&played.plugin).output().expect("sh starts");
-    eprintln!("{script}");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("FAIL: reproduced") && !said.contains("not found"), "{said}");
 }
