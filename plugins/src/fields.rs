@@ -32,6 +32,11 @@ pub(crate) fn unsupported(key: &str, value: &Value) -> Refusal {
     Refusal::new(UNSUPPORTED_FIELD, format!("unsupported field: {key} with the value {value}: remove it"))
 }
 
+/// The value of a key of an object, as [`Fields::get`] has it; none where the value is no object.
+pub(crate) fn member<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    lookup(value.as_object()?, key)
+}
+
 /// The value of a key as the Go plugins look for it: `null` is none, and where nothing has this name, one that differs in upper
 /// and lower case does. containerd writes `HostPort` and `Subnet`.
 fn lookup<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
@@ -61,11 +66,6 @@ impl<'a> Fields<'a> {
     /// The value of a key.
     pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
         lookup(self.map, key)
-    }
-
-    /// The object that a key holds, if it holds one.
-    pub(crate) fn below(&self, key: &'a str) -> Option<Fields<'a>> {
-        self.get(key)?.as_object().map(|map| Fields { map, parent: Some(key) })
     }
 
     fn read<T>(

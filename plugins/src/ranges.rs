@@ -223,6 +223,11 @@ mod tests {
         let sets = read(Some(&passed), Fields::at("ipam", &ipam).unwrap()).unwrap();
         assert_eq!(texts(&sets[0], None), ["10.9.0.5"]);
         assert_eq!(sets[0][0].gateway.to_string(), "10.9.0.9");
+        // It writes all four, empty where nothing is asked for.
+        let value = json!([[{"Subnet": "10.9.0.0/30", "RangeStart": "", "RangeEnd": "", "Gateway": ""}]]);
+        let passed = ("runtimeConfig.ipRanges".to_owned(), &value);
+        let sets = read(Some(&passed), Fields::at("ipam", &ipam).unwrap()).unwrap();
+        assert_eq!(texts(&sets[0], None), ["10.9.0.2"]);
     }
 
     #[test]

@@ -352,10 +352,9 @@ fn without_values(line: &str) -> String {
 
 /// Whether a word is a hardware address, or the handle of a queue: hexadecimal digits with colons.
 fn is_hexadecimal(word: &str) -> bool {
-    let digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
     word.contains(':')
         && word.contains(|c: char| c.is_ascii_digit())
-        && word.chars().all(|c| c == ':' || digit(c))
+        && word.chars().all(|c| matches!(c, ':' | '0'..='9' | 'a'..='f'))
 }
 
 /// Both sides of a scenario, and one point in which they differ.

@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// The `cnitest` command, with nothing of this environment that could change its answers.
@@ -16,6 +18,12 @@ pub(crate) fn cnitest() -> Command {
 /// Runs `cnitest` with these arguments.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     cnitest().args(arguments).output().expect("cnitest starts")
+}
+
+/// Sends a signal to a process that leads its process group and to all that is in the group, as the keys of a terminal do.
+pub(crate) fn signal_group(leader: &Child, signal: Signal) {
+    let group = Pid::from_raw(i32::try_from(leader.id()).expect("a process id"));
+    killpg(group, signal).expect("signalled");
 }
 
 /// Why plugins cannot run here, when this user may not make namespaces. Tests print it and end.

@@ -4,9 +4,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::common::{Folder, refused, run};
+use crate::common::{Folder, refused, run, signal_group};
 
 /// What `cnitest fuzz` reports: the exit status, the report and what it says on stderr.
 pub(crate) fn fuzz(arguments: &[&str]) -> (i32, Value, String) {
@@ -312,9 +313,7 @@ fn an_interrupted_run_ends_with_its_report() {
         .spawn()
         .expect("cnitest starts");
     std::thread::sleep(std::time::Duration::from_secs(2));
-    // As a terminal does: to all processes of the group.
-    let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGINT).expect("signalled");
+    signal_group(&child, Signal::SIGINT);
     let output = child.wait_with_output().expect("ends");
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Folder, cnitest, refused};
+use nix::sys::signal::Signal;
+
+use crate::common::{Folder, cnitest, refused, signal_group};
 
 /// What a run could leave on the host: interfaces, network namespaces in use, mounts, and processes of ours.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,13 +88,6 @@ fn ended_by(kill: impl FnOnce(&mut Child) -> Option<i32>) {
     assert!(!fs::exists("/etc/leaked-by-cnitest").expect("readable"), "the plugin wrote to the host");
 }
 
-/// Sends a signal to cnitest and all that is in its process group, as the keys of a terminal do.
-fn signal(child: &Child, signal: &str) {
-    let group = format!("-{}", child.id());
-    let status = Command::new("kill").args([signal, "--", &group]).status().expect("kill runs");
-    assert!(status.success());
-}
-
 #[test]
 fn sigkill_leaves_nothing() {
     ended_by(|child| {
@@ -102,18 +97,18 @@ fn sigkill_leaves_nothing() {
 }
 
 /// Sends the signal, and once more when cnitest says that it goes on with what is under way, which never ends here.
-fn twice(child: &mut Child, name: &str) {
-    signal(child, name);
+fn twice(child: &mut Child, signal: Signal) {
+    signal_group(child, signal);
     let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let goes_on = |line: &String| line.contains("interrupted") && line.contains("once more ends at once");
     assert!(said.any(|line| goes_on(&line.expect("text"))), "cnitest ends without a word");
-    signal(child, name);
+    signal_group(child, signal);
 }
 
 #[test]
 fn ctrl_c_twice_ends_at_once_and_leaves_nothing() {
     ended_by(|child| {
-        twice(child, "-INT");
+        twice(child, Signal::SIGINT);
         Some(130)
     });
 }
@@ -121,7 +116,7 @@ fn ctrl_c_twice_ends_at_once_and_leaves_nothing() {
 #[test]
 fn sigterm_twice_ends_at_once_and_leaves_nothing() {
     ended_by(|child| {
-        twice(child, "-TERM");
+        twice(child, Signal::SIGTERM);
         Some(143)
     });
 }

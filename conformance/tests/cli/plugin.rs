@@ -4,9 +4,10 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::common::{Folder, cnitest, plugin_json, refused, results, run};
+use crate::common::{Folder, cnitest, plugin_json, refused, results, run, signal_group};
 
 /// Whether plugins can run here; prints why not.
 pub(crate) fn possible() -> bool {
@@ -156,10 +157,7 @@ fn ctrl_c_ends_with_a_report_and_leaves_nothing() {
         .spawn()
         .expect("cnitest starts");
     wait_until_interrupts_are_handled(child.id());
-    // As a terminal does: to all processes of the group.
-    let group = format!("-{}", child.id());
-    let status = Command::new("kill").args(["-INT", "--", &group]).status().expect("kill runs");
-    assert!(status.success());
+    signal_group(&child, Signal::SIGINT);
     let output = child.wait_with_output().expect("cnitest ends");
     let run: Value = serde_json::from_slice(&output.stdout).expect("a whole report");
     let interrupted =

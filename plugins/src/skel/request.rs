@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{Environment, invalid_document};
 use crate::attachment::{Attachment, network_prefix};
-use crate::fields::{Fields, elements, invalid};
+use crate::fields::{Fields, elements, invalid, member};
 use crate::netns::Netns;
 use crate::refusal::Refusal;
 
@@ -147,11 +147,12 @@ impl Request {
 
     /// A value that the runtime passes: by `runtimeConfig`, or by `args.cni`.
     pub(crate) fn passed(&self, key: &str) -> Option<(String, &Value)> {
-        let given = |path: &[&'static str]| {
-            let value = path.iter().try_fold(self.fields(), |fields, key| fields.below(key))?.get(key)?;
-            Some((format!("{}.{key}", path.join(".")), value))
-        };
-        given(&[keys::RUNTIME_CONFIG]).or_else(|| given(&["args", "cni"]))
+        let fields = self.fields();
+        let runtime = fields.get(keys::RUNTIME_CONFIG).and_then(|runtime| member(runtime, key));
+        let args = || member(member(fields.get("args")?, "cni")?, key);
+        runtime
+            .map(|value| (format!("runtimeConfig.{key}"), value))
+            .or_else(|| args().map(|value| (format!("args.cni.{key}"), value)))
     }
 
     /// The DNS settings of the configuration.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use self::backup::{Backup, Folder, State};
 use self::sysctl::Sysctl;
-use crate::fields::{Fields, invalid};
+use crate::fields::{Fields, invalid, member};
 use crate::netlink::Socket;
 use crate::netlink::link::{self, Change, Link, Mac};
 use crate::netns::Netns;
@@ -120,8 +120,8 @@ impl Settings {
 
 /// `args.cni`, by which a runtime may change the configuration.
 fn arguments(request: &Request) -> Result<Option<Fields<'_>>, Refusal> {
-    let Some(args) = request.fields().get("args") else { return Ok(None) };
-    Fields::at("args", args)?.get("cni").map(|value| Fields::at("args.cni", value)).transpose()
+    let cni = request.fields().get("args").and_then(|args| member(args, "cni"));
+    cni.map(|value| Fields::at("args.cni", value)).transpose()
 }
 
 /// The folder of the backups. DEL has to find it however odd the rest of the configuration is.
