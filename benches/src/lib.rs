@@ -3,6 +3,7 @@
 //! Each benchmark executable is also the agent of its arenas and the bundled plugins, as `cnitest` itself is, so that
 //! `cargo bench` needs nothing built beside it.
 
+pub mod crowd;
 pub mod kernel;
 
 use std::path::{Path, PathBuf};

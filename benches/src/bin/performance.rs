@@ -10,6 +10,7 @@ use cnitest::churn::beside::{Beside, beside};
 use cnitest::churn::plan::Plan;
 use cnitest::churn::{Churn, Mode, Options};
 use cnitest_benches::Failed;
+use cnitest_benches::crowd::{self, AT_A_TIME, Crowd, TURN, TURNS, crowds};
 use cnitest_benches::kernel::{self, Bare, BarePair, bare_pairs};
 use cnitest_reports::churn::plot::{Line, Plot, Scale};
 use cnitest_reports::churn::statistics::{Estimate, median, ratio_of_medians};
@@ -81,6 +82,7 @@ fn run() -> Result<(), Failed> {
     let folders = [reference.as_path(), go.as_path()];
     let mut page = Page::new(&machine());
     let mut pairs: [Vec<(f64, f64)>; 2] = Default::default();
+    let mut crowded = String::new();
     eprintln!("the kernel by itself");
     let bare = bare_pairs(Bare { rounds, ports: None })?;
     let mut beyond = String::new();
@@ -99,6 +101,8 @@ fn run() -> Result<(), Failed> {
         if index < WITH_A_PAIR {
             let _ = writeln!(beyond, "{}", beyond_kernel(title, &both, &bare));
         }
+        eprintln!("{title}, {AT_A_TIME} at a time");
+        let _ = writeln!(crowded, "{}", crowd_row(title, &crowds(&list, folders, TIMEOUT)?));
     }
     page.kernel(&bare, &beyond);
     let svg = page.plot(
@@ -124,29 +128,24 @@ fn run() -> Result<(), Failed> {
         },
     )?;
     page.text.push_str(&svg);
-    let churn = |folder: &Path, mode: Mode, bridges: u8| -> Result<ChurnRun, Failed> {
-        let options = Options {
-            containers: (mode == Mode::Load).then_some(CONTAINERS),
-            concurrency: 16,
-            duration: None,
-            rate: None,
-            attached: 0,
-            check: false,
-            mode,
-            timeout: TIMEOUT,
-        };
+    let churn = |folder: &Path, options: Options, bridges: u8| -> Result<ChurnRun, Failed> {
         Ok(Churn::new(Plan::new(&[], Some(folder), bridges, TIMEOUT)?, options)?.run(&|_| {})?)
     };
     eprintln!("side by side");
-    let loads = [churn(folders[0], Mode::Load, 1)?, churn(folders[1], Mode::Load, 1)?];
+    let load = || crowd::load(CONTAINERS, TIMEOUT);
+    let loads = [churn(folders[0], load(), 1)?, churn(folders[1], load(), 1)?];
+    page.crowds(&crowded);
     page.loads(&loads);
     let named: Vec<_> = ["reference", "Go"]
         .into_iter()
         .zip(&loads)
         .filter_map(|(name, run)| Some((name, run.load.as_ref()?)))
         .collect();
-    let svg =
-        page.plot(report, "percentiles", &html::percentiles("16 at a time: latency by percentile", &named)?)?;
+    let svg = page.plot(
+        report,
+        "percentiles",
+        &html::percentiles(&format!("{AT_A_TIME} at a time: latency by percentile"), &named)?,
+    )?;
     page.text.push_str(&svg);
     eprintln!("growth");
     let mut growths = Vec::new();
@@ -157,7 +156,7 @@ fn run() -> Result<(), Failed> {
     ] {
         let name = format!("{whose}, {bridges} bridges");
         eprintln!("{name}");
-        let run = churn(folder, Mode::Growth(sizes.clone()), bridges)?;
+        let run = churn(folder, crowd::options(Mode::Growth(sizes.clone()), TIMEOUT), bridges)?;
         growths.push(Grown { name, bridges, run });
     }
     page.growths(&growths);
@@ -236,10 +235,21 @@ impl Page {
         );
     }
 
+    /// How many come and go in a second.
+    fn crowds(&mut self, rows: &str) {
+        let _ = write!(
+            self.text,
+            "\n## {AT_A_TIME} containers at a time\n\nHere the waits of several overlap, and what the plugins take themselves counts. The two sets \
+             took turns, {TURN} containers each, {TURNS} times;\nmedian of the turns.\n\n\
+             | case | reference, in a second | Go, in a second | Go takes times as long | failures | leaks | addresses twice |\n\
+             | --- | --- | --- | --- | --- | --- | --- |\n{rows}"
+        );
+    }
+
     fn loads(&mut self, loads: &[ChurnRun; 2]) {
         let _ = write!(
             self.text,
-            "\n## {CONTAINERS} containers, 16 at a time\n\nThe chain of bridge, host-local and portmap. The two sets ran one after the other.\n\n\
+            "\nLatencies of the chain of bridge, host-local and portmap, {CONTAINERS} containers; the two sets ran one after the other.\n\n\
              | | containers in a second | ADD 50 % | ADD 99 % | DEL 50 % | DEL 99 % | failures | leaks | addresses twice |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         );
@@ -368,6 +378,27 @@ fn beyond_kernel(title: &str, both: &[Beside; 2], bare: &[BarePair]) -> String {
     let [reference, go] = both.each_ref().map(beyond);
     let ms = |samples: &[f64]| format!("{:.2} ms", median(samples.iter().copied()) / 1000.0);
     format!("| {title} | {} | {} | {} |", ms(&reference), ms(&go), ratio(&ratio_of_medians(&go, &reference)))
+}
+
+/// A row of how many come and go in a second.
+fn crowd_row(title: &str, both: &[Crowd; 2]) -> String {
+    let [reference, go] = both;
+    let in_a_second = |crowd: &Crowd| 1e6 / median(crowd.each.iter().copied());
+    format!(
+        "| {title} | {:.1} | {:.1} | {} | {} | {} | {} |",
+        in_a_second(reference),
+        in_a_second(go),
+        ratio(&ratio_of_medians(&go.each, &reference.each)),
+        beside_each_other(both, |crowd| crowd.failures),
+        beside_each_other(both, |crowd| crowd.leaks),
+        beside_each_other(both, |crowd| crowd.duplicates)
+    )
+}
+
+/// The count of the reference, or both where they differ.
+fn beside_each_other([reference, go]: &[Crowd; 2], count: fn(&Crowd) -> u64) -> String {
+    let (reference, go) = (count(reference), count(go));
+    if reference == go { reference.to_string() } else { format!("{reference}, Go {go}") }
 }
 
 fn ratio(estimate: &Estimate) -> String {

@@ -110,7 +110,7 @@ struct Game<'s> {
     slots: BTreeMap<At, Slot>,
     /// Containers whose namespace was deleted.
     deleted: BTreeSet<u8>,
-    /// Containers whose interface was removed, so that a device of the host that it was is gone.
+    /// Containers whose interface was removed where the target provides links: it may have been one of them, which is gone then.
     bereft: BTreeSet<u8>,
     /// The state that the arena must come back to; none where nothing can be said.
     base: Option<Snapshot>,
@@ -284,7 +284,9 @@ impl<'s> Game<'s> {
                     let link = NetOp::DeleteLink { name: slot.attachment.ifname.clone() };
                     case.network(&slot.attachment.place(), link)?;
                     slot.state = State::Unsure(Reason::InterfaceGone);
-                    self.bereft.insert(at.container);
+                    if case.target.is_some_and(|target| !target.links.is_empty()) {
+                        self.bereft.insert(at.container);
+                    }
                     self.reasons.insert(Reason::InterfaceGone);
                 }
                 Ok(())

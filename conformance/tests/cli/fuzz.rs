@@ -185,15 +185,18 @@ fn a_device_that_was_taken_away_no_later_add_has_to_find() {
         json!({ "do": "operate", "operation": "DEL", "at": at }),
     ];
     let spaced = json!({ "do": "operate", "operation": "ADD", "at": at, "harmless": "spaced" });
-    let broken = |first: &str, before: &[Value]| {
+    let broken = |first: &str, configuration: &str, plugin: &Value, before: &[Value]| {
         let steps: Vec<&Value> = before.iter().chain([&spaced]).collect();
-        let plugin = json!({ "type": "host-device", "device": "dev-${container}" });
-        let scenario = json!({ "configuration": "by-name", "plugin": plugin, "steps": steps });
-        let played = replay("host-device", first, &scenario);
+        let scenario = json!({ "configuration": configuration, "plugin": plugin, "steps": steps });
+        let played = replay(plugin["type"].as_str().expect("a type"), first, &scenario);
         played.results.iter().map(|one| one["broken"].clone()).collect::<Vec<_>>()
     };
-    assert_eq!(broken(refuses, &[]), [json!(["exec.json-encoding"])]);
-    assert_eq!(broken("", &taken), [json!([])]);
+    let device = json!({ "type": "host-device", "device": "dev-${container}" });
+    assert_eq!(broken(refuses, "by-name", &device, &[]), [json!(["exec.json-encoding"])]);
+    assert_eq!(broken("", "by-name", &device, &taken), [json!([])]);
+    // An interface that the plugin made itself it can make again.
+    let made = json!({ "type": "ptp", "ipam": { "type": "host-local", "subnet": "10.64.0.0/24" } });
+    assert_eq!(broken(refuses, "routed", &made, &taken), [json!(["exec.json-encoding"])]);
 }
 
 #[test]
