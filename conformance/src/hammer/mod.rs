@@ -24,6 +24,7 @@ mod fault;
 pub mod harmless;
 mod instrumented;
 mod issue;
+mod judge;
 mod make;
 mod minimise;
 mod play;

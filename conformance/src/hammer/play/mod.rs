@@ -4,27 +4,28 @@
 //! answer must be clean, each ADD that succeeds must have done what it says, and in the end, when everything is detached,
 //! the arena must look as it did before.
 
+mod end;
+mod faulty;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cni_spec::parameters::Variable;
-use cni_spec::{Operation, Version, error};
+use cni_spec::{Operation, Version};
 use serde_json::Value;
 
 use super::cause;
-use super::fault::{Demand, wrong};
 use super::harmless::{Asking, Harmless};
-use super::scenario::{At, CONTAINERS, Fault, Scenario, Step};
+use super::judge::judge_version;
+use super::scenario::{At, Scenario, Step};
 use super::trace::Trace;
 use crate::arena::NetOp;
 use crate::arena::snapshot::{NamespaceState, Snapshot};
-use crate::checks::changes::Subject;
 use crate::checks::cycle::{self, expect_no_crash, expect_silence};
-use crate::checks::protocol::{code_requirement, expect_lives, expect_named, version_call};
+use crate::checks::protocol::{expect_lives, version_call};
 use crate::checks::{
-    Answer, Attachment, Call, Case, Documents, NETWORK, Stop, attachments, changes, del, execution, front,
-    gc, kernel, observation, version,
+    Answer, Attachment, Call, Case, Documents, NETWORK, Stop, attachments, changes, front, gc, kernel,
+    observation,
 };
 use crate::invoke::Outcome;
 use crate::target::{Configuration, Kind};
@@ -603,260 +604,12 @@ impl<'s> Game<'s> {
         Ok(())
     }
 
-    fn broken(
-        &mut self,
-        case: &mut Case<'_>,
-        operation: Operation,
-        at: At,
-        fault: &Fault,
-    ) -> Result<(), Stop> {
-        let Some(slot) = self.slots.get(&at) else { return Ok(()) };
-        if operation == Operation::Add
-            && (slot.state != State::Absent || self.deleted.contains(&at.container))
-        {
-            return Ok(());
-        }
-        let attachment = slot.attachment.clone();
-        let Some((call, demand)) = wrong_call(case, operation, &attachment, fault) else { return Ok(()) };
-        let requirement = demand.requirement;
-        let before = case.snapshot()?;
-        let answer = case.run(call)?;
-        let after = case.snapshot()?;
-        self.note(&answer);
-        self.note_changes(case, operation, &before, &after);
-        let own = at.network == 0 && self.scenario.plugin == case.configuration.plugin;
-        let works = self.works.contains(&at.network) || own;
-        judge_faulty(case, &demand, &answer, works);
-        if answer.succeeded() {
-            if operation == Operation::Del && fault.hides_namespace() {
-                self.untold.insert(at.container);
-            }
-            self.accepted(case, operation, at, &answer);
-        } else if operation == Operation::Gc && requirement.is_none() {
-            // It goes on after an error, and lists nothing as valid.
-            self.collected();
-        } else if operation == Operation::Check
-            || requirement.is_some()
-                && !demand.late
-                && self.is_refused_for_the_fault(case, at.network, &before, &after)?
-        {
-            let settled = self.settled;
-            let ignore = |line: &str| may_come_of_refusal(line, settled);
-            let requirement = match operation {
-                Operation::Check => "check.no-mutation",
-                _ => "error.no-partial-side-effects-on-input-error",
-            };
-            let what = format!("a refused {}", answer.label);
-            case.expect_unchanged(&before, &after, requirement, &what, ignore);
-        } else if operation == Operation::Add {
-            self.reasons.insert(Reason::AddFailed);
-            if let Some(slot) = self.slots.get_mut(&at) {
-                slot.touched = true;
-                slot.state = State::Unsure(Reason::AddFailed);
-            }
-        } else if let Some(slot) = self.slots.get_mut(&at)
-            && operation == Operation::Del
-            && slot.state == State::Attached
-        {
-            slot.state = State::Unsure(Reason::Deleted);
-        }
-        Ok(())
-    }
-
-    /// Whether a refusal, with the states before and after it, can be held against the plugin: one that changed something
-    /// may have come later than from reading the request, of a configuration that the plugin cannot work with at all.
-    /// Where no ADD of it has worked yet, another container's tells.
-    fn is_refused_for_the_fault(
-        &mut self,
-        case: &mut Case<'_>,
-        network: u8,
-        before: &Snapshot,
-        after: &Snapshot,
-    ) -> Result<bool, Stop> {
-        let changes = changes::judged(case, before, after);
-        if self.works.contains(&network)
-            || !changes.iter().any(|line| !may_come_of_refusal(line, self.settled))
-        {
-            return Ok(true);
-        }
-        self.is_taken_from_others(case, network)
-    }
-
-    /// Whether an ADD of another container, with nothing odd about it, succeeds. Not, too, where there is no room for one more.
-    fn is_taken_from_others(&mut self, case: &mut Case<'_>, network: u8) -> Result<bool, Stop> {
-        if self.others == OTHERS {
-            return Ok(false);
-        }
-        self.others += 1;
-        let number = CONTAINERS + self.others;
-        let at = At { container: number - 1, network, ..At::default() };
-        let first = case.attachment()?;
-        let attachment = self.attachment(case, at, &first, &[], number.into())?;
-        let mut works = false;
-        for operation in [Operation::Add, Operation::Del] {
-            let label = format!("{operation} of another container, with nothing wrong");
-            let answer = case.run(case.call(operation, &attachment).label(label))?;
-            works |= operation == Operation::Add && answer.succeeded();
-        }
-        if works {
-            self.works.insert(network);
-        }
-        // There is a container more than there was.
-        self.base = None;
-        Ok(works)
-    }
-
-    /// A request with a fault was accepted: whatever it did has to go away by a good DEL.
-    fn accepted(&mut self, case: &mut Case<'_>, operation: Operation, at: At, answer: &Answer) {
-        match operation {
-            Operation::Add => {
-                let single = !matches!(answer.documents, Documents::Several(_) | Documents::Garbage(_));
-                let expected = format!("{} prints one document", answer.label);
-                case.expect(single, "exec.stdout-single-document", expected, answer.summary());
-                // Another network, interface or address may be in it than the model knows.
-                self.base = None;
-                self.reasons.insert(Reason::Faulty);
-                if let Some(slot) = self.slots.get_mut(&at) {
-                    slot.touched = true;
-                    slot.state = State::Unsure(Reason::Faulty);
-                }
-            }
-            Operation::Del => {
-                if let Some(slot) = self.slots.get_mut(&at)
-                    && slot.state != State::Absent
-                {
-                    slot.state = State::Unsure(Reason::Deleted);
-                }
-            }
-            Operation::Gc => self.collected(),
-            _ => {}
-        }
-    }
-
     /// GC was told of no valid attachment: each may be gone, the first one that stays included.
     fn collected(&mut self) {
         self.base = None;
         for slot in self.slots.values_mut().filter(|slot| slot.state == State::Attached) {
             slot.state = State::Unsure(Reason::Collected);
         }
-    }
-
-    /// Everything is detached: the attachments that are there must be healthy before, and nothing may remain after.
-    fn end(&mut self, case: &mut Case<'_>) -> Result<(), Stop> {
-        self.expect_distinct(case);
-        let healthy: Vec<At> =
-            self.slots.iter().filter(|(_, slot)| slot.state == State::Attached).map(|(at, _)| *at).collect();
-        if !healthy.is_empty() {
-            let now = case.snapshot()?;
-            for at in &healthy {
-                self.expect_intact(case, *at, &now);
-                if case.version >= Version::V0_4_0 {
-                    self.operate(case, Operation::Check, *at, None)?;
-                }
-            }
-        }
-        let mut clean = true;
-        let touched: Vec<At> =
-            self.slots.iter().filter(|(_, slot)| slot.touched).map(|(at, _)| *at).collect();
-        for at in touched.iter().rev() {
-            let slot = &self.slots[at];
-            if slot.state == State::Unsure(Reason::Faulty) {
-                // What it was attached as is not known.
-                let answer = case.operate(Operation::Del, &slot.attachment)?;
-                expect_lives(case, &answer);
-                continue;
-            }
-            for label in ["DEL", "the second DEL"] {
-                let attachment = self.slots[at].attachment.clone();
-                let call = case.call(Operation::Del, &attachment);
-                let answer = case.run(call.label(format!("{label} of {}", self.name(*at, &attachment))))?;
-                clean &= answer.succeeded();
-                self.deleted(case, *at, &answer);
-            }
-        }
-        let Some(base) = self.base.take().filter(|_| clean && !touched.is_empty()) else { return Ok(()) };
-        let after = case.snapshot()?;
-        self.note_changes(case, Operation::Del, &base, &after);
-        self.expect_nothing_left(case, &base, &after);
-        Ok(())
-    }
-
-    /// An attachment that nothing was done to is as its ADD left it.
-    fn expect_intact(&self, case: &mut Case<'_>, at: At, now: &Snapshot) {
-        let slot = &self.slots[&at];
-        let (Some(before), Some(after)) = (&slot.added, now.place(&slot.attachment.place())) else { return };
-        if !self.is_alone(at) {
-            return;
-        }
-        let name = case.interface(&slot.attachment);
-        let look = |state: &NamespaceState| {
-            let link = state.link(&name).map(|link| (link.index, link.mac.clone()));
-            let mut addresses: Vec<String> =
-                kernel::given_addresses(state, &name).iter().map(ToString::to_string).collect();
-            addresses.sort();
-            (link, addresses)
-        };
-        let expected = format!("{} keeps its interface and addresses", self.name(at, &slot.attachment));
-        let (was, is) = (look(before), look(after));
-        let observed = format!("before: {}; after: {}", was.1.join(", "), is.1.join(", "));
-        case.expect(was == is, "del.only-own-attachment", expected, observed);
-    }
-
-    fn expect_nothing_left(&self, case: &mut Case<'_>, base: &Snapshot, after: &Snapshot) {
-        let gone: Vec<&Attachment> = self
-            .slots
-            .iter()
-            .filter(|(at, _)| self.deleted.contains(&at.container))
-            .map(|(_, slot)| &slot.attachment)
-            .collect();
-        let case_is_chained = case.kind() == Kind::Chained;
-        let bereft = self
-            .slots
-            .iter()
-            .filter(|(at, _)| [&self.deleted, &self.bereft].iter().any(|set| set.contains(&at.container)));
-        let devices: Vec<String> =
-            bereft.flat_map(|(_, slot)| changes::devices_of(case, &slot.attachment)).collect();
-        let ignore = |line: &str| {
-            gone.iter().any(|one| changes::is_in_container(line, one))
-                || changes::is_file_content(line)
-                || del::front_is_gone(line)
-                || changes::is_of_front(line)
-                || changes::is_lost_device(line, &devices)
-                // The kernel takes IPv6 addresses from an interface whose MTU becomes too small, and gives none back.
-                || case_is_chained && line.starts_with("- container ")
-        };
-        let what = "all that was played, and DEL of every attachment,";
-        // What a chained plugin changed in a container it has to know to bring back what was before, and after a DEL that passed
-        // it need not any more. What else has happened is not to blame.
-        let untold: Vec<&Attachment> = self
-            .slots
-            .iter()
-            .filter(|(at, _)| case_is_chained && self.untold.contains(&at.container))
-            .map(|(_, slot)| &slot.attachment)
-            .collect();
-        let is_of_untold = |line: &str| untold.iter().any(|one| changes::is_in_container(line, one));
-        if !untold.is_empty() {
-            let what = "DEL that names the namespace, after one that did not,";
-            let other = |line: &str| !is_of_untold(line) || ignore(line);
-            case.expect_unchanged(base, after, "del.undoes-modifications", what, other);
-        }
-        let ignore = |line: &str| ignore(line) || is_of_untold(line);
-        let delegates = case.target.is_some_and(crate::target::Target::executes_others);
-        let requirement = match self.reasons.last() {
-            None | Some(Reason::Deleted | Reason::Collected | Reason::Faulty) => {
-                cycle::expect_nothing_left(case, base, after, what, ignore);
-                return;
-            }
-            Some(Reason::AddFailed) => "add.failure-leaves-del-able",
-            Some(Reason::KilledAdd) => "del.after-killed-add",
-            Some(Reason::KilledDel) => "del.releases-resources",
-            Some(_) if case.kind() == Kind::Chained => "del.undoes-modifications",
-            Some(Reason::NetnsGone) if case.kind() == Kind::Ipam => "del.ipam-without-netns",
-            Some(_) if delegates => "del.delegates-when-netns-gone",
-            Some(Reason::InterfaceGone) => "del.missing-interface-succeeds",
-            Some(Reason::NetnsGone) => "del.missing-netns-succeeds",
-        };
-        case.expect_unchanged(base, after, requirement, what, ignore);
     }
 
     fn note(&mut self, answer: &Answer) {
@@ -868,81 +621,6 @@ impl<'s> Game<'s> {
         let changes = changes::judged(case, before, after);
         self.shown.behaviour.extend(changes.iter().map(|line| cause::touched(operation, line)));
     }
-}
-
-/// The request of an operation with the fault, labelled; none where the fault changes nothing here.
-pub(super) fn wrong_call(
-    case: &Case<'_>,
-    operation: Operation,
-    attachment: &Attachment,
-    fault: &Fault,
-) -> Option<(Call, Demand)> {
-    let call = case.call_without_request(operation, attachment);
-    let (call, demand) = wrong(case, call, case.request(operation, attachment), fault)?;
-    let asked = match fault {
-        Fault::Environment { variable, .. } if variable == Variable::Command.as_str() => {
-            "a request".to_owned()
-        }
-        _ => operation.to_string(),
-    };
-    let label = format!("{asked} {}", demand.why);
-    Some((call.label(label), demand))
-}
-
-/// What the answer of a faulty request must be. `works` says that the plugin takes the request without the fault: otherwise
-/// it may have looked at something else first, and no order is prescribed.
-pub(super) fn judge_faulty(case: &mut Case<'_>, demand: &Demand, answer: &Answer, works: bool) {
-    if let Some(requirement) = demand.requirement
-        && case.level(requirement).is_some()
-        && case.expect_refusal(answer, requirement, &demand.why)
-        && let Some((code_of, codes)) = demand.code
-    {
-        let code_of = if works { code_requirement(case, code_of) } else { "param.validation-order" };
-        case.expect_code(answer, code_of, codes);
-        if let (Some(variable), Some(error::INVALID_ENVIRONMENT)) = (&demand.variable, answer.code()) {
-            expect_named(case, answer, "error.code-4-names-vars", variable);
-        }
-    }
-    expect_lives(case, answer);
-    if let (Some(document), true) = (answer.document(), answer.refused()) {
-        // Versions that have no such document are not judged by it.
-        let _ = execution::judge_error_object(case, answer, document);
-    }
-}
-
-/// Judges an answer to VERSION. `named` is what the last one named, if there was one.
-///
-/// # Errors
-/// When cnitest could not go on.
-pub(super) fn judge_version(
-    case: &mut Case<'_>,
-    answer: &Answer,
-    asking: Asking,
-    named: &mut Option<Vec<String>>,
-) -> Result<(), Stop> {
-    // 0.1.0 has no VERSION.
-    if !expect_lives(case, answer) || case.version < Version::V0_2_0 {
-        return Ok(());
-    }
-    version::judge_answer(case, answer, asking.requirement());
-    let Some(document) = answer.document().filter(|_| answer.succeeded()) else { return Ok(()) };
-    version::judge_document(case, document)?;
-    let Ok(versions) = version::sorted(document) else { return Ok(()) };
-    version::judge_entries(case, document)?;
-    if let Some(given) = asking.given(case.version).filter(|given| *given >= Version::V1_0_0) {
-        version::judge_echo(case, answer.index, document, given);
-    }
-    let before = named.get_or_insert_with(|| versions.clone());
-    let expected = format!("{} names {} as it did before", answer.label, before.join(", "));
-    let same = *before == versions;
-    case.expect(same, "version.stable", expected, format!("it names {}", versions.join(", ")));
-    Ok(())
-}
-
-/// Whether nobody has to answer for this line of a difference after a refusal. Folders and locks come with the first
-/// attachment; `settled` says that there was one.
-pub(super) fn may_come_of_refusal(line: &str, settled: bool) -> bool {
-    changes::is_file_content(line) || !settled && changes::subject_of(line) == Subject::File
 }
 
 /// The attachment with the scenario's plugin object in place of the configuration's.
