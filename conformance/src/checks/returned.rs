@@ -67,8 +67,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         id: "delegation.route-attributes",
-        title: "The attributes of routes that the result lists are those that the kernel has",
-        requirements: &["result.routes-ignored-attrs"],
+        title: "The attributes of routes that the result lists are those that the kernel has, and CHECK finds them",
+        requirements: &["result.routes-ignored-attrs", "check.ok-after-add"],
         concerns: Concerns::Addressing,
         scope: Scope::Once,
         since: Version::V1_1_0,
@@ -187,8 +187,13 @@ fn route_gateway(case: &mut Case<'_>) -> Result<(), Stop> {
         );
         case.expect(holds, "result.routes-gw-default", expected, describe(&found));
     }
+    expect_check(case, &added, "CHECK of routes without gateway")
+}
+
+/// What was just added passes CHECK.
+fn expect_check(case: &mut Case<'_>, added: &Added, label: &str) -> Result<(), Stop> {
     let call = delegation::delegating(case, Operation::Check, &added.attachment, SCRIPT);
-    let answer = case.run(call.label("CHECK of routes without gateway"))?;
+    let answer = case.run(call.label(label))?;
     case.expect_success(&answer, "check.ok-after-add");
     Ok(())
 }
@@ -246,7 +251,7 @@ fn route_attributes(case: &mut Case<'_>) -> Result<(), Stop> {
             case.expect(listed == real, "result.routes-ignored-attrs", expected, observed);
         }
     }
-    Ok(())
+    expect_check(case, &added, "CHECK of routes with attributes, one of them in a table of its own")
 }
 
 /// The name of a scope as a snapshot has it.

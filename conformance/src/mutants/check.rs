@@ -49,6 +49,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     mutant(
+        "bridge-check-main-table-only",
+        "bridge",
+        &["check.ok-after-add"],
+        "looks for routes in the main table only when it checks",
+        |run| {
+            run.run();
+            let previous = run.config().get("prevResult").cloned().unwrap_or_default();
+            let mut routes = previous["routes"].as_array().into_iter().flatten();
+            if run.is(Operation::Check) && routes.any(|route| route["table"].is_number()) {
+                run.refuse(999, "a route is missing");
+            }
+            Ok(())
+        },
+    ),
+    mutant(
         "bridge-check-fails-the-second-time",
         "bridge",
         &["check.ok-after-add"],
