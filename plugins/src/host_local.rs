@@ -229,8 +229,13 @@ fn status(request: &Request) -> Outcome {
     }
 }
 
-/// Whether a directory could be made: what exists of its path is a directory.
+/// Whether a directory could be made: its path is one that can be, and what exists of it is a directory.
 fn creatable(directory: &Path) -> Result<(), String> {
+    if let Err(error) = directory.metadata()
+        && error.kind() == std::io::ErrorKind::InvalidFilename
+    {
+        return Err(format!("{}: {error}: name another ipam.dataDir", directory.display()));
+    }
     if directory.components().any(|component| component == Component::ParentDir) {
         return Ok(());
     }
@@ -270,6 +275,14 @@ pub(crate) fn read_stored(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_with_too_long_a_name_cannot_be_made() {
+        let parent = tempfile::tempdir().unwrap();
+        creatable(&parent.path().join("x/y")).unwrap();
+        let problem = creatable(&parent.path().join("x".repeat(300))).unwrap_err();
+        assert!(problem.contains("name another ipam.dataDir"), "{problem}");
+    }
 
     #[test]
     fn resolver_settings_are_read() {

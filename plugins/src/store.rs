@@ -18,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::attachment::Attachment;
+use crate::skel::is_absent;
 
 /// The directory with the lists of addresses.
 const INDEX: &str = "attachments";
@@ -75,7 +76,7 @@ impl Store {
         });
         match locked {
             Ok(lock) => Ok(Some(Store { directory: directory.to_owned(), _lock: lock })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(source) => Err(StoreError { path: directory.to_owned(), source }),
         }
     }
@@ -223,6 +224,15 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_is_no_store() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for path in [PathBuf::from("x".repeat(300)), file.path().join("below")] {
+            assert!(Store::open(&path, true).unwrap().is_none());
+            assert!(Store::create(&path).is_err());
+        }
+    }
 
     fn attachment(container: &str, ifname: &str) -> Attachment {
         Attachment { network: "n".into(), container: container.into(), ifname: ifname.into() }

@@ -258,6 +258,12 @@ pub(crate) fn io_failure(what: impl std::fmt::Display, error: &std::io::Error) -
     Refusal::new(IO_FAILURE, format!("{what}: {error}"))
 }
 
+/// Whether an error says that there is no such file: its path may be none that a file can have.
+pub(crate) fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
+}
+
 /// The error that a key of the configuration has the wrong form.
 pub(crate) fn invalid_document(key: &str, error: &impl std::fmt::Display) -> Refusal {
     Refusal::new(INVALID_CONFIGURATION, format!("{key}: {error}"))

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::attachment::Attachment;
 use crate::refusal::Refusal;
-use crate::skel::io_failure;
+use crate::skel::{io_failure, is_absent};
 
 /// The digits of a file's name: 160 bits.
 const DIGITS: usize = 32;
@@ -164,7 +164,7 @@ impl Folder<'_> {
     pub(super) fn remove(&self, attachment: &Attachment) -> Result<(), Refusal> {
         for path in [self.file(attachment), self.new_file(attachment)] {
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error) if !is_absent(&error) => {
                     return Err(io_failure(format!("cannot remove {}", path.display()), &error));
                 }
                 _ => {}
@@ -180,7 +180,7 @@ impl Folder<'_> {
         let failure = |error| io_failure(format!("cannot list {}", self.0.display()), &error);
         let entries = match fs::read_dir(self.0) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
             Err(error) => return Err(failure(error)),
         };
         let mut all = Vec::new();
@@ -200,7 +200,7 @@ fn read(path: &Path) -> Result<Option<Backup>, Refusal> {
             let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             Ok(Backup::from_value(&value))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(io_failure(format!("cannot read {}", path.display()), &error)),
     }
 }
@@ -258,6 +258,18 @@ mod tests {
         assert_eq!(folder.all().unwrap(), std::slice::from_ref(&two));
         folder.remove(&two.attachment).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_holds_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for path in [PathBuf::from("x".repeat(300)), file.path().join("below")] {
+            let folder = Folder(&path);
+            let own = backup("c");
+            assert_eq!((folder.read(&own.attachment).unwrap(), folder.all().unwrap()), (None, Vec::new()));
+            folder.remove(&own.attachment).unwrap();
+            folder.write(&own).unwrap_err();
+        }
     }
 
     #[test]
