@@ -193,6 +193,14 @@ fn judgements_on_other_releases_are_left_aside() {
 }
 
 #[test]
+fn a_judgement_about_what_no_case_decided_is_not_called_unused() {
+    let elsewhere = JUDGEMENTS.replace("\"add.*\"", "\"gc.*\"");
+    let elsewhere = Judgements::parse("judgements.toml", &elsewhere).expect("valid");
+    let summary = SetSummary::of(&two_plugins(), Some("1.1.1"), Some(&elsewhere));
+    assert_eq!(summary.unused_judgements, Vec::<String>::new());
+}
+
+#[test]
 fn the_kept_reports_have_their_schema_and_every_failure_is_judged() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/ecosystem");
     let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).expect("kept file");

@@ -7,6 +7,7 @@
 mod error;
 mod raw;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -14,6 +15,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 pub use self::error::JudgementError;
+use crate::model::{Run, RunSet, Verdict};
 
 /// The judgements of a file, in its order.
 #[derive(Debug, Clone)]
@@ -104,9 +106,24 @@ impl Judgements {
         raw::read(name, text).map(|entries| Judgements { entries })
     }
 
-    /// Every judgement that is about this release of the plugins; about any, when it is not known which it is.
-    pub fn about(&self, release: Option<&str>) -> impl Iterator<Item = &Judgement> {
-        self.entries.iter().map(|entry| &entry.judgement).filter(move |judgement| judgement.is_about(release))
+    /// Every judgement that is about this release of the plugins (about any, when it is not known which it is), and about what some
+    /// case of these runs has decided: what was not tested, or skipped for what the kernel lacks, could not show it.
+    pub fn about<'a>(
+        &'a self,
+        release: Option<&'a str>,
+        set: &'a RunSet,
+    ) -> impl Iterator<Item = &'a Judgement> {
+        let decided: Vec<(&str, BTreeSet<(&str, &str)>)> =
+            set.runs.iter().map(|run| (run.subject.name.as_str(), decided(run))).collect();
+        let could_show = move |entry: &&Entry| {
+            let shows = |(check, requirement): &(&str, &str)| entry.covers(check, requirement);
+            decided.iter().any(|(plugin, cases)| entry.plugins.is_match(plugin) && cases.iter().any(shows))
+        };
+        self.entries
+            .iter()
+            .filter(move |entry| entry.judgement.is_about(release))
+            .filter(could_show)
+            .map(|entry| &entry.judgement)
     }
 
     /// The first judgement in the file that is about this deviation.
@@ -120,11 +137,26 @@ impl Judgements {
         let about = |entry: &&Entry| {
             entry.judgement.is_about(release)
                 && entry.plugins.is_match(plugin)
-                && entry.requirements.is_match(requirement)
-                && entry.checks.as_ref().is_none_or(|checks| checks.is_match(check))
+                && entry.covers(check, requirement)
         };
         self.entries.iter().find(about).map(|entry| &entry.judgement)
     }
+}
+
+impl Entry {
+    fn covers(&self, check: &str, requirement: &str) -> bool {
+        self.requirements.is_match(requirement)
+            && self.checks.as_ref().is_none_or(|checks| checks.is_match(check))
+    }
+}
+
+/// The checks of which a case was decided, with each requirement that they decide.
+fn decided(run: &Run) -> BTreeSet<(&str, &str)> {
+    let results =
+        run.results.iter().filter(|result| !matches!(result.verdict, Verdict::Skip | Verdict::Error));
+    results
+        .flat_map(|result| result.requirements.iter().map(|id| (result.check.as_str(), id.as_str())))
+        .collect()
 }
 
 impl Judgement {
@@ -229,7 +261,7 @@ upstream = ["o/p#1"]
     #[test]
     fn a_fix_lies_after_the_release_that_shows_it() {
         let judgements = Judgements::parse("j.toml", ONE).expect("valid");
-        let judgement = judgements.about(None).next().expect("one");
+        let judgement = &judgements.entries[0].judgement;
         assert!(!judgement.is_fixed_before("1.9.1+ds1-1"));
         assert!(judgement.is_fixed_before("1.10.0"));
         assert!(judgement.is_fixed_before("1.11.0"));

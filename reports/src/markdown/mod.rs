@@ -8,7 +8,7 @@ use std::io;
 
 use self::escape::{cell, code, prose};
 use crate::model::Verdict;
-use crate::summary::{Finding, SetSummary, SubjectSummary};
+use crate::summary::{Finding, SetSummary};
 use crate::text::{count, some_of};
 
 /// Names of plugins or checks in a cell.
@@ -60,7 +60,10 @@ fn head(text: &mut String, summary: &SetSummary) {
         )
     }));
     let days = distinct(summary.subjects.iter().map(|subject| subject.started.chars().take(10).collect()));
-    let lacks = match lacking(summary).as_slice() {
+    let lacks = distinct(
+        summary.subjects.iter().flat_map(|subject| subject.environment.missing_features.iter().cloned()),
+    );
+    let lacks = match lacks.as_slice() {
         [] => String::new(),
         lacks => format!(" This kernel lacks {}; what needs that was skipped.", prose(&lacks.join(", "))),
     };
@@ -97,12 +100,6 @@ fn counts(text: &mut String, summary: &SetSummary) {
     );
 }
 
-/// What cases wanted and the kernel lacked.
-fn lacking(summary: &SetSummary) -> Vec<String> {
-    let features = |subject: &SubjectSummary| subject.environment.missing_features.clone();
-    distinct(summary.subjects.iter().flat_map(features))
-}
-
 /// What is left to judge, and which judgements are out of date.
 fn judging(text: &mut String, summary: &SetSummary) {
     if summary.judgements.is_empty() && summary.unused_judgements.is_empty() {
@@ -122,14 +119,8 @@ fn judging(text: &mut String, summary: &SetSummary) {
     }
     let unused: Vec<String> = summary.unused_judgements.iter().map(|id| code(id)).collect();
     if !unused.is_empty() {
-        let remove = match lacking(summary).as_slice() {
-            [] => "Remove them, or say in `releases` where they hold.",
-            _ => {
-                "Those that do not need what this kernel lacks: remove them, or say in `releases` where they hold."
-            }
-        };
         text.push_str(&format!(
-            "\n**Judgements about nothing that was found**: {}. {remove}\n",
+            "\n**Judgements about nothing that was found**: {}. Remove them, or say in `releases` where they hold.\n",
             unused.join(", ")
         ));
     }

@@ -40,7 +40,7 @@ pub(super) fn summary(set: &RunSet, release: Option<&str>, judgements: Option<&J
         (gravity, Reverse(finding.subjects().len()), finding.check.clone())
     });
     let used = |judgement: &Judgement| gathered.iter().any(|one| one.judgement == Some(judgement));
-    let about = || judgements.into_iter().flat_map(|judgements| judgements.about(release));
+    let about = || judgements.into_iter().flat_map(|judgements| judgements.about(release, set));
     SetSummary {
         summary_version: SUMMARY_VERSION,
         release: release.map(str::to_owned),
