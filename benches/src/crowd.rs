@@ -40,12 +40,12 @@ pub fn crowds(list: &Path, folders: [&Path; 2], timeout: Duration) -> Result<[Cr
         for turn in [round % 2, (round + 1) % 2] {
             let plan = Plan::new(&[list.to_owned()], Some(folders[turn]), 1, timeout)?;
             let run = Churn::new(plan, load(TURN, timeout))?.run(&|_| {})?;
-            let Some(load) = run.load.filter(|load| load.throughput > 0.0) else {
+            let Some(load) = run.load.as_ref().filter(|load| load.throughput > 0.0) else {
                 return Err(format!("{}: nothing came and went", folders[turn].display()).into());
             };
             let crowd = &mut both[turn];
             crowd.each.push(1e6 / load.throughput);
-            crowd.failures += run.failures.iter().map(|failure| failure.count).sum::<u64>();
+            crowd.failures += run.failed();
             crowd.leaks += run.leaks.count;
             crowd.duplicates += run.duplicates.count;
         }

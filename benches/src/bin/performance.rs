@@ -261,15 +261,15 @@ impl Page {
                     .map_or(0, |timing| if late { timing.latency.p99_us } else { timing.latency.p50_us });
                 format!("{:.1} ms", us as f64 / 1000.0)
             };
-            let failed: u64 = run.failures.iter().map(|failure| failure.count).sum();
             let _ = writeln!(
                 self.text,
-                "| {name} | {:.1} | {} | {} | {} | {} | {failed} | {} | {} |",
+                "| {name} | {:.1} | {} | {} | {} | {} | {} | {} | {} |",
                 load.throughput,
                 of("ADD", false),
                 of("ADD", true),
                 of("DEL", false),
                 of("DEL", true),
+                run.failed(),
                 run.leaks.count,
                 run.duplicates.count
             );

@@ -1,7 +1,7 @@
 //! `cnitest plugin` on plugins whose verdict is known.
 
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -128,6 +128,19 @@ fn every_kind_of_report_is_written_and_can_be_made_again() {
     }
 }
 
+/// A run of `cnitest plugin`, in a process group of its own, that handles interrupts by now.
+fn run_that_can_be_interrupted(plugin: &str) -> Child {
+    let child = cnitest()
+        .args(["plugin", plugin, "--format", "json", "--jobs", "1"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .process_group(0)
+        .spawn()
+        .expect("cnitest starts");
+    wait_until_interrupts_are_handled(child.id());
+    child
+}
+
 /// Waits until a process has a handler for SIGINT, as its line in /proc tells: before, the signal would just end it.
 fn wait_until_interrupts_are_handled(process: u32) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -149,14 +162,7 @@ fn ctrl_c_ends_with_a_report_and_leaves_nothing() {
     }
     let folder = Folder::new();
     let plugin = shell_plugin(&folder, "sleep 0.2");
-    let child = cnitest()
-        .args(["plugin", &plugin, "--format", "json", "--jobs", "1"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .process_group(0)
-        .spawn()
-        .expect("cnitest starts");
-    wait_until_interrupts_are_handled(child.id());
+    let child = run_that_can_be_interrupted(&plugin);
     signal_group(&child, Signal::SIGINT);
     let output = child.wait_with_output().expect("cnitest ends");
     let run: Value = serde_json::from_slice(&output.stdout).expect("a whole report");
@@ -172,14 +178,7 @@ fn an_interrupted_run_is_undecided_though_nothing_failed() {
     if !possible() {
         return;
     }
-    let child = cnitest()
-        .args(["plugin", "bridge", "--format", "json", "--jobs", "1"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .process_group(0)
-        .spawn()
-        .expect("cnitest starts");
-    wait_until_interrupts_are_handled(child.id());
+    let child = run_that_can_be_interrupted("bridge");
     // Some of the cases, and far from all.
     std::thread::sleep(Duration::from_secs(3));
     signal_group(&child, Signal::SIGTERM);

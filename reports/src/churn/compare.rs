@@ -137,9 +137,8 @@ impl Comparison {
     }
 
     fn counts(&mut self, before: &ChurnRun, after: &ChurnRun) {
-        let failures = |run: &ChurnRun| run.failures.iter().map(|failure| failure.count).sum::<u64>();
         let counts = [
-            ("failures", failures(before), failures(after)),
+            ("failures", before.failed(), after.failed()),
             ("leaks", before.leaks.count, after.leaks.count),
             ("duplicate addresses", before.duplicates.count, after.duplicates.count),
         ];

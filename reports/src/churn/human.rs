@@ -296,7 +296,6 @@ fn troubles(page: &mut Page, run: &ChurnRun) {
         true => (bold(AnsiColor::Green), "clean"),
         false => (red, "not clean"),
     };
-    let failed: u64 = run.failures.iter().map(|failure| failure.count).sum();
     page.field(
         0,
         word,
@@ -304,7 +303,7 @@ fn troubles(page: &mut Page, run: &ChurnRun) {
         0,
         &format!(
             "{}, {}, {} at the same time",
-            count(failed, "failure"),
+            count(run.failed(), "failure"),
             count(run.leaks.count, "leak"),
             match run.duplicates.count {
                 0 => "no address twice".to_owned(),

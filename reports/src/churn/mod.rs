@@ -503,6 +503,11 @@ impl ChurnRun {
         out.write_all(b"\n")
     }
 
+    /// How many executions failed.
+    pub fn failed(&self) -> u64 {
+        self.failures.iter().map(|failure| failure.count).sum()
+    }
+
     /// Computes [`ChurnRun::clean`] from the rest.
     pub fn finish(&mut self) {
         let grows = self.soak.as_ref().is_some_and(|soak| {
