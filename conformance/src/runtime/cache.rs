@@ -360,7 +360,7 @@ impl Cache {
     /// # Errors
     /// When its file cannot be removed.
     pub fn remove(&self, key: &Key) -> Result<(), CacheError> {
-        let _ = fs::remove_file(self.pending.join(key.container_id()));
+        let _ = fs::remove_file(self.pending_file(key));
         let (path, found) = self.locate(key)?;
         if found == Found::Nothing {
             return Ok(());
@@ -405,7 +405,13 @@ impl Cache {
         Ok(())
     }
 
-    /// Writes an entry outside the folder that everybody reads. A container has one operation at a time, so its ID is enough.
+    /// Where an entry is written before it is linked or renamed: the name that no other attachment has.
+    fn pending_file(&self, key: &Key) -> PathBuf {
+        let [_, own] = key.file_names();
+        self.pending.join(own)
+    }
+
+    /// Writes an entry outside the folder that everybody reads.
     fn write(&self, entry: &Entry) -> Result<PathBuf, CacheError> {
         for folder in [&self.results, &self.pending] {
             DirBuilder::new()
@@ -414,7 +420,7 @@ impl Cache {
                 .create(folder)
                 .map_err(CacheError::io("create", folder))?;
         }
-        let path = self.pending.join(entry.key().container_id());
+        let path = self.pending_file(entry.key());
         // A link to an entry may be left of a runtime that was killed: never write through it.
         let _ = fs::remove_file(&path);
         let write = || {
@@ -453,6 +459,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -506,12 +514,28 @@ mod tests {
         let first = Entry::begun(key(), b"{}", "", &CniArgs::default(), &Map::new());
         cache.create(&first).unwrap();
         // Killed between the two names of the entry.
-        fs::hard_link(cache.results.join("net-c-eth0"), cache.pending.join("c")).unwrap();
-        let other =
-            Entry::begun(Key::new("net", "c", "eth1").unwrap(), b"[]", "", &CniArgs::default(), &Map::new());
-        cache.create(&other).unwrap();
-        assert_eq!(cache.find(&key()).unwrap(), Found::Entry(Box::new(first)));
-        assert_eq!(cache.entries().unwrap().len(), 2);
+        fs::hard_link(cache.results.join("net-c-eth0"), cache.pending_file(&key())).unwrap();
+        let mut reader = File::open(cache.results.join("net-c-eth0")).unwrap();
+        let added = first.clone().added(json!({"cniVersion": "1.1.0"}));
+        cache.replace(&added).unwrap();
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        assert_eq!(Entry::parse(&bytes), Some(first), "whoever reads it meanwhile has it whole");
+        assert_eq!(cache.find(&key()).unwrap(), Found::Entry(Box::new(added)));
+        assert!(files(&cache.pending).unwrap().is_empty());
+    }
+
+    #[test]
+    fn attachments_of_one_container_are_written_beside_each_other() {
+        let (_folder, cache) = cache();
+        let entry = |ifname| {
+            let key = Key::new("net", "c", ifname).unwrap();
+            Entry::begun(key, ifname.as_bytes(), "", &CniArgs::default(), &Map::new())
+        };
+        let entries = ["eth0", "eth1"].map(entry);
+        let written = entries.each_ref().map(|entry| cache.write(entry).unwrap());
+        let read = written.map(|path| Entry::parse(&fs::read(path).unwrap()).unwrap());
+        assert_eq!(read, entries);
     }
 
     proptest! {
