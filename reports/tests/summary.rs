@@ -3,7 +3,7 @@
 mod common;
 
 use cnitest_reports::judgement::Judgements;
-use cnitest_reports::model::{CaseResult, Evidence, RunSet, Verdict};
+use cnitest_reports::model::{CaseResult, Evidence, RunSet, SkipCause, Verdict};
 use cnitest_reports::summary::{self, SetSummary};
 use cnitest_reports::{ReportKind, markdown, report, summary_schema};
 use proptest::prelude::*;
@@ -198,6 +198,21 @@ fn a_judgement_about_what_no_case_decided_is_not_called_unused() {
     let elsewhere = Judgements::parse("judgements.toml", &elsewhere).expect("valid");
     let summary = SetSummary::of(&two_plugins(), Some("1.1.1"), Some(&elsewhere));
     assert_eq!(summary.unused_judgements, Vec::<String>::new());
+}
+
+#[test]
+fn a_judgement_about_what_the_host_lacks_is_not_called_unused() {
+    let mut set = two_plugins();
+    let mut vlan = case("add.succeeds", "add.creates-interface", "1.1.0", "vlan", Verdict::Skip);
+    vlan.skip_cause = Some(SkipCause::NotApplicable);
+    set.runs[0].results.push(vlan);
+    let unused = |set: &RunSet| SetSummary::of(set, Some("1.9.1"), Some(&judgements())).unused_judgements;
+    assert_eq!(unused(&set), ["about-nothing"]);
+    for cause in [SkipCause::Host, SkipCause::Ended] {
+        let last = set.runs[0].results.last_mut().expect("pushed");
+        last.skip_cause = Some(cause);
+        assert_eq!(unused(&set), Vec::<String>::new());
+    }
 }
 
 #[test]

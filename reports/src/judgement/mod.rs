@@ -15,7 +15,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 pub use self::error::JudgementError;
-use crate::model::{Run, RunSet, Verdict};
+use crate::model::{Run, RunSet, SkipCause, Verdict};
 
 /// The judgements of a file, in its order.
 #[derive(Debug, Clone)]
@@ -106,23 +106,27 @@ impl Judgements {
         raw::read(name, text).map(|entries| Judgements { entries })
     }
 
-    /// Every judgement that is about this release of the plugins (about any, when it is not known which it is), and about what some
-    /// case of these runs has decided: what was not tested, or skipped for what the kernel lacks, could not show it.
+    /// Every judgement that is about this release of the plugins (about any, when it is not known which it is), and that would have
+    /// been shown if it held: of what it is about a case was decided, and none skipped for what the host lacks.
     pub fn about<'a>(
         &'a self,
         release: Option<&'a str>,
         set: &'a RunSet,
     ) -> impl Iterator<Item = &'a Judgement> {
-        let decided: Vec<(&str, BTreeSet<(&str, &str)>)> =
-            set.runs.iter().map(|run| (run.subject.name.as_str(), decided(run))).collect();
-        let could_show = move |entry: &&Entry| {
+        let played: Vec<(&str, Played<'_>)> =
+            set.runs.iter().map(|run| (run.subject.name.as_str(), Played::of(run))).collect();
+        let would_show = move |entry: &&Entry| {
             let shows = |(check, requirement): &(&str, &str)| entry.covers(check, requirement);
-            decided.iter().any(|(plugin, cases)| entry.plugins.is_match(plugin) && cases.iter().any(shows))
+            let own = || {
+                played.iter().filter(|(plugin, _)| entry.plugins.is_match(plugin)).map(|(_, played)| played)
+            };
+            own().any(|played| played.decided.iter().any(shows))
+                && !own().any(|played| played.lacking.iter().any(shows))
         };
         self.entries
             .iter()
             .filter(move |entry| entry.judgement.is_about(release))
-            .filter(could_show)
+            .filter(would_show)
             .map(|entry| &entry.judgement)
     }
 
@@ -150,13 +154,28 @@ impl Entry {
     }
 }
 
-/// The checks of which a case was decided, with each requirement that they decide.
-fn decided(run: &Run) -> BTreeSet<(&str, &str)> {
-    let results =
-        run.results.iter().filter(|result| !matches!(result.verdict, Verdict::Skip | Verdict::Error));
-    results
-        .flat_map(|result| result.requirements.iter().map(|id| (result.check.as_str(), id.as_str())))
-        .collect()
+/// What became of a run's cases: checks, each with a requirement that it decides.
+#[derive(Default)]
+struct Played<'a> {
+    /// A case was decided.
+    decided: BTreeSet<(&'a str, &'a str)>,
+    /// A case was skipped that another host, or a longer run, decides.
+    lacking: BTreeSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Played<'a> {
+    fn of(run: &'a Run) -> Played<'a> {
+        let mut played = Played::default();
+        for result in &run.results {
+            let into = match (result.verdict, result.skip_cause) {
+                (Verdict::Skip, Some(SkipCause::Host | SkipCause::Ended)) => &mut played.lacking,
+                (Verdict::Skip | Verdict::Error, _) => continue,
+                _ => &mut played.decided,
+            };
+            into.extend(result.requirements.iter().map(|id| (result.check.as_str(), id.as_str())));
+        }
+        played
+    }
 }
 
 impl Judgement {
