@@ -216,6 +216,17 @@ fn a_judgement_about_what_the_host_lacks_is_not_called_unused() {
 }
 
 #[test]
+fn what_is_judged_is_told_though_the_host_lacks_something_of_it() {
+    let mut set = two_plugins();
+    let mut vlan = case("del.repeated", "del.idempotent", "1.1.0", "vlan", Verdict::Skip);
+    vlan.skip_cause = Some(SkipCause::Host);
+    set.runs[0].results.push(vlan);
+    let summary = SetSummary::of(&set, Some("1.9.1"), Some(&judgements()));
+    let told: Vec<&str> = summary.judgements.iter().map(|judgement| judgement.id.as_str()).collect();
+    assert_eq!(told, ["second-del"]);
+}
+
+#[test]
 fn the_kept_reports_have_their_schema_and_every_failure_is_judged() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/ecosystem");
     let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).expect("kept file");
@@ -224,7 +235,11 @@ fn the_kept_reports_have_their_schema_and_every_failure_is_judged() {
         let value: Value = serde_json::from_str(&read(&format!("go-plugins-{release}.json"))).expect("JSON");
         assert_eq!(problems(&value), Vec::<String>::new(), "{release}");
         let findings = value["findings"].as_array().expect("findings");
-        let lacks = |finding: &&Value| finding["verdict"] == "fail" && finding["judgement"].is_null();
+        let judgements = value["judgements"].as_array().expect("judgements");
+        let lacks = |finding: &&Value| {
+            let known = judgements.iter().any(|judgement| judgement["id"] == finding["judgement"]);
+            !known && (finding["verdict"] == "fail" || !finding["judgement"].is_null())
+        };
         assert!(!findings.is_empty() && !findings.iter().any(|finding| lacks(&finding)), "{release}");
     }
 }

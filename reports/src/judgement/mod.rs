@@ -106,9 +106,14 @@ impl Judgements {
         raw::read(name, text).map(|entries| Judgements { entries })
     }
 
+    /// Every judgement, in the order of the file.
+    pub fn all(&self) -> impl Iterator<Item = &Judgement> {
+        self.entries.iter().map(|entry| &entry.judgement)
+    }
+
     /// Every judgement that is about this release of the plugins (about any, when it is not known which it is), and that would have
     /// been shown if it held: of what it is about a case was decided, and none skipped for what the host lacks.
-    pub fn about<'a>(
+    pub fn expected<'a>(
         &'a self,
         release: Option<&'a str>,
         set: &'a RunSet,

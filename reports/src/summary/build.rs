@@ -39,17 +39,18 @@ pub(super) fn summary(set: &RunSet, release: Option<&str>, judgements: Option<&J
         let gravity = (rank(finding.verdict), level_rank(&finding.level), *opinion);
         (gravity, Reverse(finding.subjects().len()), finding.check.clone())
     });
-    let (used, unused): (Vec<&Judgement>, Vec<&Judgement>) = judgements
-        .into_iter()
-        .flat_map(|judgements| judgements.about(release, set))
-        .partition(|judgement| gathered.iter().any(|one| one.judgement == Some(judgement)));
+    let is_used = |judgement: &&Judgement| gathered.iter().any(|one| one.judgement == Some(*judgement));
+    let known = || judgements.into_iter();
+    let used = known().flat_map(Judgements::all).filter(is_used);
+    let unused =
+        known().flat_map(|known| known.expected(release, set)).filter(|judgement| !is_used(judgement));
     SetSummary {
         summary_version: SUMMARY_VERSION,
         release: release.map(str::to_owned),
         subjects: set.runs.iter().map(subject).collect(),
         skips: skips(set, |subject, reason| clip(&without_folder(subject, reason), REASON)),
-        judgements: used.into_iter().cloned().collect(),
-        unused_judgements: unused.into_iter().map(|judgement| judgement.id.clone()).collect(),
+        judgements: used.cloned().collect(),
+        unused_judgements: unused.map(|judgement| judgement.id.clone()).collect(),
         findings: findings.into_iter().map(|(_, finding)| finding).collect(),
     }
 }
