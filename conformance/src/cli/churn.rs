@@ -19,7 +19,7 @@ use super::files;
 use super::output::Format;
 use super::play::interruptible;
 use super::plugin::duration;
-use super::progress;
+use super::progress::{self, Minutes};
 
 /// Containers that come and go when neither a number nor a time is given.
 const CONTAINERS: u64 = 1000;
@@ -225,16 +225,17 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// One line on a terminal, renewed as the run goes on.
+/// One line on a terminal, renewed as the run goes on, and a line a minute elsewhere.
 struct Progress {
     bar: ProgressBar,
+    minutes: Minutes,
 }
 
 impl Progress {
     fn new() -> Progress {
         let bar = progress::bar();
         bar.set_style(progress::style("{prefix} {wide_bar} {msg} {elapsed}"));
-        Progress { bar }
+        Progress { bar, minutes: Minutes::new() }
     }
 
     fn on(&self, event: Event) {
@@ -254,6 +255,7 @@ impl Progress {
                 let failures = if failed == 0 { String::new() } else { format!(", {failed} failed") };
                 let add = add_p50_us as f64 / 1000.0;
                 self.bar.set_message(format!("{attachments}{of}, {rate:.0}/s, ADD {add:.1} ms{failures}"));
+                self.minutes.tell(&self.bar, || format!("{} {}", self.bar.prefix(), self.bar.message()));
             }
         }
     }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cnitest::hammer::against::{self, Compared};
@@ -21,7 +20,7 @@ use super::baseline::BaselineFile;
 use super::output::Output;
 use super::play::{self, How, interruptible};
 use super::plugin::duration;
-use super::progress;
+use super::progress::{self, Minutes};
 
 /// What `fuzz` plays when neither a time nor a number is given.
 const TIME: Duration = Duration::from_secs(60);
@@ -267,14 +266,10 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-/// How often it is told how far a run is, in milliseconds, where stderr is no terminal.
-const TOLD_EVERY: f64 = 60_000.0;
-
 /// One line on a terminal, renewed as the run goes on, and a line a minute elsewhere; findings as they come everywhere.
 struct Progress {
     bar: ProgressBar,
-    /// How often it was told.
-    told: AtomicU64,
+    minutes: Minutes,
 }
 
 impl Progress {
@@ -282,20 +277,15 @@ impl Progress {
         let bar = progress::bar();
         bar.set_style(progress::style("{prefix}: {wide_msg}"));
         bar.set_prefix(name.to_owned());
-        Progress { bar, told: AtomicU64::new(0) }
+        Progress { bar, minutes: Minutes::new() }
     }
 
     fn on(&self, event: &Event<'_>) {
         match event {
-            Event::Progress(tally) if self.bar.is_hidden() => {
-                let due = (tally.elapsed_ms / TOLD_EVERY) as u64;
-                if self.told.fetch_max(due, Ordering::Relaxed) < due {
-                    eprintln!("{}: {}", self.bar.prefix(), told(tally));
-                }
-            }
             Event::Progress(tally) => {
                 self.bar.set_message(told(tally));
                 self.bar.tick();
+                self.minutes.tell(&self.bar, || format!("{}: {}", self.bar.prefix(), self.bar.message()));
             }
             Event::Differs(difference) => {
                 let line =

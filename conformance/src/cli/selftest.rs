@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use cnitest::mutants;
 use cnitest::selftest::{Fate, Hammered, Options, Outcome, Trial, hammer, is_spotless, run};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use miette::{Context as _, IntoDiagnostic as _, miette};
 use serde_json::{Value, json};
 
 use super::output::Format;
 use super::play::{globs, jobs};
 use super::plugin::duration;
+use super::progress::{self, Minutes};
 
 /// Arguments of `cnitest selftest`.
 #[derive(Debug, clap::Args)]
@@ -57,13 +58,15 @@ impl Arguments {
             timeout: self.timeout,
             executable,
         };
-        let bar = progress(&options);
+        let bar = bar(&options);
+        let minutes = Minutes::new();
         if let Some(cases) = self.fuzz {
             return self.hammer(&options, cases, &bar);
         }
         let outcome = run(&options, &|trial| {
             bar.set_message(trial.mutant.name);
             bar.inc(1);
+            minutes.tell(&bar, || progress::position(&bar));
         });
         bar.finish_and_clear();
         let outcome = outcome.into_diagnostic()?;
@@ -175,13 +178,14 @@ fn hammered_one(trial: &Hammered) -> Value {
     })
 }
 
-/// A bar on stderr that counts mutants; nothing where stderr is no terminal.
-fn progress(options: &Options) -> ProgressBar {
+/// A bar that counts mutants.
+fn bar(options: &Options) -> ProgressBar {
     let chosen =
         mutants::all().filter(|mutant| options.only.is_empty() || options.only.is_match(mutant.name));
-    let bar = ProgressBar::new(chosen.count() as u64);
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {elapsed} {msg:40!}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = progress::bar();
+    bar.set_length(chosen.count() as u64);
+    bar.set_prefix("mutants");
+    bar.set_style(progress::style("{wide_bar} {pos}/{len} {elapsed} {msg:40!}"));
     bar
 }
 
