@@ -470,6 +470,24 @@ fn bridge_ports_traffic_control_and_rules_are_seen() {
     ] {
         assert!(lines.iter().any(|found| found == line), "{line} is not in\n{}", lines.join("\n"));
     }
+    for by_shell in [false, true] {
+        if by_shell {
+            run(
+                &mut arena,
+                "tc qdisc add dev v0 root tbf rate 8mbit burst 20kb limit 100kb; tc qdisc add dev v0 ingress",
+            );
+        }
+        for (ingress, left) in [(false, ["ingress"].as_slice()), (true, &[])] {
+            let op = NetOp::DeleteQdisc { link: "v0".into(), ingress };
+            match by_shell {
+                true => drop(run(&mut arena, &op.shell(&Place::Host))),
+                false => arena.network(&Place::Host, &op).expect("deleted"),
+            }
+            let state = arena.snapshot(Scope::usual()).expect("snapshot").host;
+            let kinds: Vec<&str> = state.qdiscs.iter().map(|qdisc| qdisc.kind.as_str()).collect();
+            assert_eq!(kinds, left, "{}", op.shell(&Place::Host));
+        }
+    }
 }
 
 #[test]

@@ -182,6 +182,13 @@ pub enum NetOp {
         /// Hardware address.
         mac: [u8; 6],
     },
+    /// Removes a queueing discipline, with all that is below it.
+    DeleteQdisc {
+        /// Name of the link.
+        link: String,
+        /// The one of what comes in, not the one of what is sent.
+        ingress: bool,
+    },
     /// Removes every nftables table.
     FlushNftables,
 }
@@ -299,6 +306,13 @@ impl NetOp {
             }
             Self::AddNeighbour { link: l, address, mac } => {
                 format!("{ip} neighbour add {address} lladdr {} dev {} nud permanent", mac_text(mac), link(l))
+            }
+            Self::DeleteQdisc { link: l, ingress } => {
+                let tc = match place {
+                    Place::Host => "tc".to_owned(),
+                    Place::Container(name) => format!("tc -n {}", quote(name)),
+                };
+                format!("{tc} qdisc delete dev {} {}", link(l), if *ingress { "ingress" } else { "root" })
             }
             Self::FlushNftables => match place {
                 Place::Host => "nft flush ruleset".to_owned(),

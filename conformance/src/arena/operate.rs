@@ -20,6 +20,7 @@ use super::netlink::{
 };
 use super::network::NetOp;
 use super::sys;
+use super::traffic::{self, TCA_KIND};
 use crate::invoke::Place;
 use crate::invoke::engine::Namespaces;
 
@@ -275,15 +276,10 @@ impl Network {
 /// Whether the kernel knows queueing disciplines of a kind: it refuses to make one that it does not know with ENOENT,
 /// and may refuse others for want of parameters.
 fn knows_qdisc(route: &mut Netlink, kind: &str) -> bool {
-    const TCA_KIND: u16 = 1;
-    const TC_H_INGRESS: u32 = 0xffff_fff1;
-    const TC_H_ROOT: u32 = 0xffff_ffff;
     let Ok(loopback) = index_of(route, "lo") else { return false };
-    let parent = if matches!(kind, "ingress" | "clsact") { TC_H_INGRESS } else { TC_H_ROOT };
-    let mut body = [0; 20];
-    body[4..8].copy_from_slice(&loopback.to_ne_bytes());
-    body[12..16].copy_from_slice(&parent.to_ne_bytes());
-    let message = Message::new(libc::RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &body).text(TCA_KIND, kind);
+    let ingress = matches!(kind, "ingress" | "clsact");
+    let message = traffic::of_qdisc(libc::RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, loopback, ingress)
+        .text(TCA_KIND, kind);
     !route.request(message).is_err_and(|error| error.errno == libc::ENOENT)
 }
 
@@ -472,6 +468,9 @@ pub(super) fn change(route: &mut Netlink, op: &NetOp, target: Option<&File>) -> 
             Message::new(libc::RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_EXCL, &body)
                 .address(libc::NDA_DST, address)
                 .attribute(libc::NDA_LLADDR, mac)
+        }
+        NetOp::DeleteQdisc { link, ingress } => {
+            traffic::of_qdisc(libc::RTM_DELQDISC, 0, index_of(route, link)?, *ingress)
         }
         // Not a change of rtnetlink: the caller makes it.
         NetOp::FlushNftables => return Ok(()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::netlink::{Dumps, Message, NLM_F_DUMP, NetlinkError, attribute, attributes, number, text};
 use super::snapshot::{Count, Filter, Qdisc};
 
-const TCA_KIND: u16 = 1;
+pub(super) const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_STATS2: u16 = 7;
 const TCA_STATS_BASIC: u16 = 1;
@@ -51,6 +51,15 @@ pub(super) fn read(
     qdiscs.sort();
     filters.sort();
     Ok((qdiscs, filters))
+}
+
+/// A request about the queueing discipline of what a link sends, or of what comes in.
+pub(super) fn of_qdisc(kind: u16, flags: u16, link: u32, ingress: bool) -> Message {
+    let parent = if ingress { TC_H_INGRESS } else { TC_H_ROOT };
+    let mut body = [0; FIXED];
+    body[4..8].copy_from_slice(&link.to_ne_bytes());
+    body[12..16].copy_from_slice(&parent.to_ne_bytes());
+    Message::new(kind, flags, &body)
 }
 
 /// Link index, handle and parent.

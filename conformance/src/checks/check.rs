@@ -692,13 +692,13 @@ pub(super) fn flush_firewall(case: &mut Case<'_>, added: &Added) -> Result<Strin
 fn delete_qdiscs(case: &mut Case<'_>, added: &Added) -> Result<String, Stop> {
     let new = added.after.host.qdiscs.iter().filter(|qdisc| !added.before.host.qdiscs.contains(qdisc));
     // Those below another go with it.
-    let place = |parent: &str| if parent == "ingress" { "ingress" } else { "root" };
-    let new: BTreeSet<(String, &str)> = new.map(|qdisc| (qdisc.link.clone(), place(&qdisc.parent))).collect();
+    let new: BTreeSet<(String, bool)> =
+        new.map(|qdisc| (qdisc.link.clone(), qdisc.parent == "ingress")).collect();
     if new.is_empty() {
         return Err(Stop::skip(nothing_to_take(case.variant).to_owned()));
     }
-    for (link, place) in &new {
-        run_tool(case, &["tc", "qdisc", "del", "dev", link, place])?;
+    for (link, ingress) in new {
+        case.network(&Place::Host, NetOp::DeleteQdisc { link, ingress })?;
     }
     Ok("its queueing disciplines were deleted".to_owned())
 }
