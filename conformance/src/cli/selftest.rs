@@ -59,10 +59,10 @@ impl Arguments {
             executable,
         };
         let bar = bar(&options);
-        let minutes = Minutes::new();
         if let Some(cases) = self.fuzz {
             return self.hammer(&options, cases, &bar);
         }
+        let minutes = Minutes::new();
         let outcome = run(&options, &|trial| {
             bar.set_message(trial.mutant.name);
             bar.inc(1);

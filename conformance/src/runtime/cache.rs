@@ -515,6 +515,11 @@ mod tests {
         cache.create(&first).unwrap();
         // Killed between the two names of the entry.
         fs::hard_link(cache.results.join("net-c-eth0"), cache.pending_file(&key())).unwrap();
+        let other =
+            Entry::begun(Key::new("net", "c", "eth1").unwrap(), b"[]", "", &CniArgs::default(), &Map::new());
+        cache.create(&other).unwrap();
+        assert_eq!(cache.find(&key()).unwrap(), Found::Entry(Box::new(first.clone())));
+        assert_eq!(cache.entries().unwrap().len(), 2);
         let mut reader = File::open(cache.results.join("net-c-eth0")).unwrap();
         let added = first.clone().added(json!({"cniVersion": "1.1.0"}));
         cache.replace(&added).unwrap();

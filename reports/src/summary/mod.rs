@@ -34,7 +34,8 @@ pub struct SetSummary {
     pub skips: Vec<Skips>,
     /// The judgements that findings name, in the order of their file.
     pub judgements: Vec<Judgement>,
-    /// Ids of the judgements on this release that are about nothing that was found, though a case has tried.
+    /// Ids of the judgements on this release that are about nothing that was found, though cases were decided and none was skipped
+    /// for what the host lacks.
     pub unused_judgements: Vec<String>,
 }
 
